@@ -1,0 +1,30 @@
+"""Errors for people: one line that says what is wrong, where, and the nearest right name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+  """Something the user gave is wrong. Programs print its one line and exit with status 2, without a traceback."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+  """Returns `` Did you mean 'x'?`` for the choice nearest to `name`, or an empty string when none is near."""
+  near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+  return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def check_choice(name: str, choices: Iterable[str], *, field: str) -> None:
+  """Raises InputError unless `name` is one of `choices`.
+
+  Args:
+    name: the value to look up.
+    choices: the allowed values.
+    field: where the value came from, as the user would write it (``config.loss.name``).
+
+  Raises:
+    InputError: with the field, the value, the nearest choice and all choices.
+  """
+  choices = sorted(choices)
+  if name not in choices:
+    raise InputError(f"{field}={name!r} is unknown.{did_you_mean(str(name), choices)} Choices: {', '.join(choices)}.")
