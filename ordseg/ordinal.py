@@ -177,6 +177,7 @@ def foreground_logit(log_probs: Array, weights: ArrayLike) -> Array:
     [...] float32.
   """
   z = log_probs.astype(jnp.float32)
+  z = z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))  # so that large shifts do not cancel below
   w = _align(weights, z)
   return _log_sum(z, w) - _log_sum(z, 1.0 - w)
 

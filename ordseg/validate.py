@@ -1,7 +1,9 @@
 """Errors for people: one line that says what is wrong, where, and the nearest right name."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -28,3 +30,13 @@ def check_choice(name: str, choices: Iterable[str], *, field: str) -> None:
   choices = sorted(choices)
   if name not in choices:
     raise InputError(f"{field}={name!r} is unknown.{did_you_mean(str(name), choices)} Choices: {', '.join(choices)}.")
+
+
+@contextlib.contextmanager
+def one_line_errors(*more: type[Exception]) -> Iterator[None]:
+  """Turns `InputError`, and the other types given, into one line on stderr and exit status 2."""
+  try:
+    yield
+  except (InputError, *more) as error:
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(2) from None

@@ -1,0 +1,96 @@
+"""Every field, with its unit and its allowed values. Other configs start from this one and change what they need.
+
+Trains the paper's hybrid loss on rater_phantom, a generated benchmark whose truth is known:
+
+  python run_train.py --config=configs/default.py --workdir=runs/default
+
+On the command line any field can be changed: ``--config.loss.alpha=0.5 --config.train.num_steps=200``.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the default config; takes no argument."""
+  if arg:
+    raise ValueError(f"configs/default.py takes no argument, got ':{arg}'. Use --config.<section>.<field>=<value>.")
+  config = ConfigDict()
+
+  config.seed = 0  # initialisation, order of examples, augmentation, dropout
+
+  config.data = ConfigDict()
+  config.data.builder = "rater_phantom"  # a folder of data/ (data/README.md lists them)
+  config.data.config = "default"  # the builder's own config, by name; '' is its first
+  config.data.builder_args = ConfigDict()  # fields of that builder config to change, e.g. num_raters for the phantom
+  config.data.data_dir = ""  # where built data sets live; '': $TFDS_DATA_DIR, else ~/tensorflow_datasets
+  config.data.manual_dir = ""  # folder with the files you downloaded yourself, for builders that need it
+  config.data.train_split = "train"
+  config.data.validation_split = "validation"  # chooses the best checkpoint
+  config.data.crop_size = (64, 64)  # pixels (H, W) of a training example; smaller images are padded, masked
+  config.data.num_threads = 2  # threads that read and augment, per process
+  config.data.prefetch_batches = 2  # batches kept ready on the device
+
+  config.preprocess = ConfigDict()
+  config.preprocess.intensity = "range"  # range: [low, high] -> [-1, 1]; percentile: same, of the image; zscore
+  config.preprocess.low = 0.0  # intensity, or percentile
+  config.preprocess.high = 255.0  # intensity, or percentile
+
+  config.augment = ConfigDict()  # maxima; each example draws its own; 0 is off
+  config.augment.enabled = True
+  config.augment.flip = True  # left-right and up-down, each with probability 1/2
+  config.augment.rotate_degrees = 15.0  # degrees
+  config.augment.scale = 0.1  # relative: size times a factor in [1 / 1.1, 1.1]
+  config.augment.elastic_alpha = 0.0  # pixels, standard deviation of the displacement
+  config.augment.elastic_sigma = 8.0  # pixels, its smoothness
+  config.augment.brightness = 0.1  # added; the prepared image spans about [-1, 1]
+  config.augment.contrast = 0.1  # relative
+  config.augment.gamma = 0.0  # exponent in [1 / (1 + gamma), 1 + gamma]
+  config.augment.noise = 0.0  # standard deviation, on the prepared image
+
+  config.model = ConfigDict()
+  config.model.name = "unet"
+  config.model.head = "softmax"  # softmax: R + 1 levels; sigmoid: one probability, for binary losses
+  config.model.width = 16  # channels of the first level; doubled at each further one
+  config.model.depth = 4  # levels of resolution
+  config.model.blocks_per_level = 2  # 3x3 convolutions per level, each way
+  config.model.norm = "group"  # group, instance, none
+  config.model.dropout = 0.0  # probability, in [0, 1)
+  config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and logits are float32
+
+  config.loss = ConfigDict()
+  config.loss.name = "rps_bce"  # rps_bce, rps, bce_majority, bce_soft
+  config.loss.alpha = 0.8  # rps_bce: weight of the RPS, >= 0
+  config.loss.divisor = "levels"  # rps, rps_bce: levels n + 1, thresholds n, none 1
+  config.loss.binary_term = "majority"  # rps_bce: read-out of the cross-entropy: majority, mean_vote
+
+  config.optim = ConfigDict()
+  config.optim.name = "adamw"  # adamw, sgd
+  config.optim.learning_rate = 2e-3  # peak
+  config.optim.schedule = "cosine"  # cosine, constant; both after a linear warm-up
+  config.optim.warmup_steps = 50  # steps
+  config.optim.final_lr_fraction = 0.0  # cosine: final over peak learning rate
+  config.optim.weight_decay = 1e-4  # decoupled; not on biases and norm scales
+  config.optim.b1 = 0.9  # adamw: decay of the first moment; sgd: momentum
+  config.optim.b2 = 0.999  # adamw: decay of the second moment
+  config.optim.clip_norm = 1.0  # global norm of the gradient; 0 is off
+  config.optim.ema_decay = 0.0  # decay of the averaged weights used for evaluation; 0 is off
+
+  config.train = ConfigDict()
+  config.train.batch_size = 16  # examples per step over all devices and processes
+  config.train.num_steps = 1000
+  config.train.log_every_steps = 20
+  config.train.eval_every_steps = 250  # on the validation split
+  config.train.checkpoint_every_steps = 250
+  config.train.keep_last = 2  # checkpoints
+  config.train.keep_best = 1  # further checkpoints, by best_metric
+  config.train.best_metric = "read_outs.mean_vote.brier"  # a path in metrics.json
+  config.train.best_mode = "min"  # min, max
+
+  config.eval = ConfigDict()
+  config.eval.batch_size = 16  # images of equal size at once, over the devices of one process
+  config.eval.num_bins = 15  # equal-width bins of the calibration errors
+
+  config.parallel = ConfigDict()
+  config.parallel.distributed = False  # True: initialise jax.distributed even where no cluster is detected
+
+  return config

@@ -1,0 +1,22 @@
+"""LIDC-IDRI slices, 4 radiologists, 128 x 128 CT crops around nodules (data/lidc_slices/README.md).
+
+  python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc --config.data.manual_dir=/path/to/LIDC-IDRI-slices
+"""
+
+from configs import common, default
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """`loss=`: rps_bce, rps, bce_soft or bce_majority; the binary losses take the sigmoid head."""
+  args = common.parse_arg(arg, loss="rps_bce")
+  config = default.get_config()
+  config.data.builder = "lidc_slices"
+  config.data.config = "vote"
+  config.data.crop_size = (128, 128)
+  config.augment.rotate_degrees = 180.0
+  config.loss.name = args["loss"]
+  if args["loss"].startswith("bce_"):
+    config.model.head = "sigmoid"
+  config.train.num_steps = 1500
+  return config

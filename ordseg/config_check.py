@@ -1,0 +1,126 @@
+"""Checks a config before anything is built: every field known, of the right type, in range, and fit for the others."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ordseg import augment, heads, losses, models, optim, preprocess
+from ordseg.validate import InputError, did_you_mean
+
+# Sections whose fields the builder, not this project's default config, defines.
+_OPEN_SECTIONS = ("data.builder_args",)
+
+_Rule = tuple[Callable[[Any], bool], str]
+_POSITIVE: _Rule = (lambda x: x > 0, "> 0")
+_AT_LEAST_0: _Rule = (lambda x: x >= 0, ">= 0")
+_FRACTION: _Rule = (lambda x: 0 <= x < 1, "in [0, 1)")
+_RULES: dict[str, _Rule] = {
+  "seed": (lambda x: 0 <= x < 2**32, "in [0, 2**32)"),
+  "data.num_threads": _AT_LEAST_0,
+  "data.prefetch_batches": _POSITIVE,
+  "data.crop_size": (lambda x: len(x) == 2 and all(isinstance(n, int) and n > 0 for n in x), "two integers > 0 (H, W)"),
+  "model.width": _POSITIVE,
+  "model.depth": _POSITIVE,
+  "model.blocks_per_level": _POSITIVE,
+  "model.dropout": _FRACTION,
+  "optim.learning_rate": _POSITIVE,
+  "optim.warmup_steps": _AT_LEAST_0,
+  "optim.final_lr_fraction": (lambda x: 0 <= x <= 1, "in [0, 1]"),
+  "optim.weight_decay": _AT_LEAST_0,
+  "optim.b1": _FRACTION,
+  "optim.b2": _FRACTION,
+  "optim.clip_norm": _AT_LEAST_0,
+  "optim.ema_decay": _FRACTION,
+  "train.batch_size": _POSITIVE,
+  "train.num_steps": _POSITIVE,
+  "train.log_every_steps": _POSITIVE,
+  "train.eval_every_steps": _POSITIVE,
+  "train.checkpoint_every_steps": _POSITIVE,
+  "train.keep_last": _POSITIVE,
+  "train.keep_best": _AT_LEAST_0,
+  "train.best_mode": (lambda x: x in ("min", "max"), "'min' or 'max'"),
+  "eval.batch_size": _POSITIVE,
+  "eval.num_bins": _POSITIVE,
+}
+
+
+def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """Yields (dotted path, value) of every leaf, and of every empty section."""
+  for name, value in config.items():
+    path = f"{prefix}{name}"
+    if isinstance(value, ConfigDict) and len(value):
+      yield from fields(value, f"{path}.")
+    else:
+      yield path, value
+
+
+def check_overrides(config: ConfigDict, argv: Sequence[str], *, flag: str = "config") -> None:
+  """Checks that each ``--config.a.b=c`` of a command line names a field that `config` has.
+
+  Raises:
+    InputError: naming the first unknown field, the section it was looked for in, and the nearest name there.
+  """
+  start = f"--{flag}."
+  for arg in argv:
+    if not arg.startswith(start):
+      continue
+    path = arg[len(start) :].split("=")[0]
+    _check_path(config, path, flag)
+
+
+def _check_path(config: ConfigDict, path: str, flag: str) -> None:
+  here, where = config, flag
+  for name in path.split("."):
+    if not isinstance(here, ConfigDict):
+      raise InputError(f"--{flag}.{path}: {where} is a single value and has no field '{name}'.")
+    if name not in here:
+      raise InputError(
+        f"--{flag}.{path}: {where} has no field '{name}'.{did_you_mean(name, here)} Fields: {', '.join(here)}."
+      )
+    here, where = here[name], f"{where}.{name}"
+
+
+def check(config: ConfigDict, reference: ConfigDict) -> None:
+  """Checks a resolved config.
+
+  Args:
+    config: what will run.
+    reference: the default config; its fields and their types are the schema.
+
+  Raises:
+    InputError: one line that names the field, its value and what was expected.
+  """
+  _check_schema(config, reference)
+  for path, (is_right, expected) in _RULES.items():
+    value = _lookup(config, path)
+    if not is_right(value):
+      raise InputError(f"config.{path}={value!r} must be {expected}.")
+  head = heads.get_head(config.model.head)
+  losses.get_loss(config.loss.name, head, {k: v for k, v in config.loss.items() if k != "name"})
+  models.check(config.model)
+  preprocess.check(config.preprocess)
+  augment.check(config.augment)
+  optim.check(config.optim)
+
+
+def _check_schema(config: ConfigDict, reference: ConfigDict) -> None:
+  known, given = dict(fields(reference)), dict(fields(config))
+  for path, value in given.items():
+    if path.startswith(_OPEN_SECTIONS):
+      continue
+    if path not in known:
+      raise InputError(f"config.{path} is no field of this project.{did_you_mean(path, known)} See configs/default.py.")
+    want = type(known[path])
+    if type(value) is not want and not (want is float and type(value) is int):
+      raise InputError(f"config.{path}={value!r} must be a {want.__name__}, as in configs/default.py.")
+  for path in known:
+    if path not in given and not path.startswith(_OPEN_SECTIONS):
+      raise InputError(f"config.{path} is missing. Start from configs/default.py's get_config().")
+
+
+def _lookup(config: ConfigDict, path: str) -> Any:
+  value: Any = config
+  for name in path.split("."):
+    value = value[name]
+  return value
