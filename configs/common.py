@@ -43,5 +43,7 @@ def _convert(name: str, text: str, default: Any) -> Any:
   if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
     value = float(value)
   if type(value) is not type(default):
-    raise ValueError(f"config argument {name}={text} must be a {type(default).__name__}, as its default {default!r} is.")
+    raise ValueError(
+      f"config argument {name}={text} must be a {type(default).__name__}, as its default {default!r} is."
+    )
   return value

@@ -7,6 +7,8 @@ Trains the paper's hybrid loss on rater_phantom, a generated benchmark whose tru
 On the command line any field can be changed: ``--config.loss.alpha=0.5 --config.train.num_steps=200``.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 
@@ -14,7 +16,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the default config; takes no argument."""
   if arg:
     raise ValueError(f"configs/default.py takes no argument, got ':{arg}'. Use --config.<section>.<field>=<value>.")
-  config = ConfigDict()
+  config: Any = ConfigDict()
 
   config.seed = 0  # initialisation, order of examples, augmentation, dropout
 

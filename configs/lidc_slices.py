@@ -1,16 +1,19 @@
 """LIDC-IDRI slices, 4 radiologists, 128 x 128 CT crops around nodules (data/lidc_slices/README.md).
 
-  python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc --config.data.manual_dir=/path/to/LIDC-IDRI-slices
+python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc --config.data.manual_dir=/path/to/LIDC-IDRI-slices
 """
 
-from configs import common, default
+from typing import Any
+
 from ml_collections import ConfigDict
+
+from configs import common, default
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """`loss=`: rps_bce, rps, bce_soft or bce_majority; the binary losses take the sigmoid head."""
   args = common.parse_arg(arg, loss="rps_bce")
-  config = default.get_config()
+  config: Any = default.get_config()
   config.data.builder = "lidc_slices"
   config.data.config = "vote"
   config.data.crop_size = (128, 128)

@@ -1,17 +1,20 @@
 """The phantom at a size for a laptop: `make quickstart` trains this twice, the second time as the usual baseline.
 
-  python run_train.py --config=configs/quickstart.py --workdir=runs/quickstart/ordinal
-  python run_train.py --config=configs/quickstart.py:baseline --workdir=runs/quickstart/majority_bce
+python run_train.py --config=configs/quickstart.py --workdir=runs/quickstart/ordinal
+python run_train.py --config=configs/quickstart.py:baseline --workdir=runs/quickstart/majority_bce
 """
 
-from configs import common, default
+from typing import Any
+
 from ml_collections import ConfigDict
+
+from configs import common, default
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """`baseline`: a sigmoid head with the majority-vote cross-entropy, all else equal."""
   args = common.parse_arg(arg, baseline=False)
-  config = default.get_config()
+  config: Any = default.get_config()
   config.data.config = "quickstart"
   config.train.num_steps = 500
   if args["baseline"]:

@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ordseg import augment, heads, losses, models, optim, preprocess
+from ordseg.types import Config
 from ordseg.validate import InputError, did_you_mean
 
 # Sections whose fields the builder, not this project's default config, defines.
@@ -45,7 +46,7 @@ _RULES: dict[str, _Rule] = {
 }
 
 
-def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def fields(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
   """Yields (dotted path, value) of every leaf, and of every empty section."""
   for name, value in config.items():
     path = f"{prefix}{name}"
@@ -55,7 +56,7 @@ def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
       yield path, value
 
 
-def check_overrides(config: ConfigDict, argv: Sequence[str], *, flag: str = "config") -> None:
+def check_overrides(config: Config, argv: Sequence[str], *, flag: str = "config") -> None:
   """Checks that each ``--config.a.b=c`` of a command line names a field that `config` has.
 
   Raises:
@@ -69,7 +70,7 @@ def check_overrides(config: ConfigDict, argv: Sequence[str], *, flag: str = "con
     _check_path(config, path, flag)
 
 
-def _check_path(config: ConfigDict, path: str, flag: str) -> None:
+def _check_path(config: Config, path: str, flag: str) -> None:
   here, where = config, flag
   for name in path.split("."):
     if not isinstance(here, ConfigDict):
@@ -81,7 +82,7 @@ def _check_path(config: ConfigDict, path: str, flag: str) -> None:
     here, where = here[name], f"{where}.{name}"
 
 
-def check(config: ConfigDict, reference: ConfigDict) -> None:
+def check(config: Config, reference: Config) -> None:
   """Checks a resolved config.
 
   Args:
@@ -104,7 +105,7 @@ def check(config: ConfigDict, reference: ConfigDict) -> None:
   optim.check(config.optim)
 
 
-def _check_schema(config: ConfigDict, reference: ConfigDict) -> None:
+def _check_schema(config: Config, reference: Config) -> None:
   known, given = dict(fields(reference)), dict(fields(config))
   for path, value in given.items():
     if path.startswith(_OPEN_SECTIONS):
@@ -119,7 +120,7 @@ def _check_schema(config: ConfigDict, reference: ConfigDict) -> None:
       raise InputError(f"config.{path} is missing. Start from configs/default.py's get_config().")
 
 
-def _lookup(config: ConfigDict, path: str) -> Any:
+def _lookup(config: Config, path: str) -> Any:
   value: Any = config
   for name in path.split("."):
     value = value[name]

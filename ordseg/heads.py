@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from ordseg.types import Array
 from ordseg.validate import check_choice
@@ -19,7 +20,7 @@ from ordseg.validate import check_choice
 LOG_ZERO = -1e9
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class Prediction:
   """What the network says of a batch.
 

@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from ordseg.types import Array, ArrayLike
 from ordseg.validate import InputError
@@ -19,7 +20,7 @@ from ordseg.validate import InputError
 READ_OUTS = ("majority", "mean_vote")
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class OrdinalTarget:
   """What the raters said of a batch.
 
@@ -147,7 +148,9 @@ def read_out_weights(read_out: str, num_raters: int) -> np.ndarray:
   prefix, _, j = read_out.rpartition("_")
   if prefix == "at_least" and j.isdigit() and 1 <= int(j) <= num_raters:
     return (levels >= int(j)).astype(np.float32)
-  raise InputError(f"read-out {read_out!r} is unknown. Choices: majority, mean_vote, at_least_1..at_least_{num_raters}.")
+  raise InputError(
+    f"read-out {read_out!r} is unknown. Choices: majority, mean_vote, at_least_1 .. at_least_{num_raters}."
+  )
 
 
 def foreground_prob(level_probs: Array, weights: ArrayLike) -> Array:

@@ -119,7 +119,7 @@ def test_finite_at_extreme_logits_and_for_images_nobody_rated(name, head_name, s
     logits = (rng.normal(size=(3, 4, 4, head.num_outputs(raters))) * scale).astype(dtype)
 
     def total(z):
-      return jnp.sum(loss(heads.predict(head, z, raters), target) * target.weight)  # noqa: B023
+      return jnp.sum(loss(heads.predict(head, z, raters), target) * target.weight)
 
     value, grad = jax.value_and_grad(total)(jnp.asarray(logits))
     chex.assert_tree_all_finite((value, grad))

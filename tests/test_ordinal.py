@@ -94,7 +94,7 @@ def test_read_outs_against_the_formulas(raters):
 
 @pytest.mark.parametrize("name", ["median", "at_least_0", "at_least_4", "at_least_x"])
 def test_unknown_read_out(name):
-  with pytest.raises(InputError, match="at_least_1..at_least_3"):
+  with pytest.raises(InputError, match=r"at_least_1 \.\. at_least_3"):
     ordinal.read_out_weights(name, 3)
 
 
@@ -135,9 +135,7 @@ def test_thinning_keeps_the_mean_and_sums_to_one(seed, raters, data):
   np.testing.assert_allclose(q.sum(-1), 1, atol=1e-5)
   np.testing.assert_allclose((q * levels).sum(-1) / n, (p * levels).sum(-1) / raters, atol=1e-5)
   np.testing.assert_allclose(q[0, 0, : n + 1], ordinal_np.thin(p[0, 0], n), atol=1e-6)
-  np.testing.assert_allclose(
-    ordinal.thinned_cdf(jnp.asarray(p), jnp.asarray([n])), np.cumsum(q, -1), atol=1e-5
-  )
+  np.testing.assert_allclose(ordinal.thinned_cdf(jnp.asarray(p), jnp.asarray([n])), np.cumsum(q, -1), atol=1e-5)
 
 
 def test_thinning_to_the_full_panel_is_the_identity():

@@ -1,0 +1,51 @@
+"""Evaluates a trained workdir: metrics.json, per_image.csv, report.html and figures under <workdir>/eval/<split>/.
+
+  python run_eval.py --workdir=runs/mine --split=test
+  python run_eval.py --workdir=runs/mine --split=validation --step=best
+
+The config, the data set and the preprocessing come from the workdir. Where the data have moved since the training,
+say so with --data_dir or --manual_dir.
+"""
+
+from collections.abc import Sequence
+
+from absl import app, flags
+
+import data
+from ordseg import eval_loop, parallel, validate
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that run_train.py wrote.")
+_SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate; TFDS slices such as test[:10%] work.")
+_STEP = flags.DEFINE_string("step", "best", "Checkpoint: a step, 'best' (by config.train.best_metric) or 'last'.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where built data sets live now, if not where config.json says.")
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Where the raw files are now, if the data set must be built again.")
+flags.mark_flag_as_required("workdir")
+
+
+def main(argv: Sequence[str]) -> None:
+  """Opens the run's data set, evaluates the checkpoint and prints the summary."""
+  with validate.one_line_errors(data.DataError):
+    if argv[1:]:
+      raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
+    run = eval_loop.load_run(_WORKDIR.value)
+    config = run.config
+    parallel.setup(config.parallel.distributed)
+    builder = data.get_builder(
+      config.data.builder,
+      config_name=config.data.config,
+      data_dir=config.data.data_dir if _DATA_DIR.value is None else _DATA_DIR.value,
+      overrides=config.data.builder_args.to_dict(),
+    )
+    manual_dir = config.data.manual_dir if _MANUAL_DIR.value is None else _MANUAL_DIR.value
+    parallel.first_process_first(lambda: data.prepare(builder, manual_dir=manual_dir))
+    eval_loop.evaluate_run(
+      run,
+      source=data.data_source(builder, _SPLIT.value),
+      split=_SPLIT.value,
+      step=_STEP.value,
+      data_info=data.info(builder),
+    )
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=validate.one_line(flags.FLAGS, flags.Error))
