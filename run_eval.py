@@ -18,7 +18,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that run_train.
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate; TFDS slices such as test[:10%] work.")
 _STEP = flags.DEFINE_string("step", "best", "Checkpoint: a step, 'best' (by config.train.best_metric) or 'last'.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where built data sets live now, if not where config.json says.")
-_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Where the raw files are now, if the data set must be built again.")
+_MANUAL_DIR = flags.DEFINE_string(
+  "manual_dir", None, "Where the raw files are now, if the data set must be built again."
+)
 flags.mark_flag_as_required("workdir")
 
 

@@ -1,5 +1,7 @@
 """Checks a config before anything is built: every field known, of the right type, in range, and fit for the others."""
 
+import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -125,3 +127,20 @@ def _lookup(config: Config, path: str) -> Any:
   for name in path.split("."):
     value = value[name]
   return value
+
+
+def explain_flag_error(error: Exception) -> str:
+  """Returns one line for a flag that could not be parsed: what the config file itself complained of, if it did."""
+  text = str(error)
+  match = re.match(r"flag --config=(\S+?): ", text)
+  if not match:
+    return text.splitlines()[0]
+  path = match.group(1)
+  file = pathlib.Path(path.split(":")[0])
+  if not file.is_file():
+    siblings = [p.name for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+    return f"--config: there is no file {file}.{did_you_mean(file.name, siblings)}"
+  cause: BaseException = error
+  while (before := cause.__cause__ or cause.__context__) is not None:
+    cause = before
+  return f"--config={path}: {cause}"

@@ -2,8 +2,10 @@
 
 import contextlib
 import difflib
+import functools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -40,3 +42,14 @@ def one_line_errors(*more: type[Exception]) -> Iterator[None]:
   except (InputError, *more) as error:
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2) from None
+
+
+def one_line(parse: Callable[..., Any], *more: type[Exception]) -> Callable[..., Any]:
+  """Wraps a function such as a flags parser in `one_line_errors`."""
+
+  @functools.wraps(parse)
+  def wrapped(*args: Any, **kwargs: Any) -> Any:
+    with one_line_errors(*more):
+      return parse(*args, **kwargs)
+
+  return wrapped

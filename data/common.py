@@ -1,0 +1,213 @@
+"""What all builders share: the example schema, settings that can be overridden, and checks on every record.
+
+Importing this module imports TFDS; `import data` alone does not.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data import fingerprints
+from data.errors import DataError, did_you_mean
+
+Example = dict[str, Any]
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class RaterConfig(tfds.core.BuilderConfig):
+  """A builder config whose own fields are the settings that decide the content of the data set.
+
+  A subclass adds plain fields (bool, int, float, str) with defaults and checks them in `__post_init__`.
+  """
+
+  def settings(self) -> dict[str, Any]:
+    """Returns field -> value of the fields that the subclass added."""
+    inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+    return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inherited}
+
+  def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+    """Returns a copy with other settings, under a name of its own, so that two settings never share a folder.
+
+    Args:
+      overrides: field -> value. Values equal to the present ones change nothing, not even the name.
+
+    Raises:
+      DataError: unknown field, or a value of another type than the field's.
+    """
+    settings = self.settings()
+    changed = {}
+    for name, value in overrides.items():
+      if name not in settings:
+        known = ", ".join(settings) or "none"
+        raise DataError(
+          f"config.data.builder_args.{name} is no setting of this builder.{did_you_mean(name, settings)}"
+          f" Settings: {known}."
+        )
+      value = _as_type_of(settings[name], value, name)
+      if value != settings[name]:
+        changed[name] = value
+    if not changed:
+      return self
+    code = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
+    return dataclasses.replace(self, name=f"{self.name}-{code}", **changed)
+
+
+def _as_type_of(default: Any, value: Any, name: str) -> Any:
+  if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  if type(value) is not type(default):
+    raise DataError(
+      f"config.data.builder_args.{name}={value!r} must be a {type(default).__name__}, as its default {default!r} is."
+    )
+  return value
+
+
+class _Info(tfds.core.DatasetInfo):
+  """TFDS's own would leave an empty temporary folder behind for every builder made before its data are built."""
+
+  def initialize_from_bucket(self) -> None:
+    """Does nothing: no data set of this package is published there."""
+
+
+class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Base of all builders: a subclass says where the examples come from, this class checks and fingerprints them.
+
+  The subclass is named ``Builder`` and lives in ``data/<name>/<name>_dataset_builder.py``. It sets VERSION,
+  BUILDER_CONFIGS (a list of `RaterConfig`), the class variables below, and `split_examples`.
+  """
+
+  HOMEPAGE: ClassVar[str] = ""
+  LICENSE: ClassVar[str] = ""
+  NUM_CHANNELS: ClassVar[int] = 1
+  IMAGE_DTYPE: ClassVar[type[np.generic]] = np.uint8
+  LEVEL_PROBS: ClassVar[bool] = False  # True: records carry the exact distribution over the vote counts
+  # Builders of files that the user downloads set TFDS's own MANUAL_DOWNLOAD_INSTRUCTIONS (the expected layout, one
+  # line) and `find_source`.
+
+  @property
+  def num_raters(self) -> int:
+    """R, the size of a full panel."""
+    raise NotImplementedError
+
+  def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[Example]]:
+    """Returns split -> examples of the schema of data/README.md. A split without examples is left out.
+
+    Args:
+      source: what `find_source` returned; None for generated data.
+    """
+    raise NotImplementedError
+
+  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder with the benchmark's files, given the folder that the user named.
+
+    Raises:
+      DataError: the files are not there; says which layout was expected.
+    """
+    return manual_dir
+
+  def source_signature(self, source: pathlib.Path) -> str:
+    """Returns a short code of the files' names and sizes: tells whether built data came from these files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+      digest.update(f"{path.relative_to(source).as_posix()} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+  def settings(self) -> dict[str, Any]:
+    """Returns the settings of the builder's config."""
+    return self.builder_config.settings()
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    metadata = self.get_metadata()
+    return _Info(
+      builder=self,
+      features=tfds.features.FeaturesDict(self._features()),
+      description=metadata.description,
+      citation=metadata.citation,
+      homepage=self.HOMEPAGE,
+      license=self.LICENSE,
+    )
+
+  def _features(self) -> dict[str, Any]:
+    # Arrays go in as zlib: Image would need TensorFlow, and a plain Tensor stores each integer in 8 bytes.
+    def array(last: int, dtype: Any) -> tfds.features.Tensor:
+      return tfds.features.Tensor(shape=(None, None, last), dtype=dtype, encoding="zlib")
+
+    features: dict[str, Any] = {
+      "id": tfds.features.Text(),
+      "group": tfds.features.Text(),
+      "image": array(self.NUM_CHANNELS, self.IMAGE_DTYPE),
+      "rater_masks": array(self.num_raters, np.uint8),
+      "rater_valid": tfds.features.Tensor(shape=(self.num_raters,), dtype=np.bool_),
+      "spacing": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+    }
+    if self.LEVEL_PROBS:
+      features["level_probs"] = array(self.num_raters + 1, np.float32)
+    return features
+
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, Example]]]:
+    source = None
+    self._source_signature = ""
+    if self.MANUAL_DOWNLOAD_INSTRUCTIONS:
+      source = self.find_source(pathlib.Path(dl_manager.manual_dir))
+      self._source_signature = self.source_signature(source)
+    splits = self.split_examples(source)
+    if not splits:
+      raise DataError(f"{self.name}: there is no example in any split.")
+    return {split: self._generate_examples(split, examples) for split, examples in splits.items()}
+
+  def _generate_examples(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, Example]]:
+    for example in examples:
+      check_example(example, num_raters=self.num_raters, num_channels=self.NUM_CHANNELS, dtype=self.IMAGE_DTYPE)
+      self._digests[split].append(fingerprints.example_digest(example))
+      yield example["id"], example
+
+  def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
+    # TFDS calls this with `data_dir` pointing at a temporary folder, which it renames once all is written.
+    self._digests: dict[str, list[bytes]] = collections.defaultdict(list)
+    super()._download_and_prepare(dl_manager, download_config)
+    record = fingerprints.combine(self._digests)
+    record |= {"settings": self.settings(), "source": self._source_signature}
+    fingerprints.write(self.data_dir, record)
+
+  def _log_download_bytes(self) -> None:
+    print(f"Building {self.name}/{self.builder_config.name} {self.version} in {self.data_dir}", flush=True)
+
+  def _log_download_done(self) -> None:
+    counts = ", ".join(f"{name} {split.num_examples}" for name, split in self.info.splits.items())
+    print(f"Built {self.name}/{self.builder_config.name}: {counts} examples", flush=True)
+
+
+def check_example(example: Example, *, num_raters: int, num_channels: int, dtype: Any) -> None:
+  """Checks a record against the schema of data/README.md.
+
+  Raises:
+    DataError: naming the example and the feature.
+  """
+  name, image, masks = example["id"], example["image"], example["rater_masks"]
+  valid = np.asarray(example["rater_valid"])
+
+  def expect(is_right: bool, what: str) -> None:
+    if not is_right:
+      raise DataError(f"example {name!r}: {what}.")
+
+  expect(image.ndim == 3 and image.shape[-1] == num_channels and image.size > 0,
+         f"'image' must be [H, W, {num_channels}], found {image.shape}")  # fmt: skip
+  expect(image.dtype == dtype, f"'image' must be {np.dtype(dtype)}, found {image.dtype}")
+  expect(masks.shape == (*image.shape[:2], num_raters),
+         f"'rater_masks' must be {(*image.shape[:2], num_raters)}, found {masks.shape}")  # fmt: skip
+  expect(masks.dtype == np.uint8 and masks.max() <= 1, "'rater_masks' must be uint8 0 or 1")
+  expect(valid.shape == (num_raters,) and valid.dtype == np.bool_, f"'rater_valid' must be [{num_raters}] bool")
+  expect(bool(valid.any()), "no rater answered; leave such an example out")
+  expect(not masks[..., ~valid].any(), "'rater_masks' must be 0 where 'rater_valid' is False")
+  expect(bool(example["group"]), "'group' must name the patient")
+  if "level_probs" in example:
+    probs = example["level_probs"]
+    expect(probs.shape == (*image.shape[:2], num_raters + 1) and probs.dtype == np.float32,
+           f"'level_probs' must be {(*image.shape[:2], num_raters + 1)} float32")  # fmt: skip

@@ -1,0 +1,89 @@
+"""Reading a benchmark's files: images with errors that name the file, split by group, decoding ahead in threads."""
+
+import collections
+import concurrent.futures
+import hashlib
+import itertools
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import numpy as np
+import PIL.Image
+
+from data.errors import DataError
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# Shares of the patients. The split of a patient depends on its name alone.
+SPLIT_SHARES: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+def read_grey(path: pathlib.Path) -> np.ndarray:
+  """Reads an 8-bit grey image.
+
+  Returns:
+    [H, W] uint8.
+
+  Raises:
+    DataError: the file is missing, truncated, no image, or not 8-bit grey.
+  """
+  try:
+    with PIL.Image.open(path) as image:
+      if image.mode != "L":
+        raise DataError(f"{path}: expected an 8-bit grey image, found mode {image.mode!r}.")
+      return np.asarray(image)
+  except FileNotFoundError:
+    raise DataError(f"{path}: expected an 8-bit grey image, found no file.") from None
+  except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a damaged PNG chunk
+    raise DataError(f"{path}: cannot be read as an image, it may be truncated ({error}).") from None
+
+
+def read_mask(path: pathlib.Path, *, foreground: int = 255) -> np.ndarray:
+  """Reads a binary mask stored as an 8-bit grey image.
+
+  Args:
+    path: the file.
+    foreground: the grey value that means "marked"; all else must be 0.
+
+  Returns:
+    [H, W] uint8, 0 or 1.
+
+  Raises:
+    DataError: as `read_grey`, or there are other values.
+  """
+  values = read_grey(path)
+  marked = values == foreground
+  if np.any(values[~marked]):
+    other = sorted(set(np.unique(values).tolist()) - {0, foreground})
+    raise DataError(f"{path}: a mask holds 0 and {foreground} only, found also {str(other[:5]).strip('[]')}.")
+  return marked.astype(np.uint8)
+
+
+def split_of(group: str, shares: Mapping[str, float] = SPLIT_SHARES) -> str:
+  """Returns the split of a group (patient), from the SHA-256 of its name: the same whoever else is in the data set.
+
+  Args:
+    group: name of the patient.
+    shares: split -> share of the groups; they sum to 1.
+  """
+  position = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+  limits = itertools.accumulate(shares.values())
+  return next((split for split, limit in zip(shares, limits, strict=True) if position < limit), list(shares)[-1])
+
+
+def map_ahead(function: Callable[[T], U], items: Iterable[T], *, num_threads: int, ahead: int) -> Iterator[U]:
+  """Yields `function(item)` in the order of `items`, computed in threads; at most `ahead` results wait in memory."""
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    waiting: collections.deque[concurrent.futures.Future[U]] = collections.deque()
+    try:
+      for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+          yield waiting.popleft().result()
+      while waiting:
+        yield waiting.popleft().result()
+    finally:
+      for future in waiting:
+        future.cancel()

@@ -1,0 +1,202 @@
+"""Random geometry and intensity of one training example: image and rater masks together, encoded only afterwards.
+
+Crop, flip, rotation, scale and elastic displacement are composed into one map, so the image is interpolated once
+(linearly; rater masks take the nearest pixel) and a rotated crop still shows what lies beyond the crop's edge.
+Output pixels whose source lies outside the image repeat its border and get mask 0: they do not count.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from ordseg.types import Config
+from ordseg.validate import InputError
+
+_AT_LEAST_0 = ("rotate_degrees", "scale", "elastic_alpha", "elastic_sigma", "brightness", "contrast", "gamma", "noise")
+
+
+def check(config: Config) -> None:
+  """Checks the `augment` section of a config.
+
+  Raises:
+    InputError: a field is out of range; the message names it.
+  """
+  for name in _AT_LEAST_0:
+    value = config[name]
+    if not (math.isfinite(value) and value >= 0):
+      raise InputError(f"config.augment.{name}={value!r} must be finite and >= 0; 0 is off.")
+  for name, largest in (("rotate_degrees", 180), ("contrast", 1)):
+    if config[name] > largest:
+      raise InputError(f"config.augment.{name}={config[name]!r} must be in [0, {largest}].")
+  if config.elastic_alpha > config.elastic_sigma:
+    raise InputError(
+      f"config.augment.elastic_alpha={config.elastic_alpha!r} must be <= elastic_sigma={config.elastic_sigma!r}: "
+      "larger displacements fold the image onto itself."
+    )
+
+
+def augment(
+  image: np.ndarray,
+  rater_masks: np.ndarray,
+  rng: np.random.Generator,
+  augment_config: Config,
+  *,
+  crop_size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Augments one prepared example and brings it to `crop_size`.
+
+  With every field 0 or False the result is the crop itself, bit by bit. The crop is placed at random where the image
+  is larger and centred where it is smaller.
+
+  Args:
+    image: [H, W, C] float32, as `preprocess.prepare_image` returns it. Not changed.
+    rater_masks: [H, W, R] uint8 in {0, 1}. Each rater keeps its channel.
+    rng: the only source of randomness.
+    augment_config: see configs/default.py. `enabled=False` leaves the crop alone.
+    crop_size: (h, w) in pixels; the image's own size by default.
+
+  Returns:
+    image [h, w, C] float32, rater_masks [h, w, R] uint8 in {0, 1}, and mask [h, w] uint8: 1 where the pixel comes from
+    inside the image. They may share memory with the input.
+  """
+  c = augment_config
+  size = image.shape[:2] if crop_size is None else (crop_size[0], crop_size[1])
+  # One draw for all numbers, so that switching one transform on leaves the draws of the others as they were.
+  row, column, flip_y, flip_x, angle, scale, gamma, contrast, brightness, noise = rng.uniform(-1, 1, 10)
+  offset = (_crop_offset(image.shape[0], size[0], row), _crop_offset(image.shape[1], size[1], column))
+  if not c.enabled:
+    return _crop(image, rater_masks, offset, size)
+  signs = (-1 if c.flip and flip_y < 0 else 1, -1 if c.flip and flip_x < 0 else 1)
+  if c.rotate_degrees or c.scale or c.elastic_alpha:
+    zoom = math.exp(scale * math.log1p(c.scale))
+    y, x = _coordinates(offset, size, signs, math.radians(angle * c.rotate_degrees), zoom)
+    if c.elastic_alpha:
+      displacement = _elastic(size, c.elastic_alpha, c.elastic_sigma, rng)
+      y += displacement[..., 0]
+      x += displacement[..., 1]
+    image, rater_masks, mask = _sample(image, rater_masks, y, x)
+  else:
+    cropped = _crop(image, rater_masks, offset, size)
+    image, rater_masks, mask = (a[:: signs[0], :: signs[1]] for a in cropped)
+  image = _intensity(image, gamma * c.gamma, contrast * c.contrast, brightness * c.brightness)
+  if c.noise:
+    image = image + np.float32(abs(noise) * c.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+  return image, rater_masks, mask
+
+
+def _crop_offset(length: int, crop: int, u: float) -> int:
+  """First source pixel of the crop: any that fits (u in [-1, 1)), or a negative one that centres a smaller image."""
+  if length <= crop:
+    return -((crop - length) // 2)
+  return min(int((u + 1) / 2 * (length - crop + 1)), length - crop)
+
+
+def _crop(
+  image: np.ndarray, rater_masks: np.ndarray, offset: tuple[int, int], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Cuts out the crop; pixels outside the image repeat its border and have mask 0."""
+  index, inside = [], []
+  for first, length, crop in zip(offset, image.shape, size, strict=False):
+    source = np.arange(first, first + crop)
+    inside.append((source >= 0) & (source < length))
+    index.append(slice(first, first + crop) if inside[-1].all() else np.clip(source, 0, length - 1))
+  mask = (inside[0][:, None] & inside[1]).astype(np.uint8)
+  image, rater_masks = image[index[0]][:, index[1]], rater_masks[index[0]][:, index[1]]
+  return image, rater_masks if mask.all() else rater_masks * mask[..., None], mask
+
+
+def _coordinates(
+  offset: tuple[int, int], size: tuple[int, int], signs: tuple[int, int], angle: float, zoom: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Source coordinates (y, x), each [h, w] float32, of the output pixels: flip, turn and scale about the crop's centre.
+
+  Args:
+    offset: source pixel of the crop's first pixel, (y, x).
+    size: (h, w) of the output.
+    signs: -1 where an axis is flipped, (y, x).
+    angle: radians.
+    zoom: > 1 enlarges what is seen.
+  """
+  centre = ((size[0] - 1) / 2, (size[1] - 1) / 2)
+  dy = (np.arange(size[0]) - centre[0]) * (signs[0] / zoom)
+  dx = (np.arange(size[1]) - centre[1]) * (signs[1] / zoom)
+  cos, sin = math.cos(angle), math.sin(angle)
+  y = np.add.outer((offset[0] + centre[0] + cos * dy).astype(np.float32), (sin * dx).astype(np.float32))
+  x = np.add.outer((-sin * dy).astype(np.float32), (offset[1] + centre[1] + cos * dx).astype(np.float32))
+  return y, x
+
+
+def _elastic(size: tuple[int, int], alpha: float, sigma: float, rng: np.random.Generator) -> np.ndarray:
+  """A smooth Gaussian displacement field.
+
+  White noise under a Gaussian of `sigma` pixels, scaled to standard deviation `alpha` pixels, as in Simard et al.
+  (2003). It is drawn on a grid of sigma / 2 pixels, where the field holds no finer detail, and enlarged.
+
+  Returns:
+    [h, w, 2] float32, pixels.
+  """
+  step = max(1, int(sigma / 2))
+  cell_sigma = sigma / step
+  radius = math.ceil(3 * cell_sigma)
+  kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / cell_sigma) ** 2)
+  kernel /= math.sqrt(np.sum(kernel**2))  # so that filtered white noise keeps standard deviation 1
+  cells = [math.ceil(n / step) + 1 for n in size]  # one more, so that enlarging never extrapolates
+  noise = rng.standard_normal((cells[0] + 2 * radius, cells[1] + 2 * radius, 2), dtype=np.float32)
+  # Filter with a margin and cut it off: at a border the filter would repeat values and the deviation grow.
+  field = cv2.sepFilter2D(noise, -1, kernel * alpha, kernel)[radius : radius + cells[0], radius : radius + cells[1]]
+  if step > 1:
+    field = cv2.resize(field, (cells[1] * step, cells[0] * step), interpolation=cv2.INTER_CUBIC)
+  return field[step // 2 :, step // 2 :][: size[0], : size[1]]
+
+
+def _sample(
+  image: np.ndarray, rater_masks: np.ndarray, y: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Reads the image (linear) and the rater masks (nearest) at the given coordinates, which it may change."""
+  shape = image.shape[:2]
+  all_inside = True
+  window = []
+  for a, length in zip((y, x), shape, strict=True):
+    low, high = float(a.min()), float(a.max())
+    all_inside &= low >= 0 and high <= length - 1
+    # Reading from the part of the image that is needed keeps the cost that of the crop. One pixel more on each side,
+    # so that the part's border is the image's border wherever it is seen.
+    first = min(max(math.floor(low) - 1, 0), length - 1)
+    window.append(slice(first, min(max(math.ceil(high) + 2, first + 1), length)))
+    if first:
+      a -= np.float32(first)
+  part = tuple(window)
+  mask = np.ones(y.shape, np.uint8) if all_inside else _nearest(np.ones(shape, np.uint8)[part], y, x)
+  linear = cv2.remap(np.ascontiguousarray(image[part]), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+  masks = _nearest(np.ascontiguousarray(rater_masks[part]), y, x)
+  # OpenCV drops a last axis of length 1.
+  return linear.reshape(*y.shape, image.shape[-1]), masks.reshape(*y.shape, rater_masks.shape[-1]), mask
+
+
+def _nearest(array: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+  return cv2.remap(array, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _intensity(image: np.ndarray, gamma: float, contrast: float, brightness: float) -> np.ndarray:
+  """Applies gamma within the image's own range, contrast about each channel's mean, then brightness; 0 is off.
+
+  Args:
+    image: [h, w, C] float32.
+    gamma: the exponent is 1 + gamma, or 1 / (1 - gamma) for negative values.
+    contrast: deviations from the mean grow by 1 + contrast.
+    brightness: added.
+
+  Returns:
+    [h, w, C] float32.
+  """
+  if gamma:
+    low, high = float(image.min()), float(image.max())
+    if high > low:
+      exponent = 1 + gamma if gamma > 0 else 1 / (1 - gamma)
+      unit = np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+      image = cv2.pow(unit, exponent).reshape(image.shape) * np.float32(high - low) + np.float32(low)
+  if contrast or brightness:
+    mean = image.mean(axis=(0, 1), dtype=np.float64)
+    image = image * np.float32(1 + contrast) + (brightness - contrast * mean).astype(np.float32)
+  return image

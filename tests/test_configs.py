@@ -1,0 +1,103 @@
+import importlib
+import pathlib
+import re
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import common, default
+from ordseg import config_check
+from ordseg.validate import InputError
+
+CONFIGS = sorted(
+  p.stem for p in pathlib.Path(common.__file__).parent.glob("*.py") if p.stem not in ("__init__", "common")
+)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_passes_the_check(name):
+  module = importlib.import_module(f"configs.{name}")
+  config_check.check(module.get_config(), default.get_config())
+
+
+@pytest.mark.parametrize("loss", ["rps_bce", "rps", "bce_soft", "bce_majority"])
+def test_lidc_takes_each_loss(loss):
+  config = importlib.import_module("configs.lidc_slices").get_config(f"loss={loss}")
+  config_check.check(config, default.get_config())
+  assert config.loss.name == loss
+
+
+def test_every_default_field_has_a_comment_or_a_section_comment():
+  source = pathlib.Path(default.__file__).read_text().splitlines()
+  bare = [line for line in source if re.match(r"\s+config\.\w+\.\w+ = ", line) and "#" not in line]
+  explained_by_their_value = ('config.model.name = "unet"', "config.train.num_steps = 1000", "enabled = True")
+  assert all(any(known in line for known in explained_by_their_value) for line in bare), bare
+
+
+def test_parse_arg():
+  assert common.parse_arg(None, a=1) == {"a": 1}
+  assert common.parse_arg("a=2,flag,s=x", a=1, flag=False, s="y") == {"a": 2, "flag": True, "s": "x"}
+  assert common.parse_arg("lr=1", lr=0.1) == {"lr": 1.0}
+  with pytest.raises(ValueError, match="'wdith' is unknown. Did you mean 'width'"):
+    common.parse_arg("wdith=3", width=1)
+  with pytest.raises(ValueError, match="must be a int"):
+    common.parse_arg("width=wide", width=1)
+
+
+def check_with(**changes):
+  config = default.get_config()
+  for path, value in changes.items():
+    section, _, field = path.partition("__")
+    if field:
+      config[section][field] = value
+    else:
+      config[section] = value
+  config_check.check(config, default.get_config())
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"train__batch_size": 0}, r"config.train.batch_size=0 must be > 0"),
+    ({"train__num_steps": 10.5}, r"config.train.num_steps=10.5 must be a int"),
+    ({"model__dropout": 1.0}, r"config.model.dropout=1.0 must be in \[0, 1\)"),
+    ({"model__wdith": 32}, r"config.model.wdith is no field.*Did you mean 'model.width'"),
+    ({"model__norm": "batch"}, r"config.model.norm='batch' is unknown"),
+    ({"model__name": "unett"}, r"Did you mean 'unet'"),
+    ({"loss__name": "rsp"}, r"Did you mean 'rps'"),
+    ({"model__head": "sigmoid"}, "one probability per pixel"),
+    ({"data__crop_size": (64,)}, r"config.data.crop_size=\(64,\) must be two integers"),
+    ({"train__best_mode": "low"}, "'min' or 'max'"),
+    ({"preprocess__intensity": "zscroe"}, "Did you mean 'zscore'"),
+    ({"augment__scale": -0.1}, r"augment.scale"),
+    ({"optim__name": "adam"}, "Did you mean 'adamw'"),
+    ({"optim__schedule": "cos"}, "cosine"),
+  ],
+)
+def test_a_wrong_field_is_named(changes, message):
+  with pytest.raises(InputError, match=message) as error:
+    check_with(**changes)
+  assert "\n" not in str(error.value)
+
+
+def test_a_missing_field_is_named():
+  config = default.get_config()
+  del config.loss.alpha
+  with pytest.raises(InputError, match=r"config.loss.alpha is missing"):
+    config_check.check(config, default.get_config())
+
+
+def test_an_integer_may_stand_for_a_float():
+  check_with(loss__alpha=1)
+
+
+def test_overrides_are_looked_up_level_by_level():
+  config = ConfigDict({"loss": {"alpha": 0.8, "name": "rps"}, "seed": 0})
+  config_check.check_overrides(config, ["run.py", "--workdir=w", "--config.loss.alpha=1", "--config.seed", "3"])
+  for arg, message in (
+    ("--config.loss.alpah=1", "config.loss has no field 'alpah'. Did you mean 'alpha'"),
+    ("--config.los.alpha=1", "config has no field 'los'. Did you mean 'loss'"),
+    ("--config.seed.x=1", "config.seed is a single value and has no field 'x'"),
+  ):
+    with pytest.raises(InputError, match=re.escape(message)):
+      config_check.check_overrides(config, ["run.py", arg])
