@@ -10,6 +10,24 @@ On the command line any field can be changed: ``--config.loss.alpha=0.5 --config
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def phantom_args() -> ConfigDict:
+  """Returns the settings of rater_phantom, all left as the builder's own config has them."""
+  args: Any = ConfigDict()
+  args.num_raters = placeholder(int)  # R >= 1
+  args.correlation = placeholder(float)  # of two raters' errors, in [0, 0.99]
+  args.ambiguity = placeholder(float)  # > 0; factor on the width of the zone in which raters disagree
+  args.rater_bias = placeholder(float)  # >= 0; spread of the raters' constant biases, in units of that width
+  args.missing_share = placeholder(float)  # in [0, 1); probability that a rater is missing from an image
+  args.height = placeholder(int)  # pixels
+  args.width = placeholder(int)  # pixels
+  args.num_train = placeholder(int)  # images
+  args.num_validation = placeholder(int)  # images
+  args.num_test = placeholder(int)  # images
+  args.seed = placeholder(int)  # another seed, another data set of the same distribution
+  return args
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -23,7 +41,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data = ConfigDict()
   config.data.builder = "rater_phantom"  # a folder of data/ (data/README.md lists them)
   config.data.config = "default"  # the builder's own config, by name; '' is its first
-  config.data.builder_args = ConfigDict()  # fields of that builder config to change, e.g. num_raters for the phantom
+  config.data.builder_args = phantom_args()  # fields of that builder config to change; None leaves one as it is
   config.data.data_dir = ""  # where built data sets live; '': $TFDS_DATA_DIR, else ~/tensorflow_datasets
   config.data.manual_dir = ""  # folder with the files you downloaded yourself, for builders that need it
   config.data.train_split = "train"

@@ -16,6 +16,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config: Any = default.get_config()
   config.data.builder = "lidc_slices"
   config.data.config = "vote"
+  config.data.builder_args = ConfigDict()
   config.data.crop_size = (128, 128)
   config.augment.rotate_degrees = 180.0
   config.loss.name = args["loss"]

@@ -8,7 +8,6 @@ Importing this package is fast: TFDS is imported by the first call that needs it
 """
 
 import importlib
-import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ __all__ = [
   "data_source",
   "fingerprint",
   "get_builder",
+  "info",
   "list_builders",
   "list_configs",
   "prepare",
@@ -54,7 +54,7 @@ def get_builder(
     name: one of `list_builders`.
     config_name: one of `list_configs`; '' is the first.
     data_dir: where built data sets live; '' is TFDS's own place, $TFDS_DATA_DIR or ~/tensorflow_datasets.
-    overrides: settings of the builder config to change. The result gets a config name of its own, so that two
+    overrides: settings of the builder config to change; None leaves one as it is. The result gets a config name of its own, so that two
       settings never share a folder.
 
   Raises:
@@ -67,8 +67,9 @@ def get_builder(
       f"config.data.config={config_name!r} is no config of {name}.{did_you_mean(config_name, configs)}"
       f" Configs: {', '.join(configs)}."
     )
-  config = configs[config_name or next(iter(configs))].with_overrides(dict(overrides or {}))
-  return builder_class(config=config, data_dir=os.path.expanduser(data_dir) or None)
+  changed = {setting: value for setting, value in (overrides or {}).items() if value is not None}
+  config = configs[config_name or next(iter(configs))].with_overrides(changed)
+  return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
 
 
 def _builder_class(name: str) -> "type[RaterBuilder]":
@@ -106,6 +107,20 @@ def fingerprint(builder: "RaterBuilder") -> str:
     DataError: the data set is not built, or not whole.
   """
   return _building().check_whole(builder)["fingerprint"]
+
+
+def info(builder: "RaterBuilder") -> dict[str, str]:
+  """Returns what identifies a built data set: builder, config, version and fingerprint, as a run records them.
+
+  Raises:
+    DataError: the data set is not built, or not whole.
+  """
+  return {
+    "builder": builder.name,
+    "config": builder.builder_config.name if builder.builder_config else "",
+    "version": str(builder.version),
+    "fingerprint": fingerprint(builder),
+  }
 
 
 def verify(builder: "RaterBuilder") -> None:

@@ -6,16 +6,16 @@ import fcntl
 import os
 import pathlib
 import shutil
+import sys
 import types
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
+from tensorflow_datasets.core import shuffle, utils
 
 from data import fingerprints
-from data.common import RaterBuilder
+from data.common import Example, RaterBuilder
 from data.errors import DataError, did_you_mean
 
 
@@ -23,14 +23,26 @@ def prepare(builder: RaterBuilder, *, manual_dir: str = "") -> None:
   """Builds the data set of `builder` unless it is there already; see `data.prepare`."""
   folder = pathlib.Path(builder.data_dir)
   source = _find_source(builder, manual_dir, must_exist=not folder.exists())
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with _lock(folder.parent / f".{folder.name}.lock") as locked:
-    if not folder.exists():
-      if locked:
-        _remove_leftovers(folder)
-      _build(builder, folder, source)
+  if not folder.exists():  # a finished data set may lie where we cannot write: no lock then
+    _build_once(builder, folder, source)
+  if not builder.info.splits:  # built after this builder was made
+    _reload(builder, folder)
   check_whole(builder)
   _check_same(builder, source)
+
+
+def _build_once(builder: RaterBuilder, folder: pathlib.Path, source: pathlib.Path | None) -> None:
+  try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.parent / f".{folder.name}.lock") as locked:
+      if folder.exists():
+        return  # another process built it while we waited
+      if locked:
+        _remove_leftovers(folder)
+      _build(builder, source)
+  except OSError as error:
+    if not folder.exists():  # else another machine that shares this folder was faster: its data set is as good
+      raise DataError(f"{builder.name}: cannot be built in {folder} ({error}).") from error
 
 
 def _find_source(builder: RaterBuilder, manual_dir: str, *, must_exist: bool) -> pathlib.Path | None:
@@ -58,18 +70,19 @@ def default_manual_dir(builder: RaterBuilder) -> pathlib.Path:
   return pathlib.Path(builder.data_dir_root) / "downloads" / "manual"
 
 
-def _build(builder: RaterBuilder, folder: pathlib.Path, source: pathlib.Path | None) -> None:
+def _build(builder: RaterBuilder, source: pathlib.Path | None) -> None:
+  if not sys.stderr.isatty():
+    tfds.disable_progress_bar()  # in a log file each redraw would be a line
   config = tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
+  with _spill_without_tensorflow():
+    builder.download_and_prepare(download_config=config, file_format="array_record")
+
+
+def _reload(builder: RaterBuilder, folder: pathlib.Path) -> None:
   try:
-    with _spill_without_tensorflow():
-      builder.download_and_prepare(download_config=config, file_format="array_record")
-  except DataError:
-    raise
+    builder.info.read_from_directory(folder)
   except OSError as error:
-    if folder.exists():  # another machine that shares this folder was faster: its data set is as good
-      builder.info.read_from_directory(builder.data_dir)
-      return
-    raise DataError(f"{builder.name}: cannot be built in {folder} ({error}).") from error
+    raise DataError(f"{folder} is not a whole data set ({error}). {fingerprints.REBUILD}") from None
 
 
 @contextlib.contextmanager
@@ -97,7 +110,8 @@ def _spill_without_tensorflow() -> Iterator[None]:
   errors = types.SimpleNamespace(ResourceExhaustedError=MemoryError)
   fake = types.SimpleNamespace(io=types.SimpleNamespace(gfile=gfile), errors=errors)
   # 1000 open files, TFDS's number, would pass the usual limit of 1024.
-  with mock.patch.object(shuffle, "tf", fake), mock.patch.object(shuffle, "BUCKETS_NUMBER", 100):
+  assign = utils.temporary_assignment
+  with assign(shuffle, "tf", fake), assign(shuffle, "BUCKETS_NUMBER", 100):
     yield
 
 
@@ -123,30 +137,58 @@ def check_whole(builder: RaterBuilder) -> dict[str, Any]:
 def _check_same(builder: RaterBuilder, source: pathlib.Path | None) -> None:
   """Refuses to hand out built data for files or settings they were not built from."""
   record = fingerprints.read(builder.data_dir)
-  if record["settings"] != builder.settings():
+  if record["settings"] != builder.config.settings():
     raise DataError(
-      f"{builder.data_dir} was built with the settings {record['settings']}, not {builder.settings()}. "
+      f"{builder.data_dir} was built with the settings {record['settings']}, not {builder.config.settings()}. "
       f"{fingerprints.REBUILD}"
     )
   if source is not None and builder.source_signature(source) != record["source"]:
     raise DataError(f"{builder.data_dir} was built from other files than {source} holds now. {fingerprints.REBUILD}")
 
 
-def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()) -> Any:
+def _open(builder: Any, split: str, decoders: Any = None) -> Sequence[Example]:
+  return builder.as_data_source(split, decoders=decoders)
+
+
+class _Without(Sequence[Example]):
+  """A source whose records lack some features; the others alone are decoded."""
+
+  def __init__(self, source: Sequence[Example], skip: Collection[str]) -> None:
+    self._source, self._skip = source, frozenset(skip)
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: Any) -> Any:
+    return {name: value for name, value in self._source[index].items() if name not in self._skip}
+
+  def __repr__(self) -> str:
+    return f"{self._source!r} without {', '.join(sorted(self._skip))}"
+
+
+def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()) -> Sequence[Example]:
   """Opens a split; see `data.data_source`."""
   check_whole(builder)
-  name, known = split.partition("[")[0], sorted(builder.info.splits)
-  if name not in known:
-    raise DataError(f"{builder.name} has no split {name!r}.{did_you_mean(name, known)} Splits: {', '.join(known)}.")
-  decoders = {name: tfds.decode.SkipDecoding() for name in skip}
-  return builder.as_data_source(split, decoders=decoders or None)
+  name, splits = split.partition("[")[0], sorted(builder.info.splits)
+  if name not in splits:
+    raise DataError(f"{builder.name} has no split {name!r}.{did_you_mean(name, splits)} Splits: {', '.join(splits)}.")
+  features = sorted(builder.features())
+  for feature in skip:
+    if feature not in features:
+      raise DataError(f"{builder.name} has no feature {feature!r}.{did_you_mean(feature, features)}")
+  try:
+    source = _open(builder, split, {feature: tfds.decode.SkipDecoding() for feature in skip} or None)
+  except (ValueError, AssertionError) as error:
+    raise DataError(f"{builder.name}: cannot open split {split!r} ({error}).") from error
+  return _Without(source, skip) if skip else source
 
 
 def verify(builder: RaterBuilder) -> None:
   """Reads all records back; see `data.verify`."""
   for split, expected in check_whole(builder)["splits"].items():
-    source = builder.as_data_source(split)
+    source = _open(builder, split)
     digests = [fingerprints.example_digest(source[i]) for i in range(len(source))]
     if fingerprints.combine({split: digests})["splits"][split] != expected:
-      raise DataError(f"{builder.data_dir}: the records of split {split!r} are not those written. {fingerprints.REBUILD}")
-
+      raise DataError(
+        f"{builder.data_dir}: the records of split {split!r} are not those written. {fingerprints.REBUILD}"
+      )

@@ -119,22 +119,25 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       digest.update(f"{path.relative_to(source).as_posix()} {path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 
-  def settings(self) -> dict[str, Any]:
-    """Returns the settings of the builder's config."""
-    return self.builder_config.settings()
+  @property
+  def config(self) -> Any:
+    """The builder's config, a `RaterConfig`."""
+    return self.builder_config
 
   def _info(self) -> tfds.core.DatasetInfo:
     metadata = self.get_metadata()
     return _Info(
       builder=self,
-      features=tfds.features.FeaturesDict(self._features()),
+      features=tfds.features.FeaturesDict(self.features()),
       description=metadata.description,
       citation=metadata.citation,
       homepage=self.HOMEPAGE,
       license=self.LICENSE,
     )
 
-  def _features(self) -> dict[str, Any]:
+  def features(self) -> dict[str, Any]:
+    """Returns the example schema of data/README.md as TFDS features."""
+
     # Arrays go in as zlib: Image would need TensorFlow, and a plain Tensor stores each integer in 8 bytes.
     def array(last: int, dtype: Any) -> tfds.features.Tensor:
       return tfds.features.Tensor(shape=(None, None, last), dtype=dtype, encoding="zlib")
@@ -173,15 +176,15 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._digests: dict[str, list[bytes]] = collections.defaultdict(list)
     super()._download_and_prepare(dl_manager, download_config)
     record = fingerprints.combine(self._digests)
-    record |= {"settings": self.settings(), "source": self._source_signature}
+    record |= {"settings": self.config.settings(), "source": self._source_signature}
     fingerprints.write(self.data_dir, record)
 
   def _log_download_bytes(self) -> None:
-    print(f"Building {self.name}/{self.builder_config.name} {self.version} in {self.data_dir}", flush=True)
+    print(f"Building {self.name}/{self.config.name} {self.version} in {self.data_dir}", flush=True)
 
   def _log_download_done(self) -> None:
     counts = ", ".join(f"{name} {split.num_examples}" for name, split in self.info.splits.items())
-    print(f"Built {self.name}/{self.builder_config.name}: {counts} examples", flush=True)
+    print(f"Built {self.name}/{self.config.name}: {counts} examples", flush=True)
 
 
 def check_example(example: Example, *, num_raters: int, num_channels: int, dtype: Any) -> None:
@@ -193,21 +196,20 @@ def check_example(example: Example, *, num_raters: int, num_channels: int, dtype
   name, image, masks = example["id"], example["image"], example["rater_masks"]
   valid = np.asarray(example["rater_valid"])
 
-  def expect(is_right: bool, what: str) -> None:
+  def expect(is_right: Any, what: str) -> None:
     if not is_right:
       raise DataError(f"example {name!r}: {what}.")
 
-  expect(image.ndim == 3 and image.shape[-1] == num_channels and image.size > 0,
-         f"'image' must be [H, W, {num_channels}], found {image.shape}")  # fmt: skip
+  expect(example["group"], "'group' must name the patient")
+  is_image = image.ndim == 3 and image.shape[-1] == num_channels and image.size > 0
+  expect(is_image, f"'image' must be [H, W, {num_channels}], found {image.shape}")
   expect(image.dtype == dtype, f"'image' must be {np.dtype(dtype)}, found {image.dtype}")
-  expect(masks.shape == (*image.shape[:2], num_raters),
-         f"'rater_masks' must be {(*image.shape[:2], num_raters)}, found {masks.shape}")  # fmt: skip
+  shape = (*image.shape[:2], num_raters)
+  expect(masks.shape == shape, f"'rater_masks' must be {shape}, found {masks.shape}")
   expect(masks.dtype == np.uint8 and masks.max() <= 1, "'rater_masks' must be uint8 0 or 1")
   expect(valid.shape == (num_raters,) and valid.dtype == np.bool_, f"'rater_valid' must be [{num_raters}] bool")
-  expect(bool(valid.any()), "no rater answered; leave such an example out")
+  expect(valid.any(), "no rater answered; leave such an example out")
   expect(not masks[..., ~valid].any(), "'rater_masks' must be 0 where 'rater_valid' is False")
-  expect(bool(example["group"]), "'group' must name the patient")
   if "level_probs" in example:
-    probs = example["level_probs"]
-    expect(probs.shape == (*image.shape[:2], num_raters + 1) and probs.dtype == np.float32,
-           f"'level_probs' must be {(*image.shape[:2], num_raters + 1)} float32")  # fmt: skip
+    probs, shape = example["level_probs"], (*image.shape[:2], num_raters + 1)
+    expect(probs.shape == shape and probs.dtype == np.float32, f"'level_probs' must be {shape} float32")

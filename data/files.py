@@ -1,20 +1,14 @@
-"""Reading a benchmark's files: images with errors that name the file, split by group, decoding ahead in threads."""
+"""Reading a benchmark's files: images with errors that name the file, and the split by group."""
 
-import collections
-import concurrent.futures
 import hashlib
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 import numpy as np
 import PIL.Image
 
 from data.errors import DataError
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 # Shares of the patients. The split of a patient depends on its name alone.
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -71,19 +65,3 @@ def split_of(group: str, shares: Mapping[str, float] = SPLIT_SHARES) -> str:
   position = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
   limits = itertools.accumulate(shares.values())
   return next((split for split, limit in zip(shares, limits, strict=True) if position < limit), list(shares)[-1])
-
-
-def map_ahead(function: Callable[[T], U], items: Iterable[T], *, num_threads: int, ahead: int) -> Iterator[U]:
-  """Yields `function(item)` in the order of `items`, computed in threads; at most `ahead` results wait in memory."""
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-    waiting: collections.deque[concurrent.futures.Future[U]] = collections.deque()
-    try:
-      for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
-          yield waiting.popleft().result()
-      while waiting:
-        yield waiting.popleft().result()
-    finally:
-      for future in waiting:
-        future.cancel()

@@ -5,10 +5,12 @@ Crop, flip, rotation, scale and elastic displacement are composed into one map, 
 Output pixels whose source lies outside the image repeat its border and get mask 0: they do not count.
 """
 
+import functools
 import math
 
 import cv2
 import numpy as np
+from scipy import special
 
 from ordseg.types import Config
 from ordseg.validate import InputError
@@ -81,7 +83,7 @@ def augment(
     image, rater_masks, mask = (a[:: signs[0], :: signs[1]] for a in cropped)
   image = _intensity(image, gamma * c.gamma, contrast * c.contrast, brightness * c.brightness)
   if c.noise:
-    image = image + np.float32(abs(noise) * c.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image + np.float32(abs(noise) * c.noise) * _normal(rng, image.shape)
   return image, rater_masks, mask
 
 
@@ -142,7 +144,7 @@ def _elastic(size: tuple[int, int], alpha: float, sigma: float, rng: np.random.G
   kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / cell_sigma) ** 2)
   kernel /= math.sqrt(np.sum(kernel**2))  # so that filtered white noise keeps standard deviation 1
   cells = [math.ceil(n / step) + 1 for n in size]  # one more, so that enlarging never extrapolates
-  noise = rng.standard_normal((cells[0] + 2 * radius, cells[1] + 2 * radius, 2), dtype=np.float32)
+  noise = _normal(rng, (cells[0] + 2 * radius, cells[1] + 2 * radius, 2))
   # Filter with a margin and cut it off: at a border the filter would repeat values and the deviation grow.
   field = cv2.sepFilter2D(noise, -1, kernel * alpha, kernel)[radius : radius + cells[0], radius : radius + cells[1]]
   if step > 1:
@@ -190,13 +192,31 @@ def _intensity(image: np.ndarray, gamma: float, contrast: float, brightness: flo
   Returns:
     [h, w, C] float32.
   """
-  if gamma:
-    low, high = float(image.min()), float(image.max())
-    if high > low:
-      exponent = 1 + gamma if gamma > 0 else 1 / (1 - gamma)
-      unit = np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
-      image = cv2.pow(unit, exponent).reshape(image.shape) * np.float32(high - low) + np.float32(low)
-  if contrast or brightness:
-    mean = image.mean(axis=(0, 1), dtype=np.float64)
-    image = image * np.float32(1 + contrast) + (brightness - contrast * mean).astype(np.float32)
+  scale, shift = 1.0, np.zeros(image.shape[-1])  # the image so far is scale * image + shift
+  low, high = (float(image.min()), float(image.max())) if gamma else (0.0, 0.0)
+  if high > low:
+    unit = image * np.float32(1 / (high - low))
+    unit -= np.float32(low / (high - low))
+    np.clip(unit, 0, 1, out=unit)
+    image = cv2.pow(unit, 1 + gamma if gamma > 0 else 1 / (1 - gamma)).reshape(image.shape)
+    scale, shift = high - low, shift + low
+  if contrast:
+    mean = scale * image.mean(axis=(0, 1), dtype=np.float64) + shift
+    scale, shift = scale * (1 + contrast), shift * (1 + contrast) - contrast * mean
+  shift = shift + brightness
+  if scale == 1 and not shift.any():
+    return image
+  image = image * np.float32(scale)
+  image += shift.astype(np.float32)
   return image
+
+
+@functools.cache
+def _normal_quantiles() -> np.ndarray:
+  return special.ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+  """Standard normal float32 in steps of 2**-16 of probability, up to 4.2: a tenth of the time of exact draws."""
+  count = math.prod(shape)
+  return np.take(_normal_quantiles(), np.frombuffer(rng.bytes(2 * count), "<u2")).reshape(shape)

@@ -5,6 +5,7 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -41,8 +42,8 @@ class Builder(common.RaterBuilder):
   """Reads the tree as it is distributed; split by patient."""
 
   VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First release."}
-  BUILDER_CONFIGS = [
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     LidcConfig(name="vote", description="A slot without a mark counts as a 'no' vote: all four readers saw the scan."),
     LidcConfig(name="missing", description="A slot without a mark is a missing rater.", empty_slot="missing"),
   ]
@@ -79,12 +80,10 @@ class Builder(common.RaterBuilder):
     return {split: self._read_patients(patients[split]) for split in files.SPLIT_SHARES if split in patients}
 
   def _read_patients(self, patients: Iterable[pathlib.Path]) -> Iterator[common.Example]:
-    nodules = (nodule for patient in patients for nodule in _numbered(patient, "nodule-*"))
-    for examples in files.map_ahead(self._read_nodule, nodules, num_threads=2, ahead=8):
-      yield from examples
-
-  def _read_nodule(self, folder: pathlib.Path) -> list[common.Example]:
-    return read_nodule(folder, empty_slot=self.builder_config.empty_slot)
+    # One nodule at a time. Threads were tried: TFDS compresses in this one, and the build took as long.
+    for patient in patients:
+      for nodule in _numbered(patient, "nodule-*"):
+        yield from read_nodule(nodule, empty_slot=self.config.empty_slot)
 
 
 def read_nodule(folder: pathlib.Path, *, empty_slot: str) -> list[common.Example]:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -71,11 +72,11 @@ class Builder(common.RaterBuilder):
   """Generates the phantom; needs no files."""
 
   VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First release."}
-  BUILDER_CONFIGS = [
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     PhantomConfig(name="default", description="64 x 64, 7 raters, 800 / 100 / 200 images."),
     PhantomConfig(name="quickstart", description="Fewer images.", num_train=384, num_validation=64, num_test=160),
-    PhantomConfig(name="missing", description="As default, each rater missing from 30 % of the images.", missing_share=0.3),
+    PhantomConfig(name="missing", description="Each rater is missing from 30 % of the images.", missing_share=0.3),
     PhantomConfig(
       name="tiny",
       description="32 x 32 and few images, for tests.",
@@ -93,16 +94,16 @@ class Builder(common.RaterBuilder):
   @property
   def num_raters(self) -> int:
     """R."""
-    return self.builder_config.num_raters
+    return self.config.num_raters
 
   def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
     """Returns split -> drawn examples."""
     del source
-    counts = {split: getattr(self.builder_config, f"num_{split}") for split in _SPLITS}
+    counts = {split: getattr(self.config, f"num_{split}") for split in _SPLITS}
     return {split: self._draw_split(split, count) for split, count in counts.items() if count}
 
   def _draw_split(self, split: str, count: int) -> Iterator[common.Example]:
-    return (draw_example(self.builder_config, split, index) for index in range(count))
+    return (draw_example(self.config, split, index) for index in range(count))
 
 
 def draw_example(config: PhantomConfig, split: str, index: int) -> common.Example:

@@ -1,0 +1,69 @@
+"""From a config to the functions that training and evaluation are made of."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ordseg import heads, losses, models, optim, parallel, rng, state, step
+from ordseg.state import TrainState
+from ordseg.types import Config, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+  """What a config means: the functions that training and validation are made of.
+
+  Attributes:
+    create: (level counts [L]) -> the state at step 0.
+    train_step: see `parallel.make_train_step`.
+    predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy.
+  """
+
+  create: Callable[[np.ndarray], TrainState]
+  train_step: parallel.TrainStep
+  predict: Callable[[Params, np.ndarray], np.ndarray]
+
+
+def make_learner(config: Config, *, num_raters: int, num_channels: int) -> Learner:
+  """Builds the network, the loss, the optimiser and the steps.
+
+  Args:
+    config: a whole config.
+    num_raters: R.
+    num_channels: C of the images.
+
+  Raises:
+    InputError: a field of model, loss or optim is wrong.
+  """
+  head = heads.get_head(config.model.head)
+  loss_fn = losses.get_loss(config.loss.name, head, {k: v for k, v in config.loss.items() if k != "name"})
+  model = models.get_model(config.model, num_outputs=head.num_outputs(num_raters))
+  tx = optim.get_tx(config.optim, config.train.num_steps)
+  bound: dict[str, Any] = {"apply_fn": model.apply, "head": head, "num_raters": num_raters}
+  key = jax.random.key(config.seed)
+
+  def create(level_counts: np.ndarray) -> TrainState:
+    image = np.zeros((1, *config.data.crop_size, num_channels), np.float32)
+    init = jax.jit(functools.partial(model.init, is_training=False))
+    params = init(rng.stream(key, "init"), image)["params"]
+    params = models.set_output_bias(params, head.init_bias(heads.smoothed_level_freqs(level_counts)))
+    return state.create(params, tx, with_ema=config.optim.ema_decay > 0)
+
+  return Learner(
+    create=create,
+    train_step=parallel.make_train_step(
+      functools.partial(step.local_gradients, loss_fn=loss_fn, **bound),
+      functools.partial(
+        step.apply_update,
+        tx=tx,
+        schedule=optim.get_schedule(config.optim, config.train.num_steps),
+        ema_decay=config.optim.ema_decay,
+      ),
+      key=key,
+    ),
+    predict=parallel.make_predict_step(functools.partial(step.predict_levels, **bound)),
+  )

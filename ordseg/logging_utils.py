@@ -1,0 +1,176 @@
+"""What a running program says: progress lines, JSON lines, TensorBoard events."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorboardX
+
+
+class Progress:
+  """Speed and remaining time of a loop, by a clock that never jumps.
+
+  The first step of a program compiles: it is timed apart and takes no part in any rate.
+  """
+
+  def __init__(self, *, first_step: int, num_steps: int, clock: Callable[[], float] = time.monotonic):
+    """Starts timing.
+
+    Args:
+      first_step: steps done before this program started.
+      num_steps: steps at the end.
+      clock: seconds.
+    """
+    self._clock, self._num_steps = clock, num_steps
+    self._created = clock()
+    self._start = self._window_start = None
+    self._start_step = self._window_step = first_step
+    self._start_wait = 0.0
+    self._paused = 0.0
+
+  def first_step_done(self, step: int, wait_seconds: float) -> float:
+    """Starts the rates after the first step; returns the seconds since this object was made.
+
+    Args:
+      step: steps done, this one included.
+      wait_seconds: time spent waiting for data so far.
+    """
+    self._start = self._window_start = self._clock()
+    self._start_step = self._window_step = step
+    self._start_wait = wait_seconds
+    return self._start - self._created
+
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """Keeps what happens inside out of the speed of the steps, but not out of the remaining time."""
+    start = self._clock()
+    yield
+    self._paused += self._clock() - start
+
+  def report(self, step: int, *, batch_size: int, wait_seconds: float) -> dict[str, float | None]:
+    """Closes a window of steps and starts the next one.
+
+    Args:
+      step: steps done.
+      batch_size: images per step.
+      wait_seconds: time spent waiting for data so far.
+
+    Returns:
+      images_per_second and data_wait_share (of the time of the steps) over the window, and seconds_left over all;
+      None where too little has run to tell.
+    """
+    unknown = {"images_per_second": None, "data_wait_share": None, "seconds_left": None}
+    if self._start is None or self._window_start is None or step <= self._window_step:
+      return unknown
+    now = self._clock()
+    active = max(now - self._window_start - self._paused, 1e-9)
+    per_step = (now - self._start) / (step - self._start_step)
+    out = {
+      "images_per_second": batch_size * (step - self._window_step) / active,
+      "data_wait_share": min(max(wait_seconds - self._start_wait, 0.0) / active, 1.0),
+      "seconds_left": per_step * (self._num_steps - step),
+    }
+    self._window_start, self._window_step, self._start_wait, self._paused = now, step, wait_seconds, 0.0
+    return out
+
+
+def format_duration(seconds: float | None) -> str:
+  """Returns ``47 s``, ``3 min 05 s``, ``2 h 07 min`` or ``3 d 04 h``; ``?`` for None."""
+  if seconds is None or not math.isfinite(seconds):
+    return "?"
+  whole = max(0, math.ceil(seconds))
+  for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    if whole >= size:
+      return f"{whole // size} {unit} {whole % size // small:02d} {small_unit}"
+  return f"{whole} s"
+
+
+def progress_line(step: int, num_steps: int, loss: float, report: Mapping[str, float | None]) -> str:
+  """Returns one line: step, loss, speed, share of time spent waiting for data, remaining time."""
+  width = len(str(num_steps))
+  parts = [f"step {step:>{width}}/{num_steps}", f"loss {loss:.4f}"]
+  if (speed := report["images_per_second"]) is not None:
+    parts += [f"{speed:.1f} images/s", f"{100 * (report['data_wait_share'] or 0.0):.0f} % waiting for data"]
+  return " | ".join([*parts, f"ETA {format_duration(report['seconds_left'])}"])
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+  """Returns the numbers of nested dicts by dotted path; text, lists and None are left out."""
+  out: dict[str, float] = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      out.update(flatten(value, f"{prefix}{name}."))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+      out[f"{prefix}{name}"] = float(value)
+  return out
+
+
+def jsonable(value: Any) -> Any:
+  """Returns `value` with numbers JSON does not know (NaN, infinity) as None, for strict readers."""
+  if isinstance(value, Mapping):
+    return {str(k): jsonable(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [jsonable(v) for v in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a JSON file so that a reader, or a crash, meets the old one or the new one and nothing between."""
+  write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Replaces a text file atomically."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  with temporary.open("w", encoding="utf-8") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  temporary.replace(path)
+
+
+class MetricsLog:
+  """Rows of a training as JSON lines in train_metrics.jsonl and as TensorBoard events; one row per step."""
+
+  def __init__(self, workdir: pathlib.Path, *, step: int):
+    """Opens the log for appending.
+
+    Args:
+      workdir: folder of the run.
+      step: where the training stands. Rows past it, of a run that was killed, are dropped, and a torn last line too.
+    """
+    path = workdir / "train_metrics.jsonl"
+    if path.exists():
+      write_text(path, "".join(_lines_up_to(path, step)))
+    self._file = path.open("a", encoding="utf-8")
+    self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+
+  def write(self, step: int, row: Mapping[str, Any]) -> None:
+    """Writes one row; nested dicts become dotted tags in TensorBoard."""
+    self._file.write(json.dumps(jsonable({"step": step, **row}), allow_nan=False) + "\n")
+    self._file.flush()
+    for name, value in flatten(row).items():
+      self._events.add_scalar(name.replace(".", "/"), value, step)
+    self._events.flush()
+
+  def close(self) -> None:
+    """Closes both files."""
+    self._file.close()
+    self._events.close()
+
+
+def _lines_up_to(path: pathlib.Path, step: int) -> Iterator[str]:
+  for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      continue
+    if line.endswith("\n") and row["step"] <= step:
+      yield line

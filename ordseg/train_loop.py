@@ -1,0 +1,335 @@
+"""The training program: from a config and two data sources to a workdir that holds the run.
+
+A workdir holds config.json, train_metrics.jsonl, tensorboard/ and checkpoints/. Whatever stops a run, the same call
+continues it from its last checkpoint, and ends at the same parameters, bit by bit on the same devices.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ordseg import evaluate, input_pipeline, logging_utils, parallel, run_info
+from ordseg.checkpoint import Checkpoints
+from ordseg.input_pipeline import examples
+from ordseg.learner import Learner, make_learner
+from ordseg.logging_utils import MetricsLog, Progress
+from ordseg.state import TrainState
+from ordseg.step import Metrics
+from ordseg.types import Batch, Config, Params
+from ordseg.validate import InputError, did_you_mean
+
+BIAS_EXAMPLES = 256  # training examples that the first output bias is estimated from
+
+Validate = Callable[..., Mapping[str, Any]]  # (params, *, limit=None) -> nested metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """How a training ended.
+
+  Attributes:
+    state: the last state, as numpy arrays.
+    best_step: the checkpoint with the best validation metric, or None.
+    best_value: its metric, or None.
+  """
+
+  state: TrainState
+  best_step: int | None
+  best_value: float | None
+
+
+def train(
+  config: Config,
+  *,
+  train_source: input_pipeline.Source,
+  validation_source: input_pipeline.Source,
+  workdir: str | pathlib.Path,
+  data_info: Mapping[str, Any],
+) -> Summary:
+  """Trains, or continues, the run in `workdir` up to ``config.train.num_steps``. All processes must call.
+
+  Args:
+    config: a whole config; see configs/default.py.
+    train_source: training examples.
+    validation_source: examples that choose the best checkpoint.
+    workdir: folder of the run, on storage that all processes see.
+    data_info: what identifies the data set, at least its ``fingerprint``; written to config.json.
+
+  Returns:
+    The last state and the best checkpoint.
+
+  Raises:
+    InputError: the config, the data or the workdir do not fit, or the loss is no longer finite (the checkpoints are).
+    SystemExit: 128 + signal after SIGTERM or SIGINT, once the running step is saved.
+  """
+  workdir = pathlib.Path(workdir)
+  panel = _read_panel(train_source, validation_source)
+  batch_size = parallel.per_process_batch_size(config.train.batch_size)
+  info = run_info.describe(config, data_info=data_info, num_raters=panel.num_raters, num_channels=panel.num_channels)
+  learner = make_learner(config, num_raters=panel.num_raters, num_channels=panel.num_channels)
+  for name, change in parallel.first_process_first(lambda: run_info.open_run(workdir, info)).items():
+    _say(f"note: this run was started with another {name}: {change}")
+  iterator = input_pipeline.train_iterator(
+    train_source,
+    data_config=config.data,
+    preprocess_config=config.preprocess,
+    augment_config=config.augment,
+    per_process_batch_size=batch_size,
+    seed=config.seed,
+    process_index=parallel.process_index(),
+    process_count=parallel.process_count(),
+  )
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(open_checkpoints(config, workdir))
+    host_state = _start_state(learner, checkpoints, iterator, train_source)
+    first_step = int(host_state.step)
+    log = contextlib.closing(MetricsLog(workdir, step=first_step)) if parallel.is_first_process() else None
+    loop = _Loop(
+      config=config,
+      learner=learner,
+      validate=_make_validate(config, learner, validation_source, panel.num_raters),
+      checkpoints=checkpoints,
+      batches=stack.enter_context(
+        input_pipeline.prefetch(iterator, parallel.shard_batch, config.data.prefetch_batches)
+      ),
+      stop_signal=stack.enter_context(_StopSignal()),
+      state=parallel.replicate(host_state),
+      step=first_step,
+      log=None if log is None else stack.enter_context(log),
+    )
+    loop.run()
+    checkpoints.wait()
+    best_step = checkpoints.best_step
+    return Summary(
+      state=parallel.to_host(loop.state),
+      best_step=best_step,
+      best_value=None if best_step is None else checkpoints.metrics()[best_step],
+    )
+
+
+def open_checkpoints(config: Config, workdir: str | pathlib.Path) -> Checkpoints:
+  """Opens the checkpoints of a run as its config ranks and keeps them."""
+  return Checkpoints(
+    workdir,
+    metric=config.train.best_metric,
+    mode=config.train.best_mode,
+    keep_last=config.train.keep_last,
+    keep_best=config.train.keep_best,
+  )
+
+
+def _read_panel(train_source: input_pipeline.Source, validation_source: input_pipeline.Source) -> examples.Panel:
+  panels = [examples.read_panel(source) for source in (train_source, validation_source)]
+  if panels[0] != panels[1]:
+    raise InputError(f"the training split has {panels[0]}, the validation split {panels[1]}: they must agree.")
+  return panels[0]
+
+
+def _start_state(
+  learner: Learner, checkpoints: Checkpoints, iterator: Any, source: input_pipeline.Source
+) -> TrainState:
+  """Returns the state to start from, on the host, and moves the iterator there."""
+  if checkpoints.latest_step is None:
+    first = learner.create(input_pipeline.level_counts(source, limit=BIAS_EXAMPLES))
+    size = sum(p.size for p in jax.tree.leaves(first.params))
+    _say(f"starting: {size:,} parameters, {jax.device_count()} device(s), {parallel.process_count()} process(es)")
+    return parallel.to_host(first)
+  num_levels = examples.read_panel(source).num_raters + 1
+  template = jax.eval_shape(lambda: learner.create(np.ones(num_levels)))
+  restored, position = checkpoints.restore(template)
+  iterator.set_state(position)
+  _say(f"continuing from step {int(restored.step)}")
+  return restored
+
+
+def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, num_raters: int) -> Validate:
+  """Returns (params, limit=None) -> metrics of the validation split, or of its first `limit` batches."""
+
+  def validate(params: Params, limit: int | None = None) -> Mapping[str, Any]:
+    def predict(batch: Batch) -> np.ndarray:
+      return learner.predict(params, np.asarray(batch["image"]))
+
+    batches = input_pipeline.eval_batches(
+      source,
+      preprocess_config=config.preprocess,
+      batch_size=config.eval.batch_size,
+      process_index=parallel.process_index(),
+      process_count=parallel.process_count(),
+      # The truth, where the data have it, is large; it is read only if it decides.
+      keep=("level_probs",) if config.train.best_metric.startswith("oracle.") else (),
+    )
+    batches = itertools.islice(batches, limit)
+    return evaluate.evaluate(predict, batches, num_raters=num_raters, num_bins=config.eval.num_bins).metrics
+
+  return validate
+
+
+def find_metric(metrics: Mapping[str, Any], path: str) -> float:
+  """Looks a metric up by its dotted path in the nested dicts of metrics.json.
+
+  Returns:
+    The metric; NaN where it is undefined (None).
+
+  Raises:
+    InputError: no number has that path; names the nearest.
+  """
+  value: Any = metrics
+  for name in path.split("."):
+    value = value.get(name, metrics) if isinstance(value, Mapping) else metrics
+  if value is None:
+    return float("nan")
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    known = logging_utils.flatten(metrics)
+    raise InputError(f"config.train.best_metric={path!r} is no metric.{did_you_mean(path, known)} See docs/method.md.")
+  return float(value)
+
+
+@dataclasses.dataclass
+class _Loop:
+  """The loop, and what changes in it."""
+
+  config: Config
+  learner: Learner
+  validate: Validate
+  checkpoints: Checkpoints
+  batches: input_pipeline.Prefetcher
+  stop_signal: "_StopSignal"
+  state: TrainState
+  step: int
+  log: MetricsLog | None  # on the first process
+  window: list[Metrics] = dataclasses.field(default_factory=list)  # of the steps since the last row, on the device
+
+  def run(self) -> None:
+    """Trains to the last step, or until a signal."""
+    train = self.config.train
+    if self.step >= train.num_steps:
+      _say(f"nothing to do: the run has reached step {self.step} of {train.num_steps}")
+      return
+    progress = Progress(first_step=self.step, num_steps=train.num_steps)
+    with progress.pause():  # on one batch, so that a slip ends the run now and not hours later
+      find_metric(self.validate(self.state.eval_params, limit=1), train.best_metric)
+    first_step = self.step + 1
+    while self.step < train.num_steps:
+      self.state, metrics = self.learner.train_step(self.state, next(self.batches))
+      self.window.append(metrics)
+      self.step += 1
+      if self.step == first_step:
+        jax.block_until_ready(metrics)
+        seconds = progress.first_step_done(self.step, self.batches.wait_seconds)
+        _say(f"first step done after {seconds:.1f} s, compilation included")
+      self._after_step(progress)
+
+  def _after_step(self, progress: Progress) -> None:
+    """Logs, evaluates, saves and stops where it is time to. A row is written at each of these, so that a run that was
+    continued has the same rows as one that never stopped."""
+    train, is_last = self.config.train, self.step == self.config.train.num_steps
+    log_due = is_last or self.step % train.log_every_steps == 0
+    stop = not is_last and self.stop_signal.received(ask_others=log_due)
+    eval_due = is_last or (not stop and self.step % train.eval_every_steps == 0)
+    save_due = stop or eval_due or self.step % train.checkpoint_every_steps == 0
+    if not (log_due or save_due):
+      return
+    row: dict[str, Any] = self._read_window()
+    speed = progress.report(self.step, batch_size=train.batch_size, wait_seconds=self.batches.wait_seconds)
+    _say(logging_utils.progress_line(self.step, train.num_steps, row["loss"], speed))
+    row.update(speed)
+    with progress.pause():
+      metric = self._evaluate(row) if eval_due else None
+      if self.log is not None:
+        self.log.write(self.step, row)
+      if save_due:
+        self.checkpoints.save(self.state, iterator_state=self.batches.get_state(), metric=metric)
+    if stop:
+      self._stop()
+
+  def _read_window(self) -> dict[str, Any]:
+    """Returns the means since the last row, and makes sure that every step of them was finite."""
+    window = jax.device_get(self.window)
+    self.window = []
+    for number, metrics in enumerate(window, self.step - len(window) + 1):
+      if not metrics["finite"]:
+        raise InputError(self._not_finite(number, float(metrics["loss"])))
+    weights = np.asarray([m["weight_sum"] for m in window], np.float64)
+    loss = np.asarray([m["loss"] for m in window], np.float64)
+    return {
+      "loss": float(np.sum(loss * weights) / max(weights.sum(), 1.0)),
+      "grad_norm": float(np.mean([m["grad_norm"] for m in window])),
+      "learning_rate": float(window[-1]["learning_rate"]),
+      "valid_pixels": float(weights.sum()),
+    }
+
+  def _not_finite(self, step: int, loss: float) -> str:
+    self.checkpoints.wait()
+    latest = self.checkpoints.latest_step
+    kept = "there is no checkpoint yet" if latest is None else f"the checkpoint of step {latest} is good and kept"
+    now = self.config.optim
+    return (
+      f"stopped: loss ({loss:g}), gradient or update of step {step} is not finite; {kept}. In a new workdir, try a"
+      f" lower config.optim.learning_rate (now {now.learning_rate:g}), more config.optim.warmup_steps (now"
+      f" {now.warmup_steps}), or config.optim.clip_norm=1 (now {now.clip_norm:g})."
+    )
+
+  def _evaluate(self, row: dict[str, Any]) -> float:
+    """Evaluates on the validation split; adds the metrics to the row and returns the one that ranks checkpoints."""
+    train, start = self.config.train, time.monotonic()
+    metrics = self.validate(self.state.eval_params)
+    value = find_metric(metrics, train.best_metric)
+    row["validation"] = metrics
+    seconds = logging_utils.format_duration(time.monotonic() - start)
+    _say(f"step {self.step}: validation {train.best_metric} {value:.5f} ({seconds})")
+    return value
+
+  def _stop(self) -> None:
+    self.checkpoints.wait()
+    number = self.stop_signal.number
+    name = signal.Signals(number).name if number else "a signal to another process"
+    _say(f"stopped by {name} at step {self.step}: a checkpoint is written, the same command continues from here")
+    raise SystemExit(128 + (number or signal.SIGTERM))
+
+
+class _StopSignal:
+  """Remembers SIGTERM and SIGINT while it is entered, so that the running step can end. The second one acts at once."""
+
+  _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+  def __init__(self) -> None:
+    self.number: int | None = None
+    self._old: dict[int, Any] = {}
+
+  def __enter__(self) -> "_StopSignal":
+    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+      self._old = {number: signal.signal(number, self._remember) for number in self._SIGNALS}
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self._restore()
+
+  def _remember(self, number: int, frame: Any) -> None:
+    del frame
+    self.number = number
+    self._restore()
+
+  def _restore(self) -> None:
+    for number, handler in self._old.items():
+      signal.signal(number, handler)
+    self._old = {}
+
+  def received(self, *, ask_others: bool) -> bool:
+    """Returns whether to stop. All processes must stop at the same step, so they agree, and only where they ask."""
+    if parallel.process_count() == 1:
+      return self.number is not None
+    return ask_others and parallel.any_process(self.number is not None)
+
+
+def _say(message: str) -> None:
+  if parallel.is_first_process():
+    print(message, flush=True)
