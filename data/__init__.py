@@ -54,8 +54,8 @@ def get_builder(
     name: one of `list_builders`.
     config_name: one of `list_configs`; '' is the first.
     data_dir: where built data sets live; '' is TFDS's own place, $TFDS_DATA_DIR or ~/tensorflow_datasets.
-    overrides: settings of the builder config to change; None leaves one as it is. The result gets a config name of its own, so that two
-      settings never share a folder.
+    overrides: settings of the builder config to change; None leaves one as it is. The result gets a config name of
+      its own, so that two settings never share a folder.
 
   Raises:
     DataError: unknown benchmark, config or setting, or a setting out of range.
@@ -109,17 +109,23 @@ def fingerprint(builder: "RaterBuilder") -> str:
   return _building().check_whole(builder)["fingerprint"]
 
 
-def info(builder: "RaterBuilder") -> dict[str, str]:
-  """Returns what identifies a built data set: builder, config, version and fingerprint, as a run records them.
+def info(builder: "RaterBuilder") -> dict[str, Any]:
+  """Returns what a run records of its data, ready for JSON.
+
+  Returns:
+    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence'}.
 
   Raises:
     DataError: the data set is not built, or not whole.
   """
+  record = _building().check_whole(builder)
   return {
     "builder": builder.name,
-    "config": builder.builder_config.name if builder.builder_config else "",
+    "config": builder.config.name,
     "version": str(builder.version),
-    "fingerprint": fingerprint(builder),
+    "fingerprint": record["fingerprint"],
+    "settings": record["settings"],
+    "licence": builder.LICENSE,
   }
 
 

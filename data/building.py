@@ -26,7 +26,7 @@ def prepare(builder: RaterBuilder, *, manual_dir: str = "") -> None:
   if not folder.exists():  # a finished data set may lie where we cannot write: no lock then
     _build_once(builder, folder, source)
   if not builder.info.splits:  # built after this builder was made
-    _reload(builder, folder)
+    builder.info.read_from_directory(folder)
   check_whole(builder)
   _check_same(builder, source)
 
@@ -75,14 +75,7 @@ def _build(builder: RaterBuilder, source: pathlib.Path | None) -> None:
     tfds.disable_progress_bar()  # in a log file each redraw would be a line
   config = tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
   with _spill_without_tensorflow():
-    builder.download_and_prepare(download_config=config, file_format="array_record")
-
-
-def _reload(builder: RaterBuilder, folder: pathlib.Path) -> None:
-  try:
-    builder.info.read_from_directory(folder)
-  except OSError as error:
-    raise DataError(f"{folder} is not a whole data set ({error}). {fingerprints.REBUILD}") from None
+    builder.download_and_prepare(download_config=config)
 
 
 @contextlib.contextmanager
@@ -161,6 +154,9 @@ class _Without(Sequence[Example]):
 
   def __getitem__(self, index: Any) -> Any:
     return {name: value for name, value in self._source[index].items() if name not in self._skip}
+
+  def __iter__(self) -> Iterator[Example]:
+    return (self[i] for i in range(len(self)))
 
   def __repr__(self) -> str:
     return f"{self._source!r} without {', '.join(sorted(self._skip))}"

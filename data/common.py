@@ -64,16 +64,24 @@ def _as_type_of(default: Any, value: Any, name: str) -> Any:
     return float(value)
   if type(value) is not type(default):
     raise DataError(
-      f"config.data.builder_args.{name}={value!r} must be a {type(default).__name__}, as its default {default!r} is."
+      f"config.data.builder_args.{name}={value!r} must be of type {type(default).__name__}, as its default {default!r}."
     )
   return value
 
 
 class _Info(tfds.core.DatasetInfo):
-  """TFDS's own would leave an empty temporary folder behind for every builder made before its data are built."""
+  """TFDS's own, less an empty temporary folder for every builder made before its data are built."""
 
   def initialize_from_bucket(self) -> None:
     """Does nothing: no data set of this package is published there."""
+
+  def read_from_directory(self, dataset_info_dir: Any) -> None:
+    """Reads what a finished build wrote; DataError where it did not write it."""
+    try:
+      super().read_from_directory(dataset_info_dir)
+    except Exception as error:
+      reason = " ".join(str(error).split())
+      raise DataError(f"{dataset_info_dir} is not a whole data set ({reason}). {fingerprints.REBUILD}") from error
 
 
 class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -90,6 +98,10 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   LEVEL_PROBS: ClassVar[bool] = False  # True: records carry the exact distribution over the vote counts
   # Builders of files that the user downloads set TFDS's own MANUAL_DOWNLOAD_INSTRUCTIONS (the expected layout, one
   # line) and `find_source`.
+
+  def __init__(self, *, file_format: str = "array_record", **kwargs: Any) -> None:
+    # The format is fixed here, not when building: a builder made while another process builds must read it too.
+    super().__init__(file_format=file_format, **kwargs)
 
   @property
   def num_raters(self) -> int:

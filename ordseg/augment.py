@@ -181,33 +181,33 @@ def _nearest(array: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _intensity(image: np.ndarray, gamma: float, contrast: float, brightness: float) -> np.ndarray:
-  """Applies gamma within the image's own range, contrast about each channel's mean, then brightness; 0 is off.
+  """Applies gamma within the image's own range, contrast about its mean, then brightness; 0 is off.
 
   Args:
     image: [h, w, C] float32.
     gamma: the exponent is 1 + gamma, or 1 / (1 - gamma) for negative values.
-    contrast: deviations from the mean grow by 1 + contrast.
+    contrast: deviations from the mean grow by the factor 1 + contrast.
     brightness: added.
 
   Returns:
     [h, w, C] float32.
   """
-  scale, shift = 1.0, np.zeros(image.shape[-1])  # the image so far is scale * image + shift
+  scale, shift = 1.0, 0.0  # the result is scale * image + shift
   low, high = (float(image.min()), float(image.max())) if gamma else (0.0, 0.0)
   if high > low:
     unit = image * np.float32(1 / (high - low))
     unit -= np.float32(low / (high - low))
     np.clip(unit, 0, 1, out=unit)
     image = cv2.pow(unit, 1 + gamma if gamma > 0 else 1 / (1 - gamma)).reshape(image.shape)
-    scale, shift = high - low, shift + low
+    scale, shift = high - low, low
   if contrast:
-    mean = scale * image.mean(axis=(0, 1), dtype=np.float64) + shift
+    mean = scale * float(image.mean()) + shift
     scale, shift = scale * (1 + contrast), shift * (1 + contrast) - contrast * mean
-  shift = shift + brightness
-  if scale == 1 and not shift.any():
+  shift += brightness
+  if (scale, shift) == (1.0, 0.0):
     return image
   image = image * np.float32(scale)
-  image += shift.astype(np.float32)
+  image += np.float32(shift)
   return image
 
 

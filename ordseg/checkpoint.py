@@ -55,9 +55,16 @@ class Checkpoints:
   """The checkpoints of one workdir. All processes must make the same calls; use it as a context manager."""
 
   def __init__(
-    self, workdir: str | pathlib.Path, *, metric: str = "", mode: str = "min", keep_last: int = 2, keep_best: int = 1
+    self,
+    workdir: str | pathlib.Path,
+    *,
+    metric: str = "",
+    mode: str = "min",
+    keep_last: int = 2,
+    keep_best: int = 1,
+    read_only: bool = False,
   ):
-    """Opens the checkpoints of `workdir` for reading and writing, and removes what killed saves left behind.
+    """Opens the checkpoints of `workdir`.
 
     Args:
       workdir: folder of the run.
@@ -65,13 +72,17 @@ class Checkpoints:
       mode: whether the best is the min or the max.
       keep_last: how many of the newest checkpoints to keep, >= 1.
       keep_best: how many of the best to keep beyond these.
+      read_only: for reading only, safe while another program writes there. Otherwise this is the one program that
+        writes, and what killed saves left behind is removed.
     """
     self._folder = pathlib.Path(workdir).absolute() / FOLDER
     self._metric, self._mode = metric, mode
     options = ocp.CheckpointManagerOptions(
       preservation_policy=_LastAndBest(metric, mode, keep_last, keep_best),
       best_fn=lambda _: 0.0,  # only so that Orbax stores the metrics; the policy above does the ranking
-      cleanup_tmp_directories=True,
+      cleanup_tmp_directories=not read_only,
+      create=not read_only,
+      read_only=read_only,
     )
     self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=("state", "iterator"))
 
@@ -120,12 +131,11 @@ class Checkpoints:
     Raises:
       RuntimeError: Orbax did not save.
     """
-    state = parallel.to_host(state)
     step = int(state.step)
     if step in self._manager.all_steps():
       return
     items = ocp.args.Composite(
-      state=ocp.args.StandardSave(_to_dict(state)),
+      state=ocp.args.StandardSave(_to_dict(parallel.to_host(state))),
       iterator=ocp.args.JsonSave({"processes": [_encode(s) for s in parallel.gather_objects(iterator_state)]}),
     )
     metrics = {} if metric is None else {self._metric: metric}
@@ -165,9 +175,7 @@ class Checkpoints:
       return steps[-1]
     if step == "best":
       if self.best_step is None:
-        raise InputError(
-          f"no checkpoint in {self._folder} has a finite {self._metric}; choose one of {_listed(steps)}."
-        )
+        raise InputError(f"no checkpoint in {self._folder} has a finite {self._metric}; there are {_listed(steps)}.")
       return self.best_step
     if not (isinstance(step, int) or str(step).isdigit()):
       raise InputError(f"step {step!r} must be a number, 'best' or 'last'.")

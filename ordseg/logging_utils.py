@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorboardX
 
 
@@ -42,7 +43,7 @@ class Progress:
     """
     self._start = self._window_start = self._clock()
     self._start_step = self._window_step = step
-    self._start_wait = wait_seconds
+    self._start_wait, self._paused = wait_seconds, 0.0
     return self._start - self._created
 
   @contextlib.contextmanager
@@ -105,13 +106,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
   for name, value in tree.items():
     if isinstance(value, Mapping):
       out.update(flatten(value, f"{prefix}{name}."))
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
       out[f"{prefix}{name}"] = float(value)
   return out
 
 
 def jsonable(value: Any) -> Any:
-  """Returns `value` with numbers JSON does not know (NaN, infinity) as None, for strict readers."""
+  """Returns `value` for strict readers of JSON: NaN and infinity as None, numpy's numbers and arrays as Python's."""
+  if isinstance(value, np.generic | np.ndarray):
+    value = value.tolist()
   if isinstance(value, Mapping):
     return {str(k): jsonable(v) for k, v in value.items()}
   if isinstance(value, list | tuple):

@@ -89,7 +89,7 @@ def train(
     process_count=parallel.process_count(),
   )
   with contextlib.ExitStack() as stack:
-    checkpoints = stack.enter_context(open_checkpoints(config, workdir))
+    checkpoints = stack.enter_context(open_checkpoints(config, workdir, read_only=False))
     host_state = _start_state(learner, checkpoints, iterator, train_source)
     first_step = int(host_state.step)
     log = contextlib.closing(MetricsLog(workdir, step=first_step)) if parallel.is_first_process() else None
@@ -116,7 +116,7 @@ def train(
     )
 
 
-def open_checkpoints(config: Config, workdir: str | pathlib.Path) -> Checkpoints:
+def open_checkpoints(config: Config, workdir: str | pathlib.Path, *, read_only: bool = True) -> Checkpoints:
   """Opens the checkpoints of a run as its config ranks and keeps them."""
   return Checkpoints(
     workdir,
@@ -124,6 +124,7 @@ def open_checkpoints(config: Config, workdir: str | pathlib.Path) -> Checkpoints
     mode=config.train.best_mode,
     keep_last=config.train.keep_last,
     keep_best=config.train.keep_best,
+    read_only=read_only,
   )
 
 
@@ -168,7 +169,14 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
       keep=("level_probs",) if config.train.best_metric.startswith("oracle.") else (),
     )
     batches = itertools.islice(batches, limit)
-    return evaluate.evaluate(predict, batches, num_raters=num_raters, num_bins=config.eval.num_bins).metrics
+    result = evaluate.evaluate(
+      predict,
+      batches,
+      num_raters=num_raters,
+      num_bins=config.eval.num_bins,
+      gather=parallel.gather_across_processes,
+    )
+    return result.metrics
 
   return validate
 
@@ -182,15 +190,15 @@ def find_metric(metrics: Mapping[str, Any], path: str) -> float:
   Raises:
     InputError: no number has that path; names the nearest.
   """
+  numbers = logging_utils.flatten(metrics)
+  if path in numbers:
+    return numbers[path]
   value: Any = metrics
   for name in path.split("."):
-    value = value.get(name, metrics) if isinstance(value, Mapping) else metrics
+    value = value.get(name, False) if isinstance(value, Mapping) else False
   if value is None:
     return float("nan")
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    known = logging_utils.flatten(metrics)
-    raise InputError(f"config.train.best_metric={path!r} is no metric.{did_you_mean(path, known)} See docs/method.md.")
-  return float(value)
+  raise InputError(f"config.train.best_metric={path!r} is no metric.{did_you_mean(path, numbers)} See docs/method.md.")
 
 
 @dataclasses.dataclass

@@ -25,7 +25,7 @@ class PhantomConfig(common.RaterConfig):
     correlation: of two raters' latent fields, in [0, 0.99]; 0: they err independently.
     ambiguity: factor on the width of the zone in which raters disagree, > 0.
     rater_bias: spread of the raters' constant biases, in units of that width, >= 0.
-    field_scale: smoothness of the raters' errors, pixels, > 0.
+    field_scale: smoothness of the raters' errors, pixels of a 64 x 64 image, > 0; grows with the image.
     missing_share: probability that a rater is missing from an image, in [0, 1); one always answers.
     height: pixels, >= 16.
     width: pixels, >= 16.
@@ -121,11 +121,11 @@ def draw_example(config: PhantomConfig, split: str, index: int) -> common.Exampl
     return np.random.Generator(np.random.PCG64(seed))
 
   biases = panel.rater_biases(config.num_raters, config.rater_bias)
-  image, clarity = scene.draw_scene(
-    stream(_SCENE, index), (config.height, config.width), scene.draw_look(stream(_LOOK, group)), config.ambiguity
-  )
-  rng = stream(_PANEL, index)
-  masks = panel.draw_masks(rng, clarity, biases, correlation=config.correlation, scale=config.field_scale)
+  shape = (config.height, config.width)
+  look = scene.draw_look(stream(_LOOK, group))
+  image, clarity = scene.draw_scene(stream(_SCENE, index), shape, look, config.ambiguity)
+  rng, scale = stream(_PANEL, index), config.field_scale * scene.unit_of(shape)
+  masks = panel.draw_masks(rng, clarity, biases, correlation=config.correlation, scale=scale)
   valid = rng.random(config.num_raters) >= config.missing_share
   if not valid.any():
     valid[rng.integers(config.num_raters)] = True

@@ -3,7 +3,7 @@
 Targets are bright blobs with smooth outlines. A target's edge profile in the image is Phi(t), t = s / sigma, so where
 the raters have reason to disagree (sigma large) the edge is visibly blurred; faint targets have wide edges all round,
 and may leave open whether there is anything at all. Distractors (dark blobs, striped blobs, rings, vessels) never
-count. All lengths are in pixels, all intensities in grey levels.
+count. Intensities are in grey levels, lengths in pixels of a 64 x 64 image; they grow with the image.
 """
 
 import dataclasses
@@ -14,6 +14,11 @@ import scipy.special
 from data.rater_phantom import panel
 
 _REFERENCE = 64  # pixels: the image side at which the sizes below hold
+
+
+def unit_of(shape: tuple[int, int]) -> float:
+  """Returns the factor on all lengths for images of this shape (H, W): they follow the shorter side."""
+  return min(shape) / _REFERENCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +88,7 @@ def draw_scene(
   Returns:
     image [H, W, 1] uint8 and clarity t [H, W] float64, positive where an unbiased rater marks more often than not.
   """
-  unit = min(shape) / _REFERENCE
+  unit = unit_of(shape)
   yx = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float64) for side in shape), indexing="ij"))
   image = _background(rng, shape, look, unit)
   grain = 1 + 0.12 * panel.smooth_fields(rng, 1, shape, 1.2 * unit)[0]

@@ -1,0 +1,80 @@
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data import DataError, files
+from tests.data.helpers import write_png
+
+
+def test_reads_what_was_written(tmp_path):
+  image = np.arange(256, dtype=np.uint8).reshape(8, 32)
+  write_png(tmp_path / "x.png", image)
+  np.testing.assert_array_equal(files.read_grey(tmp_path / "x.png"), image)
+
+
+def test_reads_masks_as_0_and_1(tmp_path):
+  mask = np.array([[0, 1, 0], [1, 1, 0]], np.uint8)
+  write_png(tmp_path / "m.png", mask * 255)
+  read = files.read_mask(tmp_path / "m.png")
+  np.testing.assert_array_equal(read, mask)
+  assert read.dtype == np.uint8
+  write_png(tmp_path / "m1.png", mask)
+  np.testing.assert_array_equal(files.read_mask(tmp_path / "m1.png", foreground=1), mask)
+
+
+def damaged(path, how):
+  write_png(path, np.random.default_rng(0).integers(0, 2, (40, 40), dtype=np.uint8) * 255)
+  whole = path.read_bytes()
+  if how == "missing":
+    path.unlink()
+  elif how == "empty":
+    path.write_bytes(b"")
+  elif how == "text":
+    path.write_bytes(b"<html>404</html>")
+  elif how == "bits":
+    path.write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
+  else:
+    path.write_bytes(whole[: int(how) * len(whole) // 100])
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "text", "bits", "20", "50", "90"])
+def test_damaged_files_are_named(tmp_path, how):
+  path = tmp_path / "slice-3.png"
+  damaged(path, how)
+  with pytest.raises(DataError) as error:
+    files.read_mask(path)
+  assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "1", "P", "I;16"])
+def test_other_image_modes_are_refused(tmp_path, mode):
+  PIL.Image.new(mode, (4, 4)).save(tmp_path / "x.png")
+  with pytest.raises(DataError, match="8-bit grey"):
+    files.read_grey(tmp_path / "x.png")
+
+
+def test_other_mask_values_are_refused_and_listed(tmp_path):
+  write_png(tmp_path / "m.png", np.array([[0, 255, 7], [254, 0, 0]], np.uint8))
+  with pytest.raises(DataError, match="0 and 255 only, found also 7, 254"):
+    files.read_mask(tmp_path / "m.png")
+
+
+def test_split_of_known_patients():
+  names = [f"LIDC-IDRI-{n:04d}" for n in (1, 2, 3, 12, 16, 26, 693)]
+  # These must never change: a patient would move from test to train.
+  assert [files.split_of(name) for name in names] == ["train", "test", "train", "test", "train", "train", "test"]
+
+
+def test_shares_of_splits():
+  found = [files.split_of(f"patient-{n}") for n in range(20_000)]
+  for split, share in files.SPLIT_SHARES.items():
+    assert abs(found.count(split) / len(found) - share) < 4 * np.sqrt(share * (1 - share) / len(found))
+
+
+@given(st.text(min_size=1))
+def test_a_share_of_all_or_nothing(name):
+  assert files.split_of(name, {"train": 1.0}) == "train"
+  assert files.split_of(name, {"train": 0.0, "test": 1.0}) == "test"
+  assert files.split_of(name, {"a": 0.1, "b": 0.2, "c": 0.7 - 1e-9}) in "abc"  # shares that miss 1 by rounding
