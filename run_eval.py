@@ -9,7 +9,7 @@ say so with --data_dir or --manual_dir.
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import data
 from ordseg import eval_loop, parallel, validate
@@ -26,6 +26,7 @@ flags.mark_flag_as_required("workdir")
 
 def main(argv: Sequence[str]) -> None:
   """Opens the run's data set, evaluates the checkpoint and prints the summary."""
+  logging.set_verbosity(logging.WARNING)  # the libraries' own progress is not the user's
   with validate.one_line_errors(data.DataError):
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")

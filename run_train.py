@@ -10,7 +10,7 @@ workdir then holds config.json, checkpoints/, train_metrics.jsonl and TensorBoar
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 import data
@@ -31,16 +31,18 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses flags; what is wrong with them becomes one line that names the field and the nearest right name."""
   with validate.one_line_errors(flags.Error):
     try:
-      plain = [arg for arg in argv if not arg.startswith("--config.")]
-      flags.FLAGS(plain)
-      config_check.check_overrides(_CONFIG.value, argv)
       return flags.FLAGS(argv)
     except flags.IllegalFlagValueError as error:
       raise validate.InputError(config_check.explain_flag_error(error)) from error
+    except (AttributeError, KeyError):  # ml_collections met an override of a field that is not there
+      plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(config_check.config_path(argv))
+      config_check.check_overrides(plain, argv)
+      raise
 
 
 def main(argv: Sequence[str]) -> None:
   """Prepares the data and trains."""
+  logging.set_verbosity(logging.WARNING)  # the libraries' own progress is not the user's
   with validate.one_line_errors(data.DataError):
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=config.data.manual_dir))
     train_loop.train(
       config,
-      train_source=data.data_source(builder, config.data.train_split),
+      train_source=data.data_source(builder, config.data.train_split, skip=("level_probs",)),
       validation_source=data.data_source(builder, config.data.validation_split),
       workdir=_WORKDIR.value,
       data_info=data.info(builder),

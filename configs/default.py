@@ -20,12 +20,14 @@ def phantom_args() -> ConfigDict:
   args.correlation = placeholder(float)  # of two raters' errors, in [0, 0.99]
   args.ambiguity = placeholder(float)  # > 0; factor on the width of the zone in which raters disagree
   args.rater_bias = placeholder(float)  # >= 0; spread of the raters' constant biases, in units of that width
+  args.field_scale = placeholder(float)  # > 0 pixels; smoothness of the raters' errors
   args.missing_share = placeholder(float)  # in [0, 1); probability that a rater is missing from an image
   args.height = placeholder(int)  # pixels
   args.width = placeholder(int)  # pixels
   args.num_train = placeholder(int)  # images
   args.num_validation = placeholder(int)  # images
   args.num_test = placeholder(int)  # images
+  args.images_per_group = placeholder(int)  # images of one simulated patient, >= 1
   args.seed = placeholder(int)  # another seed, another data set of the same distribution
   return args
 

@@ -168,10 +168,11 @@ def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()
   name, splits = split.partition("[")[0], sorted(builder.info.splits)
   if name not in splits:
     raise DataError(f"{builder.name} has no split {name!r}.{did_you_mean(name, splits)} Splits: {', '.join(splits)}.")
-  features = sorted(builder.features())
+  features = builder.features()
   for feature in skip:
-    if feature not in features:
+    if feature not in features and feature != "level_probs":
       raise DataError(f"{builder.name} has no feature {feature!r}.{did_you_mean(feature, features)}")
+  skip = [feature for feature in skip if feature in features]
   try:
     source = _open(builder, split, {feature: tfds.decode.SkipDecoding() for feature in skip} or None)
   except (ValueError, AssertionError) as error:

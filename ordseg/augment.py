@@ -5,6 +5,7 @@ Crop, flip, rotation, scale and elastic displacement are composed into one map, 
 Output pixels whose source lies outside the image repeat its border and get mask 0: they do not count.
 """
 
+import cmath
 import functools
 import math
 
@@ -16,6 +17,7 @@ from ordseg.types import Config
 from ordseg.validate import InputError
 
 _AT_LEAST_0 = ("rotate_degrees", "scale", "elastic_alpha", "elastic_sigma", "brightness", "contrast", "gamma", "noise")
+_NO_MAP = np.empty(0, np.float32)  # cv2.remap's second map, not needed where the first holds x and y
 
 
 def check(config: Config) -> None:
@@ -72,18 +74,14 @@ def augment(
   signs = (-1 if c.flip and flip_y < 0 else 1, -1 if c.flip and flip_x < 0 else 1)
   if c.rotate_degrees or c.scale or c.elastic_alpha:
     zoom = math.exp(scale * math.log1p(c.scale))
-    y, x = _coordinates(offset, size, signs, math.radians(angle * c.rotate_degrees), zoom)
-    if c.elastic_alpha:
-      displacement = _elastic(size, c.elastic_alpha, c.elastic_sigma, rng)
-      y += displacement[..., 0]
-      x += displacement[..., 1]
-    image, rater_masks, mask = _sample(image, rater_masks, y, x)
+    down, across = _similarity(offset, size, signs, math.radians(angle * c.rotate_degrees), zoom)
+    displacement = _elastic(size, c.elastic_alpha, c.elastic_sigma, rng) if c.elastic_alpha else None
+    image, rater_masks, mask = _sample(image, rater_masks, down, across, displacement)
   else:
     cropped = _crop(image, rater_masks, offset, size)
-    image, rater_masks, mask = (a[:: signs[0], :: signs[1]] for a in cropped)
-  image = _intensity(image, gamma * c.gamma, contrast * c.contrast, brightness * c.brightness)
-  if c.noise:
-    image = image + np.float32(abs(noise) * c.noise) * _normal(rng, image.shape)
+    image, rater_masks, mask = (np.ascontiguousarray(a[:: signs[0], :: signs[1]]) for a in cropped)
+  noise_std = abs(noise) * c.noise
+  image = _intensity(image, gamma * c.gamma, contrast * c.contrast, brightness * c.brightness, noise_std, rng)
   return image, rater_masks, mask
 
 
@@ -108,10 +106,10 @@ def _crop(
   return image, rater_masks if mask.all() else rater_masks * mask[..., None], mask
 
 
-def _coordinates(
+def _similarity(
   offset: tuple[int, int], size: tuple[int, int], signs: tuple[int, int], angle: float, zoom: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Source coordinates (y, x), each [h, w] float32, of the output pixels: flip, turn and scale about the crop's centre.
+  """Flips, turns and scales about the crop's centre. Positions are complex numbers, x + iy in pixels.
 
   Args:
     offset: source pixel of the crop's first pixel, (y, x).
@@ -119,14 +117,16 @@ def _coordinates(
     signs: -1 where an axis is flipped, (y, x).
     angle: radians.
     zoom: > 1 enlarges what is seen.
+
+  Returns:
+    down [h] and across [w]: output pixel (i, j) reads the source position down[i] + across[j].
   """
   centre = ((size[0] - 1) / 2, (size[1] - 1) / 2)
-  dy = (np.arange(size[0]) - centre[0]) * (signs[0] / zoom)
-  dx = (np.arange(size[1]) - centre[1]) * (signs[1] / zoom)
-  cos, sin = math.cos(angle), math.sin(angle)
-  y = np.add.outer((offset[0] + centre[0] + cos * dy).astype(np.float32), (sin * dx).astype(np.float32))
-  x = np.add.outer((-sin * dy).astype(np.float32), (offset[1] + centre[1] + cos * dx).astype(np.float32))
-  return y, x
+  turn = cmath.rect(1 / zoom, angle)
+  down = (np.arange(size[0]) - centre[0]) * (turn * signs[0] * 1j) + complex(
+    offset[1] + centre[1], offset[0] + centre[0]
+  )
+  return down, (np.arange(size[1]) - centre[1]) * (turn * signs[1])
 
 
 def _elastic(size: tuple[int, int], alpha: float, sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -136,7 +136,7 @@ def _elastic(size: tuple[int, int], alpha: float, sigma: float, rng: np.random.G
   (2003). It is drawn on a grid of sigma / 2 pixels, where the field holds no finer detail, and enlarged.
 
   Returns:
-    [h, w, 2] float32, pixels.
+    [h, w] complex64, x + iy in pixels.
   """
   step = max(1, int(sigma / 2))
   cell_sigma = sigma / step
@@ -149,66 +149,83 @@ def _elastic(size: tuple[int, int], alpha: float, sigma: float, rng: np.random.G
   field = cv2.sepFilter2D(noise, -1, kernel * alpha, kernel)[radius : radius + cells[0], radius : radius + cells[1]]
   if step > 1:
     field = cv2.resize(field, (cells[1] * step, cells[0] * step), interpolation=cv2.INTER_CUBIC)
-  return field[step // 2 :, step // 2 :][: size[0], : size[1]]
+  return field.view(np.complex64)[step // 2 :, step // 2 :, 0][: size[0], : size[1]]
 
 
 def _sample(
-  image: np.ndarray, rater_masks: np.ndarray, y: np.ndarray, x: np.ndarray
+  image: np.ndarray, rater_masks: np.ndarray, down: np.ndarray, across: np.ndarray, displacement: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Reads the image (linear) and the rater masks (nearest) at the given coordinates, which it may change."""
+  """Reads image (linear) and rater masks (nearest) at down[i] + across[j] + displacement[i, j], complex positions."""
+  reach = 0.0 if displacement is None else float(np.abs(displacement.view(np.float32)).max())
+  corners = down[[0, -1], None] + across[None, [0, -1]]
   shape = image.shape[:2]
-  all_inside = True
-  window = []
-  for a, length in zip((y, x), shape, strict=True):
-    low, high = float(a.min()), float(a.max())
-    all_inside &= low >= 0 and high <= length - 1
-    # Reading from the part of the image that is needed keeps the cost that of the crop. One pixel more on each side,
-    # so that the part's border is the image's border wherever it is seen.
-    first = min(max(math.floor(low) - 1, 0), length - 1)
-    window.append(slice(first, min(max(math.ceil(high) + 2, first + 1), length)))
-    if first:
-      a -= np.float32(first)
-  part = tuple(window)
-  mask = np.ones(y.shape, np.uint8) if all_inside else _nearest(np.ones(shape, np.uint8)[part], y, x)
-  linear = cv2.remap(np.ascontiguousarray(image[part]), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-  masks = _nearest(np.ascontiguousarray(rater_masks[part]), y, x)
+  (y0, y1, y_inside), (x0, x1, x_inside) = (
+    _window(float(c.min()) - reach, float(c.max()) + reach, length)
+    for c, length in zip((corners.imag, corners.real), shape, strict=True)
+  )
+  positions = np.add.outer((down - complex(x0, y0)).astype(np.complex64), across.astype(np.complex64))
+  if displacement is not None:
+    positions += displacement
+  xy = positions.view(np.float32).reshape(*positions.shape, 2)
+  image, rater_masks = (np.ascontiguousarray(a[y0:y1, x0:x1]) for a in (image, rater_masks))
+  linear = cv2.remap(image, xy, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+  masks = _nearest(rater_masks, xy)
+  inside = y_inside and x_inside
+  mask = np.ones(positions.shape, np.uint8) if inside else _nearest(np.ones(image.shape[:2], np.uint8), xy)
   # OpenCV drops a last axis of length 1.
-  return linear.reshape(*y.shape, image.shape[-1]), masks.reshape(*y.shape, rater_masks.shape[-1]), mask
+  return linear.reshape(*mask.shape, image.shape[-1]), masks.reshape(*mask.shape, rater_masks.shape[-1]), mask
 
 
-def _nearest(array: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-  return cv2.remap(array, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+def _window(low: float, high: float, length: int) -> tuple[int, int, bool]:
+  """The part [first, end) of an axis that holds the coordinates low..high, and whether they all lie inside the axis.
+
+  Reading from a part keeps the cost that of the crop, however large the image. One pixel more on each side, so that
+  the part's border is the image's border wherever it is seen.
+  """
+  first = min(max(math.floor(low) - 1, 0), length - 1)
+  return first, min(max(math.ceil(high) + 2, first + 1), length), low >= 0 and high <= length - 1
 
 
-def _intensity(image: np.ndarray, gamma: float, contrast: float, brightness: float) -> np.ndarray:
-  """Applies gamma within the image's own range, contrast about its mean, then brightness; 0 is off.
+def _nearest(array: np.ndarray, xy: np.ndarray) -> np.ndarray:
+  return cv2.remap(array, xy, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _intensity(
+  image: np.ndarray, gamma: float, contrast: float, brightness: float, noise_std: float, rng: np.random.Generator
+) -> np.ndarray:
+  """Applies gamma within the image's own range, contrast about its mean, brightness and noise; 0 is off.
 
   Args:
     image: [h, w, C] float32.
     gamma: the exponent is 1 + gamma, or 1 / (1 - gamma) for negative values.
     contrast: deviations from the mean grow by the factor 1 + contrast.
     brightness: added.
+    noise_std: standard deviation of the noise.
+    rng: draws the noise.
 
   Returns:
     [h, w, C] float32.
   """
-  scale, shift = 1.0, 0.0  # the result is scale * image + shift
+  scale, shift = 1.0, 0.0  # the result is scale * image + shift + noise
   low, high = (float(image.min()), float(image.max())) if gamma else (0.0, 0.0)
   if high > low:
-    unit = image * np.float32(1 / (high - low))
-    unit -= np.float32(low / (high - low))
+    unit = _affine(image, 1 / (high - low), -low / (high - low))
     np.clip(unit, 0, 1, out=unit)
     image = cv2.pow(unit, 1 + gamma if gamma > 0 else 1 / (1 - gamma)).reshape(image.shape)
     scale, shift = high - low, low
   if contrast:
     mean = scale * float(image.mean()) + shift
     scale, shift = scale * (1 + contrast), shift * (1 + contrast) - contrast * mean
-  shift += brightness
-  if (scale, shift) == (1.0, 0.0):
+  if (scale, shift + brightness, noise_std) == (1.0, 0.0, 0.0):
     return image
-  image = image * np.float32(scale)
-  image += np.float32(shift)
-  return image
+  return _affine(image, scale, shift + brightness, _normal(rng, image.shape) if noise_std else None, noise_std)
+
+
+def _affine(
+  image: np.ndarray, scale: float, shift: float, other: np.ndarray | None = None, weight: float = 0.0
+) -> np.ndarray:
+  """scale * image + shift + weight * other, in one pass."""
+  return cv2.addWeighted(image, scale, image if other is None else other, weight, shift).reshape(image.shape)
 
 
 @functools.cache

@@ -224,7 +224,8 @@ def _from_dict(template: TrainState, tree: dict[str, Any], folder: pathlib.Path)
   have = jax.tree.map(np.shape, {"ema_params": None, **tree}, is_leaf=_is_leaf)
   if want != have:
     raise InputError(f"the checkpoint in {folder} is of another network or optimiser than the config describes.")
-  return flax.serialization.from_state_dict(template, {"ema_params": None, **tree})
+  restored: Any = flax.serialization.from_state_dict(template, {"ema_params": None, **tree})
+  return restored
 
 
 def _is_leaf(x: Any) -> bool:

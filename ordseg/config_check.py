@@ -58,6 +58,15 @@ def fields(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
       yield path, value
 
 
+def config_path(argv: Sequence[str], *, flag: str = "config") -> str:
+  """Returns the value of ``--config`` on a command line, as ``--config=path`` or ``--config path``; '' without one."""
+  for k, arg in enumerate(argv):
+    name, given, value = arg.partition("=")
+    if name in (f"--{flag}", f"-{flag}"):
+      return value if given else "".join(argv[k + 1 : k + 2])
+  return ""
+
+
 def check_overrides(config: Config, argv: Sequence[str], *, flag: str = "config") -> None:
   """Checks that each ``--config.a.b=c`` of a command line names a field that `config` has.
 

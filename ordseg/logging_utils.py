@@ -65,13 +65,13 @@ class Progress:
       images_per_second and data_wait_share (of the time of the steps) over the window, and seconds_left over all;
       None where too little has run to tell.
     """
-    unknown = {"images_per_second": None, "data_wait_share": None, "seconds_left": None}
+    unknown: dict[str, float | None] = {"images_per_second": None, "data_wait_share": None, "seconds_left": None}
     if self._start is None or self._window_start is None or step <= self._window_step:
       return unknown
     now = self._clock()
     active = max(now - self._window_start - self._paused, 1e-9)
     per_step = (now - self._start) / (step - self._start_step)
-    out = {
+    out: dict[str, float | None] = {
       "images_per_second": batch_size * (step - self._window_step) / active,
       "data_wait_share": min(max(wait_seconds - self._start_wait, 0.0) / active, 1.0),
       "seconds_left": per_step * (self._num_steps - step),

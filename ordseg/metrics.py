@@ -37,7 +37,8 @@ def image_sums(level_probs: Array, batch: Batch, *, num_bins: int) -> dict[str, 
   target = ordinal.encode(batch["rater_masks"][None], batch["rater_valid"][None], batch["mask"][None])
   counts = target.weight[0] > 0
   votes, n = target.vote_counts[0], target.num_valid[0]
-  masks = (jnp.asarray(batch["rater_masks"]) != 0) & (jnp.asarray(batch["rater_valid"]) != 0) & counts[..., None]
+  answered = (jnp.asarray(batch["rater_valid"]) != 0)[None, None, :]
+  masks = (jnp.asarray(batch["rater_masks"]) != 0) & answered & counts[..., None]
   num_levels = level_probs.shape[-1]
   out = {"num_valid": n, "num_pixels": jnp.sum(counts, dtype=jnp.int32), **_rater_sums(masks, votes, counts, num_levels)}
   out |= _floor_sums(votes, n, counts)

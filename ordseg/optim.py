@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ordseg.types import Array, Params
+from ordseg.types import Array, ArrayLike, Params
 from ordseg.validate import InputError, check_choice
 
-Schedule = Callable[[Array | int], Array]  # step, counted from 0 -> learning rate, float32
+Schedule = Callable[[Any], Array]  # step, counted from 0 -> learning rate, float32
 
 SCHEDULES = ("constant", "cosine")
 
@@ -59,7 +59,7 @@ def get_schedule(optim_config: Mapping[str, Any], num_steps: int) -> Schedule:
   peak, warmup_steps = float(optim_config["learning_rate"]), int(optim_config["warmup_steps"])
   final = float(optim_config["final_lr_fraction"]) if optim_config["schedule"] == "cosine" else 1.0
 
-  def learning_rate(step: Array | int) -> Array:
+  def learning_rate(step: ArrayLike | int) -> Array:
     t = jnp.asarray(step, jnp.float32)
     rise = jnp.minimum((t + 1.0) / (warmup_steps + 1.0), 1.0)
     progress = jnp.clip((t - warmup_steps) / max(num_steps - warmup_steps, 1), 0.0, 1.0)

@@ -237,8 +237,10 @@ class _Loop:
       self._after_step(progress)
 
   def _after_step(self, progress: Progress) -> None:
-    """Logs, evaluates, saves and stops where it is time to. A row is written at each of these, so that a run that was
-    continued has the same rows as one that never stopped."""
+    """Logs, evaluates, saves and stops where it is time to.
+
+    A row is written at each of these, so that a continued run has the same rows as one that never stopped.
+    """
     train, is_last = self.config.train, self.step == self.config.train.num_steps
     log_due = is_last or self.step % train.log_every_steps == 0
     stop = not is_last and self.stop_signal.received(ask_others=log_due)

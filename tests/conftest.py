@@ -11,6 +11,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"  # so that what is said of several devices is tested in this process
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
-from absl import flags  # noqa: E402
+from absl import flags
 
 flags.FLAGS.mark_as_parsed()

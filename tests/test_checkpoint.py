@@ -89,11 +89,11 @@ def test_the_ranking_goes_on_after_a_restart(tmp_path):
 
 def test_steps_are_found_or_what_there_is_is_listed(tmp_path):
   with Checkpoints(tmp_path, metric="dice", keep_last=3) as store:
-    with pytest.raises(InputError, match="no checkpoint in .*has the run been trained"):
+    with pytest.raises(InputError, match=r"no checkpoint in .*has the run been trained"):
       store.find("last")
     fill(store, {2: None, 4: None})
     assert store.find(2) == store.find("2") == 2
-    with pytest.raises(InputError, match="no checkpoint of step 3 in .*; there are 2, 4"):
+    with pytest.raises(InputError, match=r"no checkpoint of step 3 in .*; there are 2, 4"):
       store.find("3")
     with pytest.raises(InputError, match="has a finite dice; there are 2, 4"):
       store.find("best")
@@ -135,7 +135,7 @@ def test_a_step_saved_before_is_left_as_it_is(tmp_path):
 
 def test_orbax_not_saving_is_an_error(tmp_path, monkeypatch):
   with Checkpoints(tmp_path) as store:
-    monkeypatch.setattr(store._manager, "save", lambda *args, **kwargs: False)
+    monkeypatch.setattr(store._manager, "save", lambda *_, **__: False)
     with pytest.raises(RuntimeError, match="did not save step 1"):
       store.save(state_at(1), iterator_state=0)
 
@@ -146,7 +146,7 @@ def test_another_number_of_processes_goes_on_only_where_all_stood_at_one_place(
 ):
   with Checkpoints(tmp_path) as store:
     with monkeypatch.context() as patch:
-      patch.setattr(parallel, "gather_objects", lambda own: list(positions))
+      patch.setattr(parallel, "gather_objects", lambda _: list(positions))
       store.save(state_at(1), iterator_state=5)
     store.wait()
     if allowed:

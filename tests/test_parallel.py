@@ -158,7 +158,7 @@ def test_distributed_without_a_cluster_says_what_to_set():
 
 def test_a_process_number_that_is_none_is_named(monkeypatch):
   monkeypatch.setenv("JAX_PROCESS_ID", "first")
-  with pytest.raises(InputError, match="environment variable JAX_PROCESS_ID='first' must be an integer >= 0."):
+  with pytest.raises(InputError, match="JAX_PROCESS_ID='first' must be an integer >= 0"):
     parallel.setup(distributed=True)
 
 

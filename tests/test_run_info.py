@@ -76,9 +76,9 @@ def test_other_versions_are_told_but_allowed(tmp_path):
 
 
 def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(tmp_path):
-  with pytest.raises(InputError, match="holds no run: there is no config.json"):
+  with pytest.raises(InputError, match=r"holds no run: there is no config\.json"):
     run_info.read(tmp_path)
   for text in ("{", json.dumps({"data": {}}), "[]"):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(InputError, match="config.json is damaged"):
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
       run_info.read(tmp_path)

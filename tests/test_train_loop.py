@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from ordseg import config_check, run_info, train_loop
+from ordseg import config_check, heads, input_pipeline, run_info, train_loop
 from ordseg.checkpoint import FOLDER, Checkpoints
+from ordseg.learner import make_learner
 from ordseg.validate import InputError
 from tests.helpers import processes, training
 
@@ -92,9 +93,6 @@ def test_a_run_leaves_what_it_promises(unbroken):
 def test_the_untrained_network_predicts_the_level_frequencies(tmp_path):
   config = training.tiny_config()
   source = training.TinySource()
-  from ordseg import heads, input_pipeline
-  from ordseg.learner import make_learner
-
   counts = input_pipeline.level_counts(source, limit=100)
   first = make_learner(config, num_raters=3, num_channels=1).create(counts)
   bias = np.asarray(first.params["output"]["bias"])
@@ -108,7 +106,7 @@ def test_a_signal_ends_the_step_saves_and_leaves_a_run_to_continue(tmp_path, cap
     train_loop.train(
       noisy_config(),
       train_source=SignallingSource(number, after=60),
-      validation_source=training.TinySource(5, seed=1),
+      validation_source=training.validation_source(),
       workdir=tmp_path,
       data_info=training.DATA_INFO,
     )
@@ -116,7 +114,8 @@ def test_a_signal_ends_the_step_saves_and_leaves_a_run_to_continue(tmp_path, cap
   assert signal.getsignal(number) is before
   reached = checkpoints_on_disk(tmp_path)[-1]
   assert 0 < reached < 10
-  assert f"stopped by {signal.Signals(number).name} at step {reached}: a checkpoint is written" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert f"stopped by {signal.Signals(number).name} at step {reached}: a checkpoint is written" in said
   assert read_rows(tmp_path)[-1]["step"] == reached
 
   got = training.train_tiny(tmp_path, noisy_config())
@@ -209,7 +208,7 @@ def test_a_misspelt_metric_is_told_before_the_first_step(tmp_path):
 
 def test_another_config_in_the_same_workdir_is_refused(unbroken):
   workdir, _ = unbroken
-  with pytest.raises(InputError, match="config.optim.learning_rate was 0.01 and is 0.02"):
+  with pytest.raises(InputError, match=r"config\.optim.learning_rate was 0.01 and is 0.02"):
     training.train_tiny(workdir, noisy_config(optim__learning_rate=0.02))
 
 
@@ -223,7 +222,7 @@ def test_a_run_that_is_complete_is_left_as_it_is(unbroken, capsys):
 
 
 def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
-  with pytest.raises(InputError, match="the training split has .*num_raters=3.*the validation split .*num_raters=4"):
+  with pytest.raises(InputError, match=r"the training split has .*num_raters=3.*the validation split .*num_raters=4"):
     train_loop.train(
       training.tiny_config(),
       train_source=training.TinySource(),

@@ -99,7 +99,7 @@ def _eval_item(
 def _eval_batch(items: Sequence[_Item], batch_size: int) -> EvalBatch:
   ids, groups, arrays = zip(*items, strict=True)
   dummy = {name: np.zeros_like(array) for name, array in arrays[0].items()}
-  batch = examples.stack([*arrays, *[dummy] * (batch_size - len(items))])
+  batch = examples.stack([*arrays, *[dummy] * (batch_size - len(items))], batch_size)
   return EvalBatch(ids=list(ids), groups=list(groups), batch=batch, num_real=len(items))
 
 

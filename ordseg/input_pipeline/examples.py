@@ -5,7 +5,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -105,9 +105,15 @@ def read_ahead(
       pool.shutdown(wait=False, cancel_futures=True)
 
 
-def stack(examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-  """Stacks the arrays of equal examples along a new first axis."""
-  return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+def stack(examples: Iterable[Mapping[str, np.ndarray]], size: int) -> dict[str, np.ndarray]:
+  """Stacks `size` equal examples along a new first axis, each as it comes: still in the cache, its memory free again."""
+  out: dict[str, np.ndarray] = {}
+  for k, example in enumerate(examples):
+    for name, array in example.items():
+      if not k:
+        out[name] = np.empty((size, *array.shape), array.dtype)
+      out[name][k] = array
+  return out
 
 
 def as_text(value: Any) -> str:

@@ -56,7 +56,8 @@ class TrainBatches:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     process_index, process_count = self._process
     first = index * self._batch_size * process_count + process_index
-    return examples.stack([self._example(first + k * process_count) for k in range(self._batch_size)])
+    positions = range(first, first + self._batch_size * process_count, process_count)
+    return examples.stack(map(self._example, positions), self._batch_size)
 
   def _epoch_order(self, epoch: int) -> np.ndarray:
     return np.random.default_rng([*self._shuffle_seed, epoch]).permutation(len(self._source))

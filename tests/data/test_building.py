@@ -274,6 +274,8 @@ def test_skipped_features_are_left_out(tmp_path):
   for full, less in zip(all_of_it, part, strict=True):
     assert set(full) - set(less) == {"image", "group"}
     np.testing.assert_array_equal(full["rater_masks"], less["rater_masks"])
+  without_truth = data.data_source(builder, "train", skip=["level_probs"])  # this benchmark has none: nothing to skip
+  assert set(without_truth[0]) == set(all_of_it[0])
 
 
 def test_a_split_larger_than_memory_is_sorted_on_disk(tmp_path, monkeypatch):

@@ -31,15 +31,16 @@ def tiny_config(**changes):
 class TinySource:
   """Examples whose valid pixels differ: small images are padded to the crop, and raters are missing here and there.
 
-  Every fifth example has no rater at all, so the devices' shares of a batch differ in weight.
+  Every fifth example has no rater at all, so the devices' shares of a batch differ in weight. A `size` makes all
+  images as large: evaluation compiles for each size.
   """
 
-  def __init__(self, num_examples=13, seed=0, num_raters=NUM_RATERS):
+  def __init__(self, num_examples=13, seed=0, num_raters=NUM_RATERS, size=None):
     draws = np.random.default_rng(seed)
-    self.examples = [self._draw(draws, i, num_raters) for i in range(num_examples)]
+    self.examples = [self._draw(draws, i, num_raters, size) for i in range(num_examples)]
 
-  def _draw(self, draws, i, num_raters):
-    size = int(draws.integers(5, 25))
+  def _draw(self, draws, i, num_raters, size):
+    size = size or int(draws.integers(5, 25))
     truth = draws.random((size, size, 1)) < np.linspace(0.1, 0.9, size)[:, None, None]
     valid = draws.random(num_raters) < 0.7
     return {
@@ -58,6 +59,10 @@ class TinySource:
     return self.examples[index]
 
 
+def validation_source():
+  return TinySource(5, seed=1, size=12)
+
+
 DATA_INFO = {"builder": "tiny", "version": "1.0.0", "fingerprint": "0" * 64}
 
 
@@ -68,7 +73,7 @@ def train_tiny(workdir, config):
   return train_loop.train(
     config,
     train_source=TinySource(),
-    validation_source=TinySource(5, seed=1),
+    validation_source=validation_source(),
     workdir=workdir,
     data_info=DATA_INFO,
   )

@@ -1,0 +1,179 @@
+"""Reads the files of an evaluation back: metrics.json, per_image.csv, curves.json, examples.npz."""
+
+import csv
+import dataclasses
+import json
+import math
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ordseg.validate import InputError
+
+READ_OUTS = ("mean_vote", "majority")  # in the order in which a report shows them
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """Maps of one image: image [H, W, C] as the network saw it, mean_vote and prob [H, W] in [0, 1], float32.
+
+  Attributes:
+    kind: worst, typical or best.
+    id: of the example.
+    scores: dice, mr_ece and brier of the `mean_vote` read-out on this image; None where unknown.
+  """
+
+  kind: str
+  id: str
+  scores: dict[str, float | None]
+  image: np.ndarray
+  mean_vote: np.ndarray
+  prob: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What the evaluation folder holds.
+
+  Attributes:
+    folder: where it was read from, as the caller wrote it.
+    metrics: content of metrics.json.
+    curves: content of curves.json.
+  """
+
+  folder: pathlib.Path
+  metrics: dict[str, Any]
+  curves: dict[str, Any]
+
+  def number(self, path: str) -> float | None:
+    """Returns the number at a dotted path of metrics.json; None where it is missing, null or not finite."""
+    value: Any = self.metrics
+    for name in path.split("."):
+      value = value.get(name) if isinstance(value, Mapping) else None
+    return finite(value)
+
+  def text(self, path: str, missing: str = "–") -> str:
+    """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
+    value: Any = self.metrics
+    for name in path.split("."):
+      value = value.get(name) if isinstance(value, Mapping) else None
+    return missing if value is None or value == "" else str(value)
+
+  @property
+  def num_raters(self) -> int:
+    """R, the size of a full panel."""
+    return int(self.metrics["num_raters"])
+
+  @property
+  def num_bins(self) -> int:
+    """Bins of the calibration errors."""
+    return len(self.curves["read_outs"]["mean_vote"]["pooled"]["count"])
+
+  @property
+  def data_name(self) -> str:
+    """The data set's name with its builder config, if it has one."""
+    name, config = self.text("data.builder", "unnamed data"), self.text("data.config", "")
+    return f"{name}/{config}" if config else name
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """The run's folder: evaluations are written to ``<workdir>/eval/<split>``."""
+    return self.folder.parent.parent if self.folder.parent.name == "eval" else self.folder
+
+
+def finite(value: Any) -> float | None:
+  """Returns a number as float, None for anything else: None, text, NaN, infinity."""
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return None
+  return float(value) if math.isfinite(value) else None
+
+
+def load(eval_dir: str | pathlib.Path) -> Evaluation:
+  """Reads metrics.json and curves.json.
+
+  Raises:
+    InputError: a file is missing, damaged or lacks what every evaluation has.
+  """
+  folder = pathlib.Path(eval_dir)
+  metrics, curves = _json(folder, "metrics.json"), _json(folder, "curves.json")
+  needed = {
+    "metrics.json": (metrics, [("num_raters",), ("num_images",), *(("read_outs", name) for name in READ_OUTS)]),
+    "curves.json": (curves, [("levels",), *(("read_outs", r, key) for r in READ_OUTS for key in ("pooled", "raters"))]),
+  }
+  for file, (tree, paths) in needed.items():
+    for path in paths:
+      if not _holds(tree, path):
+        raise InputError(f"{folder / file} lacks {'.'.join(path)!r}: it was not written by this version's evaluation.")
+  return Evaluation(folder, metrics, curves)
+
+
+def load_per_image(folder: pathlib.Path) -> list[dict[str, str]]:
+  """Reads per_image.csv: one dict of texts per image.
+
+  Raises:
+    InputError: the file is missing.
+  """
+  with _existing(folder, "per_image.csv").open(newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+  """Returns a column of per_image.csv, [I] float64; NaN where a cell is empty or the column is missing."""
+  return np.asarray([float(row.get(name) or "nan") for row in rows], np.float64)
+
+
+def load_examples(folder: pathlib.Path, rows: list[dict[str, str]]) -> list[Example]:
+  """Reads examples.npz, in the order of the file; scores that its meta lacks come from per_image.csv.
+
+  Args:
+    folder: of the evaluation.
+    rows: from `load_per_image`.
+
+  Raises:
+    InputError: the file is missing or damaged.
+  """
+  path = _existing(folder, "examples.npz")
+  by_id = {row["id"]: row for row in rows}
+  try:
+    with np.load(path) as arrays:
+      return [_example(entry, arrays, by_id.get(entry["id"], {})) for entry in json.loads(str(arrays["meta"]))]
+  except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    raise InputError(f"{path} is damaged: {error}.") from error
+
+
+def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray], row: Mapping[str, str]) -> Example:
+  scores = {}
+  for name in ("dice", "mr_ece", "brier"):
+    from_row = row.get(f"mean_vote_{name}")
+    scores[name] = finite(entry.get(name, float(from_row) if from_row else None))
+  image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
+  return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob)
+
+
+def _existing(folder: pathlib.Path, name: str) -> pathlib.Path:
+  path = folder / name
+  if not path.is_file():
+    raise InputError(f"{folder} holds no evaluation: there is no {name}. Make one with run_eval.py --workdir=<run>.")
+  return path
+
+
+def _json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+  path = _existing(folder, name)
+  try:
+    value = json.loads(path.read_text(encoding="utf-8"))
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise InputError(f"{path} is damaged: {error}.") from error
+  if not isinstance(value, dict):
+    raise InputError(f"{path} is damaged: expected an object, found {type(value).__name__}.")
+  return value
+
+
+def _holds(tree: Any, path: tuple[str, ...]) -> bool:
+  for name in path:
+    if not isinstance(tree, Mapping) or tree.get(name) is None:
+      return False
+    tree = tree[name]
+  return True
