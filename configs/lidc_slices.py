@@ -17,10 +17,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.builder = "lidc_slices"
   config.data.config = "vote"
   config.data.builder_args = ConfigDict()
-  config.data.crop_size = (128, 128)
+  config.data.crop_size = (96, 96)
   config.augment.rotate_degrees = 180.0
   config.loss.name = args["loss"]
   if args["loss"].startswith("bce_"):
     config.model.head = "sigmoid"
-  config.train.num_steps = 1500
+  config.train.num_steps = 700
+  config.train.eval_every_steps = 350
+  config.train.checkpoint_every_steps = 350
   return config

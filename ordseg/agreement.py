@@ -1,172 +1,177 @@
-"""How much the raters agree, from the integer counts of `metrics.image_sums` (docs/metrics.md).
+"""How much the raters agree, from the integer counts of `metrics.ImageSums`.
 
-Everything here is about raters, not about a model: it is the human row that a model is compared with.
+Everything here is about raters, not about a model: it is the human row that a model is read beside.
 """
+
+from typing import Any
 
 import numpy as np
 
 from ordseg import calibration
-from ordseg.metrics import MetricSums, dice
+from ordseg.calibration import BinSums, ratio
+from ordseg.metrics import ImageSums, dice, mean_of
 
 
-def rater_metrics(m: MetricSums, *, num_bins: int) -> dict[str, object]:
+def rater_metrics(sums: ImageSums, *, num_bins: int) -> dict[str, Any]:
   """Returns the human row: agreement among the raters, and each rater left out and scored by the others.
 
   Args:
-    m: merged sums of all images.
+    sums: of all images.
     num_bins: bins of the calibration error of the left-out raters.
 
   Returns:
-    pairwise_dice [R][R] and pairwise_kappa [R][R] (None-able NaN where a pair never met), their means over pairs,
-    fleiss_kappa, prevalence [R], share_disputed and leave_one_out.
+    pairwise_dice and pairwise_kappa [R][R] (NaN where a pair never met) and their means over pairs, fleiss_kappa,
+    krippendorff_alpha, prevalence [R], share_disputed, leave_one_out.
   """
-  overlap, valid = m.sums["rater_overlap"], m.rater_valid
-  pair_dice = pairwise_dice(overlap, valid)
-  kappa = pairwise_kappa(overlap, valid, m.sums["num_pixels"])
+  pair_dice, kappa = pairwise_dice(sums), pairwise_kappa(sums)
   return {
     "pairwise_dice": pair_dice.tolist(),
     "pairwise_dice_mean": _mean_over_pairs(pair_dice),
     "pairwise_kappa": kappa.tolist(),
     "pairwise_kappa_mean": _mean_over_pairs(kappa),
-    "fleiss_kappa": fleiss_kappa(m.sums["votes"], m.sums["num_valid"]),
-    "prevalence": prevalence(overlap, valid, m.sums["num_pixels"]).tolist(),
-    "share_disputed": share_disputed(m.sums["votes"], m.sums["num_valid"]),
-    "leave_one_out": leave_one_out(m, num_bins=num_bins),
+    "fleiss_kappa": fleiss_kappa(sums),
+    "krippendorff_alpha": krippendorff_alpha(sums),
+    "prevalence": prevalence(sums).tolist(),
+    "share_disputed": share_disputed(sums),
+    "leave_one_out": leave_one_out(sums, num_bins=num_bins),
   }
 
 
-def _pairs_valid(rater_valid: np.ndarray) -> np.ndarray:
-  """[I, R] -> [I, R, R] bool: both raters answered."""
-  valid = np.asarray(rater_valid, bool)
+def _areas(sums: ImageSums) -> np.ndarray:
+  """[I, R] pixels that each rater marked."""
+  return np.diagonal(sums.both_marked, axis1=1, axis2=2)
+
+
+def _both_valid(sums: ImageSums) -> np.ndarray:
+  """[I, R, R] bool: both raters answered, and the image has pixels that count."""
+  valid = (sums.rater_valid > 0) & (sums.num_pixels > 0)[:, None]
   return valid[:, :, None] & valid[:, None, :]
 
 
-def pairwise_dice(overlap: np.ndarray, rater_valid: np.ndarray) -> np.ndarray:
-  """Mean Dice of each pair of raters over the images both answered and at least one of them marked.
+def image_pairwise_dice(sums: ImageSums) -> np.ndarray:
+  """Returns [I, R, R] the Dice of each pair of raters; NaN unless both answered and at least one of them marked
+  something. Where only one marked something it is 0: leaving these images out would hide a disagreement."""
+  area = _areas(sums)
+  a, b = area[:, :, None], area[:, None, :]
+  return np.where(_both_valid(sums) & (a + b > 0), dice(sums.both_marked, a, b), np.nan)
+
+
+def pairwise_dice(sums: ImageSums) -> np.ndarray:
+  """Returns [R, R] the mean over images of `image_pairwise_dice`, NaN left out."""
+  scores = image_pairwise_dice(sums)
+  return ratio(np.nan_to_num(scores).sum(0), (~np.isnan(scores)).sum(0))
+
+
+def pairwise_kappa(sums: ImageSums) -> np.ndarray:
+  """Returns [R, R] Cohen's kappa over all pixels of the images both raters answered (Cohen, 1960); NaN where undefined:
+  both marked nothing, or everything."""
+  both, area = _both_valid(sums), _areas(sums)
+  total = (both * sums.num_pixels[:, None, None]).sum(0).astype(np.float64)
+  joint = (both * sums.both_marked).sum(0)
+  a, b = (both * area[:, :, None]).sum(0).astype(np.float64), (both * area[:, None, :]).sum(0).astype(np.float64)
+  observed = ratio(total - a - b + 2 * joint, total)
+  expected = ratio(a * b + (total - a) * (total - b), total**2)
+  return ratio(observed - expected, np.nan_to_num(1 - expected))
+
+
+def _with_pairs(sums: ImageSums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Counts by (n, c) over the images with n >= 2, as float64 columns: n, c and the number of pixels."""
+  use = sums.num_valid >= 2
+  votes = np.broadcast_to(np.arange(sums.level_count.shape[-1]), sums.level_count.shape)
+  n = np.broadcast_to(sums.num_valid[:, None], votes.shape)
+  return tuple(x[use].ravel().astype(np.float64) for x in (n, votes, sums.level_count))  # type: ignore[return-value]
+
+
+def fleiss_kappa(sums: ImageSums) -> float:
+  """Fleiss' kappa of marked against unmarked, over the pixels with two or more raters; NaN where all votes are equal.
+
+  In the form for varying n: a pixel's agreement is that among its own raters, and the agreement expected by chance
+  follows from the share of all votes (Fleiss, 1971, where n is constant).
+  """
+  n, c, pixels = _with_pairs(sums)
+  agreement = ratio(c * (c - 1) + (n - c) * (n - c - 1), n * (n - 1))
+  observed = ratio((pixels * np.nan_to_num(agreement)).sum(), pixels.sum())
+  p = ratio((pixels * c).sum(), (pixels * n).sum())
+  chance = p**2 + (1 - p) ** 2
+  return float(ratio(observed - chance, np.nan_to_num(1 - chance)))
+
+
+def krippendorff_alpha(sums: ImageSums) -> float:
+  """Krippendorff's alpha for two nominal values, missing raters allowed (Krippendorff, 2004); NaN where all agree on
+  one value everywhere."""
+  n, c, pixels = _with_pairs(sums)
+  total, marked = (pixels * n).sum(), (pixels * c).sum()
+  observed = (pixels * ratio(2 * c * np.maximum(n - c, 0), n - 1)).sum()
+  expected = ratio(2 * marked * (total - marked), total - 1)
+  return float(1 - ratio(observed, np.nan_to_num(expected)))
+
+
+def prevalence(sums: ImageSums) -> np.ndarray:
+  """Returns [R] the share of pixels that each rater marked, over the images the rater answered."""
+  return ratio(_areas(sums).sum(0), (sums.rater_valid * sums.num_pixels[:, None]).sum(0))
+
+
+def share_disputed(sums: ImageSums) -> float:
+  """Of the pixels that anybody marked, the share that not everybody marked; over images with n >= 2."""
+  n, c, pixels = _with_pairs(sums)
+  return float(ratio((pixels * ((c > 0) & (c < n))).sum(), (pixels * (c > 0)).sum()))
+
+
+def leave_one_out(sums: ImageSums, *, num_bins: int) -> dict[str, float]:
+  """Scores each rater with the mean vote of the others, as if that were a model's probability.
+
+  How well people predict one more person: a yardstick, not a bound. The others know what a model cannot, but they are
+  few, which makes their mean coarse, and the scores of a model that predicts well can be better.
 
   Args:
-    overlap: [I, R, R] pixels marked by both; areas on the diagonal.
-    rater_valid: [I, R].
+    sums: of all images; those with n >= 2 take part.
+    num_bins: of the calibration error.
 
   Returns:
-    [R, R] float64; NaN where no image is left.
+    dice: of the others' majority against the rater; mean over raters, then over the images in which a majority marked
+      something. Read it beside a model's dice_rater_mean.
+    mr_ece (pooled), mr_ece_rater_mean, brier: over all pairs (pixel, left-out rater). Beside a model's mean_vote.
   """
-  area = np.diagonal(overlap, axis1=1, axis2=2)
-  per_image = dice(overlap, area[:, :, None], area[:, None, :])
-  return _nanmean(np.where(_pairs_valid(rater_valid), per_image, np.nan))
-
-
-def pairwise_kappa(overlap: np.ndarray, rater_valid: np.ndarray, num_pixels: np.ndarray) -> np.ndarray:
-  """Cohen's kappa of each pair of raters over all pixels of the images both answered (Cohen, 1960).
-
-  Args:
-    overlap: [I, R, R]; areas on the diagonal.
-    rater_valid: [I, R].
-    num_pixels: [I].
-
-  Returns:
-    [R, R] float64; NaN where undefined.
-  """
-  both = _pairs_valid(rater_valid)
-  area = np.diagonal(overlap, axis1=1, axis2=2)
-  total = (both * num_pixels[:, None, None]).sum(0).astype(np.float64)
-  joint = (both * overlap).sum(0)
-  a, b = (both * area[:, :, None]).sum(0), (both * area[:, None, :]).sum(0)
-  with np.errstate(invalid="ignore", divide="ignore"):
-    observed = (total - a - b + 2 * joint) / total
-    expected = (a * b + (total - a) * (total - b)) / total**2
-    return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
-
-
-def fleiss_kappa(votes: np.ndarray, num_valid: np.ndarray) -> float:
-  """Fleiss' kappa of foreground against background over all pixels that at least two raters answered.
-
-  The form for varying numbers of raters: each pixel's agreement is that among its own n raters, and the expected one
-  follows from the share of all votes (Fleiss, 1971, with equal n).
-
-  Args:
-    votes: [I, L] pixels by votes.
-    num_valid: [I], n.
-  """
-  several = num_valid >= 2
-  votes, n = votes[several].astype(np.float64), num_valid[several, None].astype(np.float64)
-  c = np.arange(votes.shape[-1])
-  if not votes.sum():
-    return float("nan")
-  agreement = (c * (c - 1) + (n - c) * (n - c - 1)) / (n * (n - 1))
-  observed = (votes * agreement).sum() / votes.sum()
-  p = (votes * c).sum() / (votes * n).sum()
-  expected = p**2 + (1 - p) ** 2
-  return float((observed - expected) / (1 - expected)) if expected < 1 else float("nan")
-
-
-def prevalence(overlap: np.ndarray, rater_valid: np.ndarray, num_pixels: np.ndarray) -> np.ndarray:
-  """Share of the pixels that each rater marked, over the images the rater answered: [R]."""
-  area = np.diagonal(overlap, axis1=1, axis2=2)
-  total = (rater_valid * num_pixels[:, None]).sum(0)
-  return np.where(total > 0, (area * rater_valid).sum(0) / np.maximum(total, 1), np.nan)
-
-
-def share_disputed(votes: np.ndarray, num_valid: np.ndarray) -> float:
-  """Of the pixels that anybody marked, the share that not everybody marked; images with two or more answers."""
-  several = num_valid >= 2
-  votes, n = votes[several], num_valid[several, None]
-  c = np.arange(votes.shape[-1])
-  union = (votes * (c > 0)).sum()
-  return float((votes * ((c > 0) & (c < n))).sum() / union) if union else float("nan")
-
-
-def leave_one_out(m: MetricSums, *, num_bins: int) -> dict[str, float]:
-  """Scores each rater's mask with the mean vote of the other raters, as if that were a model's probability.
-
-  How well people predict one more person. It is no ceiling of what a model may reach: the others have seen the image
-  together with their own habits and slips, which a model cannot know, but they are few, which makes their mean coarse.
-
-  Returns:
-    dice (the others' majority against the left-out rater; mean over images and raters where either marked something),
-    mr_ece (pooled over all left-out raters) and brier, all from images with two or more answers.
-  """
-  num_levels = m.sums["votes"].shape[-1]
-  n = m.sums["num_valid"]
-  use = (m.rater_valid > 0) & (n >= 2)[:, None]  # [I, R]
-  marked = m.sums["rater_votes"]  # [I, R, L], by all votes c, the rater's own included
-  unmarked = m.sums["votes"][:, None, :] - marked
-  # What the others said: c - 1 of n - 1 where the rater marked the pixel, c where not.
-  yes = np.concatenate([marked[..., 1:], np.zeros_like(marked[..., :1])], -1) * use[..., None]
-  no = unmarked * use[..., None]
-  others = np.arange(num_levels) / np.maximum(n - 1, 1)[:, None]  # [I, L] probability
-  prob = np.clip(others, 0, 1)[:, None, :]
-  majority = 2 * np.arange(num_levels) >= np.maximum(n - 1, 1)[:, None]
-  majority = majority[:, None, :]
-  overlap = (yes * majority).sum(-1)
-  per_rater = dice(overlap, ((yes + no) * majority).sum(-1), yes.sum(-1))
-  per_rater = np.where(use, per_rater, np.nan)
-  total = float((yes + no).sum()) or float("nan")
-  brier = (yes * (1 - prob) ** 2 + no * prob**2).sum() / total
-  bins = _bin_tables(np.broadcast_to(prob, yes.shape), yes, no, num_bins)
+  bins, brier_sum, scores = _empty_bins(sums.rater_valid.shape[1], num_bins), 0.0, []
+  for n in np.unique(sums.num_valid[sums.num_valid >= 2]).tolist():
+    images = sums.rows(sums.num_valid == n)
+    marked, unmarked = _votes_of_others(images, n)
+    prob = np.arange(n) / (n - 1)
+    brier_sum += float((marked * (1 - prob) ** 2 + unmarked * prob**2).sum())
+    for k, index in enumerate(calibration.bin_index(prob, num_bins).tolist()):
+      pairs = (marked + unmarked)[..., k].sum(0)
+      bins.count[:, index] += pairs
+      bins.prob_sum[:, index] += pairs * prob[k]
+      bins.label_sum[:, index] += marked[..., k].sum(0)
+    scores.append(_others_dice(marked, unmarked, n)[images.label_area(5) > 0])
   return {
-    "dice": float(np.nanmean(per_rater)) if np.isfinite(per_rater).any() else float("nan"),
-    "mr_ece": float(calibration.ece(bins)),
-    "brier": float(brier),
+    "dice": mean_of(np.concatenate(scores)) if scores else float("nan"),
+    "mr_ece": float(calibration.ece(bins.pooled())),
+    "mr_ece_rater_mean": float(calibration.rater_mean_ece(bins)),
+    "brier": float(ratio(brier_sum, bins.count.sum())),
   }
 
 
-def _bin_tables(prob: np.ndarray, yes: np.ndarray, no: np.ndarray, num_bins: int) -> calibration.BinSums:
-  index = np.minimum((prob * num_bins).astype(int), num_bins - 1).ravel()
-
-  def per_bin(weights: np.ndarray) -> np.ndarray:
-    return np.bincount(index, weights.ravel(), minlength=num_bins)
-
-  return calibration.BinSums(per_bin(yes + no), per_bin((yes + no) * prob), per_bin(yes))
+def _empty_bins(num_raters: int, num_bins: int) -> BinSums:
+  shape = (num_raters, num_bins)
+  return BinSums(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
 
 
-def _nanmean(values: np.ndarray) -> np.ndarray:
-  seen = np.isfinite(values)
-  count = seen.sum(0)
-  return np.where(count > 0, np.where(seen, values, 0).sum(0) / np.maximum(count, 1), np.nan)
+def _votes_of_others(sums: ImageSums, n: int) -> tuple[np.ndarray, np.ndarray]:
+  """Pixels [I, R, n] by the votes 0..n-1 of the others: those the left-out rater marked, and those not."""
+  valid = sums.rater_valid[:, :, None]
+  marked = sums.rater_levels[:, :, 1 : n + 1]  # c votes in all are c - 1 of the others
+  unmarked = (sums.level_count[:, None, :n] - sums.rater_levels[:, :, :n]) * valid
+  return marked * valid, unmarked
+
+
+def _others_dice(marked: np.ndarray, unmarked: np.ndarray, n: int) -> np.ndarray:
+  """[I] mean over the raters who answered; NaN for images without pixels."""
+  majority = 2 * np.arange(n) >= n - 1
+  scores = dice((marked * majority).sum(-1), ((marked + unmarked) * majority).sum(-1), marked.sum(-1))
+  answered = (marked + unmarked).sum(-1) > 0
+  return ratio((scores * answered).sum(-1), answered.sum(-1))
 
 
 def _mean_over_pairs(matrix: np.ndarray) -> float:
-  pairs = matrix[np.triu_indices(len(matrix), 1)]
-  pairs = pairs[np.isfinite(pairs)]
-  return float(pairs.mean()) if pairs.size else float("nan")
+  return mean_of(matrix[np.triu_indices(len(matrix), 1)])

@@ -8,6 +8,7 @@ Output pixels whose source lies outside the image repeat its border and get mask
 import cmath
 import functools
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from ordseg.types import Config
 from ordseg.validate import InputError
 
 _AT_LEAST_0 = ("rotate_degrees", "scale", "elastic_alpha", "elastic_sigma", "brightness", "contrast", "gamma", "noise")
-_NO_MAP = np.empty(0, np.float32)  # cv2.remap's second map, not needed where the first holds x and y
+_NO_MAP: Any = None  # cv2.remap's second map, for the first holds x and y; OpenCV 5 takes no empty array for it
 
 
 def check(config: Config) -> None:
@@ -161,7 +162,7 @@ def _sample(
   shape = image.shape[:2]
   (y0, y1, y_inside), (x0, x1, x_inside) = (
     _window(float(c.min()) - reach, float(c.max()) + reach, length)
-    for c, length in zip((corners.imag, corners.real), shape, strict=True)
+    for c, length in zip((np.imag(corners), np.real(corners)), shape, strict=True)
   )
   positions = np.add.outer((down - complex(x0, y0)).astype(np.complex64), across.astype(np.complex64))
   if displacement is not None:

@@ -1,197 +1,362 @@
-"""Calibration statistics that stay exact at any number of pixels (docs/metrics.md).
+"""Calibration statistics that stay exact at any number of pixels.
 
-The device counts, in integers; the host merges, in 64 bit; every calibration error is arithmetic on the merged sums. A
-pixel's votes take R + 1 values, so counting pixels by (bin, votes) keeps all labels exactly: the share of votes, the
-majority label, everything derived from them. Only the sum of the probabilities is not a count, and it is held in fixed
-point, in units of 2**-24: what a pixel adds is off by at most 2**-25, and no sum loses anything after that.
+The device counts in integers, the host merges in 64 bit, and every calibration error is arithmetic on the merged sums.
+Probabilities are rounded once, to multiples of 2**-24 (an error of at most 3e-8 each, so of any calibration error);
+after that nothing is lost, whatever the number of pixels and the order of the sums. float32 counters stop at 2**24.
 
-float32 counters stop at 2**24; adding a float32 to a bin one by one, as `segment_sum` does, loses digits long before.
+Bin b of B holds [b/B, (b + 1)/B): a probability on an edge belongs to the bin above it, and 1 to the last bin. The
+edges themselves are the multiples of 2**-24 next above b/B.
+
+A pixel is never copied per rater. All raters see the same probability, so the pairs (pixel, rater) fall into the bins
+of the pixels, and the raters' votes are added up there.
 """
 
 import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 
-from ordseg.types import Array
+from ordseg.types import Array, ArrayLike
 
-FRACTION_BITS = 24
-# 128 * 2**24 = 2**31 fits an unsigned 32-bit sum; 2**16 such halves fit again.
-_PIXELS_PER_SUM = 128
-_SUMS_PER_LIMB = 2**15
+FRACTION_BITS = 24  # of a rounded probability
+
+_PIXELS_PER_SUM = 512  # pixels added up in one 32-bit word, at most; a power of two
+_MAX_SUMS_PER_PASS = 24  # more run out of registers: 50 bins in one pass take twice as long
+_LIMB_BITS = 11
+_MAX_PIXELS = 2**28  # of one call: at most 2**21 first sums, whose limbs of 11 bits add up to less than 2**32
+
+
+# --- Sums over pixels -------------------------------------------------------------------------------------------------
+
+
+def selected_sums(selectors: Sequence[Array], words: Sequence[Array], *, pixels_per_sum: int) -> Array:
+  """Adds up words over the pixels that each selector holds for, all in one pass over the pixels.
+
+  A variadic reduction keeps every sum in a register and reads each pixel once. Scattering pixels into bins, sorting
+  them, or multiplying by one-hot codes is 3 to 30 times slower on a CPU (benchmarks/calibration.py).
+
+  Args:
+    selectors: S boolean arrays [N].
+    words: W uint32 arrays [N].
+    pixels_per_sum: how many pixels may share a sum without overflow.
+
+  Returns:
+    [S, W, C] uint32, C partial sums of at most `pixels_per_sum` pixels.
+  """
+  num_pixels = words[0].shape[0]
+  whole = num_pixels - num_pixels % pixels_per_sum
+  parts = []
+  if whole:
+    parts.append(_row_sums(*([x[:whole].reshape(-1, pixels_per_sum) for x in xs] for xs in (selectors, words))))
+  if whole < num_pixels or not whole:
+    parts.append(_row_sums(*([x[whole:][None] for x in xs] for xs in (selectors, words))))
+  return jnp.concatenate(parts, axis=-1)
+
+
+def _row_sums(selectors: Sequence[Array], words: Sequence[Array]) -> Array:
+  """[C, width] arrays -> [S, W, C]."""
+  per_pass = max(1, _MAX_SUMS_PER_PASS // len(words))
+  sums: list[Array] = []
+  for start in range(0, len(selectors), per_pass):
+    terms = [jnp.where(s, w, jnp.uint32(0)) for s in selectors[start : start + per_pass] for w in words]
+    zeros = [jnp.uint32(0)] * len(terms)
+    sums += lax.reduce(terms, zeros, lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)], (1,))
+  return jnp.stack(sums).reshape(len(selectors), len(words), -1)
+
+
+def count_fields(selectors: Sequence[Array], fields: Sequence[Array], *, max_value: int = 1) -> Array:
+  """Adds up small integers over the pixels that each selector holds for.
+
+  Args:
+    selectors: S boolean arrays [N].
+    fields: F integer arrays [N] in 0..max_value.
+    max_value: N * max_value must stay below 2**31.
+
+  Returns:
+    [S, F] int32.
+  """
+  words, places = _pack(fields, [max_value] * len(fields), _PIXELS_PER_SUM)
+  sums = selected_sums(selectors, words, pixels_per_sum=_PIXELS_PER_SUM)
+  return jnp.sum(_unpack(sums, places), axis=-1).astype(jnp.int32)
+
+
+def _pack(
+  fields: Sequence[Array], max_values: Sequence[int], pixels_per_sum: int
+) -> tuple[list[Array], list[tuple[int, int, int]]]:
+  """Puts several fields in a word, each with room for the sum of `pixels_per_sum` of it.
+
+  Returns:
+    The words, and the place of each field: (word, first bit, number of bits).
+  """
+  words: list[Array] = []
+  places, used = [], 32
+  for field, max_value in zip(fields, max_values, strict=True):
+    bits = (pixels_per_sum * max_value).bit_length()
+    if bits > 32:
+      raise ValueError(f"a label of {max_value} is too large to be counted")
+    if used + bits > 32:
+      words.append(jnp.zeros(field.shape, jnp.uint32))
+      used = 0
+    words[-1] = words[-1] | (field.astype(jnp.uint32) << used)
+    places.append((len(words) - 1, used, bits))
+    used += bits
+  return words, places
+
+
+def _unpack(sums: Array, places: Sequence[tuple[int, int, int]]) -> Array:
+  """[S, W, C] -> [S, F, C] uint32."""
+  return jnp.stack([(sums[:, word] >> first) & jnp.uint32(2**bits - 1) for word, first, bits in places], axis=1)
+
+
+def _to_limbs(sums: Array) -> Array:
+  """[..., C] uint32 -> [..., 3] uint32: the sums over C of the low, middle and high bits."""
+  low = jnp.uint32(2**_LIMB_BITS - 1)
+  limbs = [sums & low, (sums >> _LIMB_BITS) & low, sums >> (2 * _LIMB_BITS)]
+  return jnp.stack([jnp.sum(limb, axis=-1, dtype=jnp.uint32) for limb in limbs], axis=-1)
+
+
+def from_limbs(limbs: ArrayLike) -> np.ndarray:
+  """Returns the int64 sums [...] that the device holds as limbs [..., 3]."""
+  wide = np.asarray(limbs).astype(np.int64)
+  return wide[..., 0] + (wide[..., 1] << _LIMB_BITS) + (wide[..., 2] << (2 * _LIMB_BITS))
+
+
+def fixed_point_sum(values: Array, mask: Array, *, fraction_bits: int) -> Array:
+  """Adds up numbers without rounding any sum.
+
+  Args:
+    values: [N] float32, >= 0, below 2**(32 - fraction_bits).
+    mask: [N] boolean, which of them count.
+    fraction_bits: each value is first rounded to a multiple of 2**-fraction_bits.
+
+  Returns:
+    [2, 3] uint32 for `fixed_point_total`.
+  """
+  _check_size(values.size)
+  fixed = jnp.where(mask, jnp.round(values * 2.0**fraction_bits), 0.0).astype(jnp.uint32)
+  halves = [fixed & jnp.uint32(0xFFFF), fixed >> 16]
+  return _to_limbs(selected_sums([jnp.ones_like(mask, bool)], halves, pixels_per_sum=_PIXELS_PER_SUM)[0])
+
+
+def fixed_point_total(parts: ArrayLike) -> np.ndarray:
+  """Returns what `fixed_point_sum` found, [..., 2, 3] -> [...] int64, in units of 2**-fraction_bits."""
+  halves = from_limbs(parts)
+  return halves[..., 0] + (halves[..., 1] << 16)
+
+
+def _check_size(num_pixels: int, max_value: int = 1) -> None:
+  if num_pixels > _MAX_PIXELS or num_pixels * max_value >= 2**31:
+    raise ValueError(f"{num_pixels} pixels (labels up to {max_value}) are too many for one call; split and merge them")
+
+
+# --- Bins -------------------------------------------------------------------------------------------------------------
 
 
 @struct.dataclass
-class DeviceBins:
-  """What the device counts for one image, or for a batch of images with a leading axis.
+class BinCounts:
+  """What the device counts of one image (a leading axis under vmap).
 
   Attributes:
-    count: [num_bins, num_labels] int32, pixels by bin and label.
-    prob_limbs: [num_groups, num_bins, 2] uint32, sums of the low and high 16 bits of the fixed-point probabilities.
+    count: [num_bins] int32, pixels.
+    prob_limbs: [num_bins, 3] uint32; `prob_total` reads them.
+    label_count: [num_bins, F] int32, sums of each label.
   """
 
   count: Array
   prob_limbs: Array
+  label_count: Array
+
+  def prob_total(self) -> np.ndarray:
+    """Returns the sums of the probabilities per bin on the host, [..., num_bins] int64 in units of 2**-24."""
+    above_edge = from_limbs(self.prob_limbs)
+    return above_edge + np.asarray(self.count).astype(np.int64) * fixed_edges(above_edge.shape[-1])
 
 
-def bin_index(prob: Array, num_bins: int) -> Array:
-  """Returns the bin of each probability: bin b is [b / num_bins, (b + 1) / num_bins), and the last one holds 1 too."""
-  return jnp.clip((prob * num_bins).astype(jnp.int32), 0, num_bins - 1)
+@functools.cache
+def fixed_edges(num_bins: int) -> np.ndarray:
+  """Returns the lower edges of the bins, [num_bins] int64 in units of 2**-24."""
+  edges = -((-np.arange(num_bins, dtype=np.int64) << FRACTION_BITS) // num_bins)
+  edges.setflags(write=False)
+  return edges
 
 
-def bin_pixels(prob: Array, label: Array, mask: Array | None = None, *, num_bins: int, num_labels: int) -> DeviceBins:
-  """Counts one image.
+def bin_index(prob: ArrayLike, num_bins: int) -> np.ndarray:
+  """Returns the bin that each probability falls into, [...] int64, on the host."""
+  fixed = np.rint(np.asarray(prob) * 2.0**FRACTION_BITS).astype(np.int64)
+  return np.minimum((fixed * num_bins) >> FRACTION_BITS, num_bins - 1)
+
+
+def bin_pixels(
+  prob: Array, labels: Sequence[Array], mask: Array | None = None, *, num_bins: int, max_label: int = 1
+) -> BinCounts:
+  """Counts one image; pure, for jit and vmap. At most 2**28 pixels, and 2**31 / max_label.
 
   Args:
     prob: [...] float32 in [0, 1].
-    label: [...] int32 in 0..num_labels-1, such as the number of votes.
-    mask: [...], nonzero where a pixel counts; None: everywhere.
-    num_bins: of equal width.
-    num_labels: values a label can take.
+    labels: F integer arrays like `prob`, in 0..max_label, such as each rater's mask, or the number of votes.
+    mask: like `prob`, nonzero where a pixel counts; None: everywhere.
+    num_bins: of equal width, 1..255.
+    max_label: the largest label.
 
   Returns:
-    The counts; merge with `merge`. At most 2**31 - 1 pixels.
+    Exact counts, and exact sums of the probabilities rounded to multiples of 2**-24.
   """
-  prob, label = prob.ravel(), label.ravel()
-  index = bin_index(prob, num_bins)
-  width = num_bins
-  if mask is not None:
-    width += 1  # one bin more, for what does not count
-    index = jnp.where(mask.ravel() != 0, index, num_bins)
-  ones = jnp.ones(prob.size, jnp.int32)
-  count = jax.ops.segment_sum(ones, index * num_labels + label, num_segments=width * num_labels)
-  count = count.reshape(width, num_labels)[:num_bins]
-  return DeviceBins(count=count, prob_limbs=_limbs(prob, index, width)[:, :num_bins])
-
-
-def _limbs(prob: Array, index: Array, num_bins: int) -> Array:
-  """Sums fixed-point probabilities by bin: [N] -> [num_groups, num_bins, 2] uint32, nothing overflowing on the way."""
-  fixed = jnp.round(prob * 2.0**FRACTION_BITS).astype(jnp.uint32)
-  which_sum = jax.lax.iota(jnp.int32, prob.size) // _PIXELS_PER_SUM
-  num_sums = -(-prob.size // _PIXELS_PER_SUM)
-  sums = jax.ops.segment_sum(fixed, which_sum * num_bins + index, num_segments=num_sums * num_bins)
-  num_groups = -(-num_sums // _SUMS_PER_LIMB)
-  sums = sums.reshape(num_sums, num_bins)
-  if num_groups > 1:
-    sums = jnp.pad(sums, ((0, num_groups * _SUMS_PER_LIMB - num_sums), (0, 0)))
-  sums = sums.reshape(num_groups, -1, num_bins)
-  return jnp.stack([jnp.sum(sums & 0xFFFF, axis=1), jnp.sum(sums >> 16, axis=1)], axis=-1)
-
-
-def prob_sums(prob_limbs: np.ndarray) -> np.ndarray:
-  """Returns the sums of probabilities per bin, [..., num_bins] float64, from `DeviceBins.prob_limbs` on the host."""
-  limbs = np.asarray(prob_limbs).astype(np.int64).sum(axis=-3)
-  return (limbs[..., 0] + (limbs[..., 1] << 16)) / 2.0**FRACTION_BITS
+  if not 1 <= num_bins <= 255:
+    raise ValueError(f"num_bins must be in 1..255, got {num_bins}")
+  _check_size(prob.size, max_label)
+  pixels_per_sum = _PIXELS_PER_SUM
+  # A partial sum of probabilities is recovered from its remainder modulo 2**32, because it is known to lie between
+  # the edges of its bin times the pixels in it.
+  while pixels_per_sum * (2**FRACTION_BITS // num_bins + 2) >= 2**32:
+    pixels_per_sum //= 2
+  counts = jnp.ones(prob.shape, bool) if mask is None else mask != 0
+  fixed = jnp.round(jnp.clip(prob, 0.0, 1.0) * 2.0**FRACTION_BITS).astype(jnp.uint32)
+  index = jnp.minimum((fixed * jnp.uint32(num_bins)) >> FRACTION_BITS, jnp.uint32(num_bins - 1)).ravel()
+  fields = [counts, *(jnp.where(counts, label.astype(jnp.uint32), jnp.uint32(0)) for label in labels)]
+  words, places = _pack([f.ravel() for f in fields], [1] + [max_label] * len(labels), pixels_per_sum)
+  words = [jnp.where(counts, fixed, jnp.uint32(0)).ravel(), *words]
+  sums = selected_sums([index == b for b in range(num_bins)], words, pixels_per_sum=pixels_per_sum)
+  small = _unpack(sums[:, 1:], places)  # [num_bins, 1 + F, C]
+  edges = jnp.asarray(fixed_edges(num_bins), jnp.uint32)[:, None]
+  totals = jnp.sum(small, axis=-1).astype(jnp.int32)
+  return BinCounts(
+    count=totals[:, 0], prob_limbs=_to_limbs(sums[:, 0] - small[:, 0] * edges), label_count=totals[:, 1:]
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class BinSums:
-  """Sums per bin on the host, over whatever was pooled. Leading axes are kept by every function below.
+  """Sums per bin on the host, over whatever was pooled; leading axes (images, raters) stay through every function.
 
   Attributes:
-    count: [..., num_bins] pairs (pixel, label) in each bin; int64.
+    count: [..., num_bins], pixels or pairs (pixel, rater).
     prob_sum: [..., num_bins] float64.
-    label_sum: [..., num_bins] float64; exact for labels that are votes.
+    label_sum: [..., num_bins] float64.
   """
 
   count: np.ndarray
   prob_sum: np.ndarray
   label_sum: np.ndarray
 
+  @classmethod
+  def from_fixed(cls, count: np.ndarray, prob_total: np.ndarray, label_sum: np.ndarray) -> "BinSums":
+    """Makes sums from integers, `prob_total` in units of 2**-24."""
+    return cls(count, prob_total / 2.0**FRACTION_BITS, np.asarray(label_sum, np.float64))
+
   def pooled(self) -> "BinSums":
-    """Sums over the first axis, e.g. over images."""
+    """Sums over the first axis, such as images."""
     return BinSums(self.count.sum(0), self.prob_sum.sum(0), self.label_sum.sum(0))
 
-  @property
-  def gap(self) -> np.ndarray:
-    """|mean probability - mean label| of each bin, NaN where a bin is empty."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-      return np.abs(self.prob_sum - self.label_sum) / np.where(self.count > 0, self.count, np.nan)
+  def __iter__(self) -> Iterator["BinSums"]:
+    """Walks along the first axis."""
+    for parts in zip(self.count, self.prob_sum, self.label_sum, strict=True):
+      yield BinSums(*parts)
 
 
 def ece(bins: BinSums) -> np.ndarray:
-  """Expected calibration error sum_b (n_b / N) |mean_b p - mean_b y| (Naeini et al., AAAI 2015); NaN without pixels."""
-  total = bins.count.sum(-1)
-  error = np.abs(bins.prob_sum - bins.label_sum).sum(-1)
-  return _divide(error, total)
+  """Expected calibration error sum_b (n_b / N) |mean_b p - mean_b y| (Naeini et al., AAAI 2015); NaN without pixels.
+
+  Args:
+    bins: [..., num_bins].
+
+  Returns:
+    [...] float64.
+  """
+  return ratio(np.abs(bins.prob_sum - bins.label_sum).sum(-1), bins.count.sum(-1))
 
 
 def ace(bins: BinSums) -> np.ndarray:
-  """Average calibration error: the mean gap over the bins that hold something, each counting the same."""
-  filled = bins.count > 0
-  return _divide(np.where(filled, np.nan_to_num(bins.gap), 0.0).sum(-1), filled.sum(-1))
+  """Average calibration error: the mean gap of the bins that hold something, each counting the same; NaN without."""
+  return ratio(np.nan_to_num(_gaps(bins)).sum(-1), (bins.count > 0).sum(-1))
 
 
 def mce(bins: BinSums) -> np.ndarray:
-  """Maximum calibration error: the largest gap over the bins that hold something."""
-  gap = np.where(bins.count > 0, np.nan_to_num(bins.gap), -np.inf).max(-1)
-  return np.where(np.isfinite(gap), gap, np.nan)
+  """Maximum calibration error: the largest gap of the bins that hold something; NaN without."""
+  return np.where(bins.count.sum(-1) > 0, np.nan_to_num(_gaps(bins)).max(-1), np.nan)
+
+
+def _gaps(bins: BinSums) -> np.ndarray:
+  """|mean probability - mean label| of each bin; NaN where a bin is empty."""
+  return ratio(np.abs(bins.prob_sum - bins.label_sum), bins.count)
+
+
+def rater_mean_ece(bins: BinSums) -> np.ndarray:
+  """Mean over raters of their own calibration errors, each weighted by the pixels it was scored on.
+
+  Where every rater answered everywhere this is the plain mean. It is never smaller than the pooled error: errors of
+  opposite sign do not cancel between raters.
+
+  Args:
+    bins: [..., R, num_bins], one rater each.
+
+  Returns:
+    [...] float64.
+  """
+  weight = bins.count.sum(-1)
+  return ratio((np.nan_to_num(ece(bins)) * weight).sum(-1), weight.sum(-1))
 
 
 def curve(bins: BinSums) -> dict[str, list]:
-  """Returns a reliability curve: bin_edges, count, mean_prob and mean_label; means are None where a bin is empty."""
-  num_bins = bins.count.shape[-1]
+  """Returns a reliability curve for JSON.
+
+  Args:
+    bins: [num_bins].
+
+  Returns:
+    bin_edges [num_bins + 1], count, mean_prob and mean_label [num_bins]; means are None where a bin is empty.
+  """
 
   def means(total: np.ndarray) -> list:
     return [float(t / n) if n else None for t, n in zip(total, bins.count, strict=True)]
 
   return {
-    "bin_edges": np.linspace(0.0, 1.0, num_bins + 1).tolist(),
+    "bin_edges": np.linspace(0.0, 1.0, len(bins.count) + 1).tolist(),
     "count": bins.count.astype(np.int64).tolist(),
     "mean_prob": means(bins.prob_sum),
     "mean_label": means(bins.label_sum),
   }
 
 
-def against_votes(count: np.ndarray, prob_sum: np.ndarray, num_valid: np.ndarray) -> BinSums:
-  """Bins per image of all pairs (pixel, rater who answered), which give MR-ECE.
-
-  Every pixel stands for n pairs with the same probability and c positive labels; no copies are needed. In each bin the
-  gap equals the one between p and the share of votes, so for one n this is the ECE against the mean vote.
-
-  Args:
-    count: [I, num_bins, L] pixels by bin and votes.
-    prob_sum: [I, num_bins].
-    num_valid: [I], n.
-
-  Returns:
-    `BinSums` with a leading axis of images.
-  """
-  votes = np.arange(count.shape[-1])
-  n = num_valid[:, None]
-  return BinSums(count.sum(-1) * n, prob_sum * n, (count @ votes).astype(np.float64))
+def ratio(total: ArrayLike, weight: ArrayLike) -> np.ndarray:
+  """Returns total / weight as float64, NaN where weight is 0."""
+  weight = np.asarray(weight, np.float64)
+  return np.where(weight > 0, np.asarray(total, np.float64) / np.where(weight > 0, weight, 1.0), np.nan)
 
 
-def against_majority(count: np.ndarray, prob_sum: np.ndarray, num_valid: np.ndarray) -> BinSums:
-  """Bins per image against the majority label 1[c >= n / 2]; arguments as in `against_votes`; n = 0 counts nothing."""
-  is_majority = 2 * np.arange(count.shape[-1]) >= num_valid[:, None]
-  answered = (num_valid > 0)[:, None]
-  label_sum = (count * is_majority[:, None, :]).sum(-1)
-  return BinSums(count.sum(-1) * answered, prob_sum * answered, (label_sum * answered).astype(np.float64))
+# --- Arrays in, number out --------------------------------------------------------------------------------------------
 
 
-def against_raters(
-  count: np.ndarray, prob_sum: np.ndarray, rater_positives: np.ndarray, rater_valid: np.ndarray
-) -> BinSums:
-  """Bins per rater, over the images that the rater answered.
+@functools.partial(jax.jit, static_argnames="num_bins")
+def _bin_votes(prob: Array, rater_masks: Array, mask: Array | None, *, num_bins: int) -> BinCounts:
+  # In 8 bits where they suffice: the raters' masks are the largest array, and read at the speed of the memory.
+  num_raters = rater_masks.shape[-1]
+  votes = jnp.sum(rater_masks, axis=-1, dtype=jnp.uint8 if num_raters < 256 else jnp.int32)
+  return bin_pixels(prob, [votes], mask, num_bins=num_bins, max_label=num_raters)
+
+
+def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = None, *, num_bins: int = 15) -> float:
+  """Multi-rater ECE, pooled over all pairs (pixel, rater), of any number of pixels at once.
+
+  Equal to the ECE of the probability against the share of raters that marked the pixel.
 
   Args:
-    count: [I, num_bins, L].
-    prob_sum: [I, num_bins].
-    rater_positives: [I, R, num_bins] pixels that rater r marked.
-    rater_valid: [I, R].
+    prob: [...] float32 in [0, 1].
+    rater_masks: [..., R], 0 or 1.
+    mask: [...], nonzero where a pixel counts; None: everywhere.
+    num_bins: of equal width.
 
   Returns:
-    `BinSums` with leading axes [I, R].
+    The error in [0, 1]; NaN where nothing counts.
   """
-  valid = rater_valid[:, :, None]
-  return BinSums(
-    count.sum(-1)[:, None, :] * valid, prob_sum[:, None, :] * valid, (rater_positives * valid).astype(np.float64)
+  rater_masks = jnp.asarray(rater_masks)
+  counts = jax.device_get(_bin_votes(jnp.asarray(prob, jnp.float32), rater_masks, mask, num_bins=num_bins))
+  num_raters = rater_masks.shape[-1]
+  bins = BinSums.from_fixed(
+    counts.count.astype(np.int64) * num_raters, counts.prob_total() * num_raters, counts.label_count[:, 0]
   )
-
-
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  with np.errstate(invalid="ignore", divide="ignore"):
-    return np.where(b > 0, a / np.where(b > 0, b, 1), np.nan)
+  return float(ece(bins))

@@ -244,7 +244,7 @@ class _Loop:
     train, is_last = self.config.train, self.step == self.config.train.num_steps
     log_due = is_last or self.step % train.log_every_steps == 0
     stop = not is_last and self.stop_signal.received(ask_others=log_due)
-    eval_due = is_last or (not stop and self.step % train.eval_every_steps == 0)
+    eval_due = is_last or self.step % train.eval_every_steps == 0  # also when stopping: nobody would make up for it
     save_due = stop or eval_due or self.step % train.checkpoint_every_steps == 0
     if not (log_due or save_due):
       return

@@ -125,20 +125,24 @@ def test_a_signal_ends_the_step_saves_and_leaves_a_run_to_continue(tmp_path, cap
   assert steps == sorted({2, 4, 6, 8, 10, reached})
 
 
-def test_killed_twice_while_saving_at_every_step_it_ends_where_an_unbroken_run_ends(tmp_path, unbroken):
+@pytest.mark.parametrize("num_kills", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_killed_while_saving_at_every_step_it_ends_where_an_unbroken_run_ends(tmp_path, unbroken, num_kills):
   seed = random.randrange(2**32)
   print(f"random.Random({seed})")  # shown when the test fails
   draws = random.Random(seed)
   changes = ["model.dropout=0.3", "optim.ema_decay=0.9", "train.num_steps=10", "train.checkpoint_every_steps=1"]
-  reached = 0
-  for goal in (2, 5):
+
+  def reached():
+    return (checkpoints_on_disk(tmp_path) or [0])[-1]
+
+  for _ in range(num_kills):
+    goal = draws.randint(min(reached() + 1, 7), 7)
     process = processes.start("tests.helpers.train_worker", tmp_path, *changes)
     with processes.ended(process):
-      processes.wait_for(lambda g=goal: (checkpoints_on_disk(tmp_path) or [0])[-1] >= g, process)
+      processes.wait_for(lambda g=goal: reached() >= g, process)
       time.sleep(draws.uniform(0, 0.05))
     assert process.returncode == -signal.SIGKILL
-    assert checkpoints_on_disk(tmp_path)[-1] > reached
-    reached = checkpoints_on_disk(tmp_path)[-1]
+    assert reached() >= goal
   got = training.train_tiny(tmp_path, noisy_config(train__checkpoint_every_steps=1))
   jax.tree.map(np.testing.assert_array_equal, got.state, unbroken[1].state)
   assert (got.best_step, got.best_value) == (unbroken[1].best_step, unbroken[1].best_value)

@@ -106,7 +106,7 @@ def read_ahead(
 
 
 def stack(examples: Iterable[Mapping[str, np.ndarray]], size: int) -> dict[str, np.ndarray]:
-  """Stacks `size` equal examples along a new first axis, each as it comes: still in the cache, its memory free again."""
+  """Stacks `size` equal examples along a new first axis, each as it comes: still in the cache, and free right after."""
   out: dict[str, np.ndarray] = {}
   for k, example in enumerate(examples):
     for name, array in example.items():

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ordseg.models.products import conv3x3, dense
 from ordseg.types import Array
 
 NORMS = ("group", "instance", "none")
@@ -62,48 +63,6 @@ def depth_to_space(x: Array) -> Array:
   """Turns each pixel's 4 C channels into a 2x2 block: [B, H, W, 4 C] -> [B, 2 H, 2 W, C]; channel order (row, column, C)."""
   b, h, w, c = x.shape
   return x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
-
-
-def _conv(x: Array, kernel: Array, dimension_numbers: Any = ("NHWC", "HWIO", "NHWC")) -> Array:
-  padding = ((1, 1), (1, 1))
-  return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=dimension_numbers)
-
-
-@jax.custom_vjp
-def conv3x3(x: Array, kernel: Array) -> Array:
-  """3x3 convolution with zero padding: x [B, H, W, C], kernel [3, 3, C, D] -> [B, H, W, D], all of one dtype.
-
-  On CPUs the gradient of a kernel with more inputs than outputs is computed with the two roles exchanged, as the
-  matrix products there are twice as fast the wider their last side. Elsewhere it is JAX's own. Reverse mode only.
-  """
-  return _conv(x, kernel)
-
-
-def _kernel_grad(x: Array, kernel: Array, grad: Array) -> Array:
-  return jax.linear_transpose(lambda k: _conv(x, k), kernel)(grad)[0]
-
-
-def _kernel_grad_exchanged(x: Array, kernel: Array, grad: Array) -> Array:
-  """Slides x over grad rather than grad over x, which yields the taps in reverse order."""
-  del kernel
-  # As letters: channels of grad are the batch, channels of x the outputs, examples are summed over.
-  dimensions = jax.lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (3, 2, 0, 1))
-  return _conv(grad, x, dimensions)[::-1, ::-1]
-
-
-def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-  return _conv(x, kernel), (x, kernel)
-
-
-def _conv3x3_backward(residuals: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-  x, kernel = residuals
-  grad_x = jax.linear_transpose(lambda x: _conv(x, kernel), x)(grad)[0]
-  if kernel.shape[2] <= kernel.shape[3]:
-    return grad_x, _kernel_grad(x, kernel, grad)
-  return grad_x, jax.lax.platform_dependent(x, kernel, grad, cpu=_kernel_grad_exchanged, default=_kernel_grad)
-
-
-conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -223,5 +182,22 @@ class Upsample(nn.Module):
     """[B, H, W, C] -> [B, 2 H, 2 W, channels]."""
     kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], 4 * self.channels), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
-    x = depth_to_space(x.astype(self.dtype) @ kernel.astype(self.dtype))
+    x = depth_to_space(dense(x.astype(self.dtype), kernel.astype(self.dtype)))
     return x + bias.astype(self.dtype)
+
+
+class Output(nn.Module):
+  """The last layer: a linear map per pixel, in float32.
+
+  Attributes:
+    num_outputs: K.
+  """
+
+  num_outputs: int
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[B, H, W, C] -> [B, H, W, K] float32."""
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.num_outputs), jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros_init(), (self.num_outputs,), jnp.float32)
+    return dense(x.astype(jnp.float32), kernel) + bias

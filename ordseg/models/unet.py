@@ -56,7 +56,7 @@ class UNet(nn.Module):
       x = layers.Upsample(self.width * 2**level, dtype=self.dtype, name=f"up{level}_resize")(x)
       x = jnp.concatenate([skip, x[:, : skip.shape[1], : skip.shape[2]]], axis=-1)
       x = self._level(x, level, "up", is_training)
-    return nn.Dense(self.num_outputs, dtype=jnp.float32, name="output")(x.astype(jnp.float32))
+    return layers.Output(self.num_outputs, name="output")(x)
 
   def _level(self, x: Array, level: int, way: str, is_training: bool) -> Array:
     for block in range(self.blocks_per_level):

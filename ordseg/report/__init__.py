@@ -1,6 +1,6 @@
 """What an evaluation found, for people: report.html, figures, a summary for the terminal, comparisons of runs.
 
-Everything is read from the files that `evaluate.write` left in a folder; nothing is computed from images or models again.
+Everything is read from the files that `evaluate.write` left in a folder; no model runs again.
 
   python -m ordseg.report runs/mine/eval/test                                        # writes report.html there anew
   python -m ordseg.report runs/a/eval/test runs/b/eval/test --out=runs/compared      # compares runs

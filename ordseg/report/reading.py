@@ -6,7 +6,7 @@ import json
 import math
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ordseg.validate import InputError
 
 READ_OUTS = ("mean_vote", "majority")  # in the order in which a report shows them
+_CURVES = ("pooled", "majority", "raters")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Evaluation:
       value = value.get(name) if isinstance(value, Mapping) else None
     return finite(value)
 
-  def text(self, path: str, missing: str = "–") -> str:
+  def text(self, path: str, missing: str = "\u2013") -> str:
     """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
     value: Any = self.metrics
     for name in path.split("."):
@@ -81,7 +82,10 @@ class Evaluation:
   @property
   def workdir(self) -> pathlib.Path:
     """The run's folder: evaluations are written to ``<workdir>/eval/<split>``."""
-    return self.folder.parent.parent if self.folder.parent.name == "eval" else self.folder
+    if self.folder.parent.name == "eval":
+      return self.folder.parent.parent
+    whole = self.folder.resolve()
+    return whole.parent.parent if whole.parent.name == "eval" else whole
 
 
 def finite(value: Any) -> float | None:
@@ -101,7 +105,7 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
   metrics, curves = _json(folder, "metrics.json"), _json(folder, "curves.json")
   needed = {
     "metrics.json": (metrics, [("num_raters",), ("num_images",), *(("read_outs", name) for name in READ_OUTS)]),
-    "curves.json": (curves, [("levels",), *(("read_outs", r, key) for r in READ_OUTS for key in ("pooled", "raters"))]),
+    "curves.json": (curves, [("levels",), *(("read_outs", r, key) for r in READ_OUTS for key in _CURVES)]),
   }
   for file, (tree, paths) in needed.items():
     for path in paths:
@@ -120,7 +124,7 @@ def load_per_image(folder: pathlib.Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file))
 
 
-def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+def column(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
   """Returns a column of per_image.csv, [I] float64; NaN where a cell is empty or the column is missing."""
   return np.asarray([float(row.get(name) or "nan") for row in rows], np.float64)
 

@@ -1,0 +1,123 @@
+"""The few images whose maps an evaluation keeps for pictures: the worst, the best and some typical ones."""
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from typing import Any
+
+import numpy as np
+
+from ordseg import metrics, ordinal
+from ordseg.input_pipeline import EvalBatch
+from ordseg.metrics import ImageSums
+
+READ_OUT = "mean_vote"  # shown, and ranked by the Dice of its mask against the majority vote
+NUM_EXAMPLES = 3  # of each kind
+_SAMPLE_SIZE = 24  # images among which typical ones are looked for
+_MAX_SIDE = 1024  # pixels; larger maps are thinned out
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """Maps of one image, float32.
+
+  Attributes:
+    id: of the image.
+    scores: dice, mr_ece and brier of the `mean_vote` read-out.
+    image: [h, w, C] as the network saw it.
+    mean_vote: [h, w], share of the raters who answered.
+    prob: [h, w], the read-out.
+  """
+
+  id: str
+  scores: dict[str, float]
+  image: np.ndarray
+  mean_vote: np.ndarray
+  prob: np.ndarray
+
+  @property
+  def dice(self) -> float:
+    """The score that ranks."""
+    return self.scores["dice"]
+
+  @property
+  def ticket(self) -> int:
+    """A number drawn by the id alone, whatever the order and the process."""
+    return zlib.crc32(self.id.encode())
+
+
+class Gallery:
+  """Keeps what may be among the worst, the best or the sample, and nothing else."""
+
+  def __init__(self) -> None:
+    self._kept: list[Example] = []
+
+  def offer(self, item: EvalBatch, level_probs: np.ndarray, sums: ImageSums) -> None:
+    """Looks at a batch; only images in which a majority marked something can be ranked."""
+    scores = metrics.image_metrics(sums, READ_OUT)
+    for k in np.flatnonzero(sums.label_area(5) > 0).tolist():
+      own = {name: float(scores[name][k]) for name in ("dice", "mr_ece", "brier")}
+      self._kept = _worth_keeping([*self._kept, _example(item, level_probs, k, own)])
+
+  def state(self) -> np.ndarray:
+    """Returns what was kept, as an array of objects that processes can concatenate."""
+    out = np.empty(len(self._kept), object)
+    out[:] = self._kept
+    return out
+
+
+def _ranked(examples: list[Example]) -> list[Example]:
+  return sorted(examples, key=lambda e: (e.dice, e.id))
+
+
+def _sample(examples: list[Example]) -> list[Example]:
+  return sorted(examples, key=lambda e: (e.ticket, e.id))[:_SAMPLE_SIZE]
+
+
+def _worth_keeping(examples: list[Example]) -> list[Example]:
+  ranked = _ranked(examples)
+  kept = {id(e): e for e in (*ranked[:NUM_EXAMPLES], *ranked[-NUM_EXAMPLES:], *_sample(examples))}
+  return list(kept.values())
+
+
+def choose(examples: list[Example], middle: float) -> list[tuple[str, Example]]:
+  """Returns (kind, example), worst, typical and best, no image twice.
+
+  Args:
+    examples: what the galleries of all processes kept.
+    middle: the Dice of a typical image.
+  """
+  ranked = _ranked(examples)
+  worst = ranked[:NUM_EXAMPLES]
+  best = ranked[NUM_EXAMPLES:][: -NUM_EXAMPLES - 1 : -1]
+  taken = {id(e) for e in (*worst, *best)}
+  rest = [e for e in _sample(examples) if id(e) not in taken]
+  typical = sorted(rest, key=lambda e: (abs(e.dice - middle), e.id))[:NUM_EXAMPLES]
+  return [(kind, e) for kind, group in (("worst", worst), ("typical", typical), ("best", best)) for e in group]
+
+
+def _example(item: EvalBatch, level_probs: np.ndarray, k: int, scores: dict[str, float]) -> Example:
+  masks, valid = np.asarray(item.batch["rater_masks"][k]), np.asarray(item.batch["rater_valid"][k]) != 0
+  stride = -(-max(masks.shape[:2]) // _MAX_SIDE)
+  thin = (slice(None, None, stride), slice(None, None, stride))
+  weights = ordinal.read_out_weights(READ_OUT, masks.shape[-1])
+  return Example(
+    id=item.ids[k],
+    scores=scores,
+    image=np.array(item.batch["image"][k][thin], np.float32),
+    mean_vote=(masks[thin][..., valid] != 0).mean(-1, dtype=np.float32),
+    prob=np.clip(level_probs[k][thin] @ weights, 0, 1).astype(np.float32),
+  )
+
+
+def write(examples: list[tuple[str, Example]], path: pathlib.Path) -> None:
+  """Writes image_<k>, mean_vote_<k>, prob_<k> and ``meta``, JSON text: a list of {k, id, kind, dice, mr_ece, brier}."""
+  arrays: dict[str, Any] = {}
+  meta = []
+  for k, (kind, example) in enumerate(examples):
+    arrays |= {f"image_{k}": example.image, f"mean_vote_{k}": example.mean_vote, f"prob_{k}": example.prob}
+    meta.append({"k": k, "id": example.id, "kind": kind, **example.scores})
+  temporary = path.with_name(f".{path.name}.tmp.npz")
+  np.savez_compressed(temporary, meta=np.asarray(json.dumps(meta)), **arrays)
+  temporary.replace(path)

@@ -1,0 +1,164 @@
+"""Metrics from the sums of images. No metric is ever averaged over batches."""
+
+from typing import Any
+
+import numpy as np
+
+from ordseg import calibration, ordinal
+from ordseg.calibration import BinSums, ratio
+from ordseg.metrics.sums import AT_HALF, NAT_BITS, SOFT_DICE_TENTHS, SQUARE_BITS, ImageSums
+
+# --- Bins per image ---------------------------------------------------------------------------------------------------
+
+
+def vote_bins(sums: ImageSums, read_out: str) -> BinSums:
+  """Bins per image [I, K] over all pairs (pixel, rater who answered), which give MR-ECE.
+
+  In each bin the gap is that between p and the share of votes, so for one n this is the ECE against the mean vote.
+  """
+  o, n = ordinal.READ_OUTS.index(read_out), sums.num_valid[:, None]
+  return BinSums.from_fixed(sums.bin_count[:, o] * n, sums.bin_prob[:, o] * n, sums.bin_rater[:, o].sum(1))
+
+
+def majority_bins(sums: ImageSums, read_out: str) -> BinSums:
+  """Bins per image [I, K] against the majority vote 1[c >= n / 2]."""
+  o = ordinal.READ_OUTS.index(read_out)
+  return BinSums.from_fixed(sums.bin_count[:, o], sums.bin_prob[:, o], sums.bin_majority[:, o])
+
+
+def rater_bins(sums: ImageSums, read_out: str) -> BinSums:
+  """Bins per image and rater [I, R, K], 0 where the rater did not answer."""
+  o, valid = ordinal.READ_OUTS.index(read_out), sums.rater_valid[:, :, None]
+  return BinSums.from_fixed(sums.bin_count[:, o, None] * valid, sums.bin_prob[:, o, None] * valid, sums.bin_rater[:, o])
+
+
+def level_bins(sums: ImageSums) -> BinSums:
+  """Bins per image and j [I, R, K] of `at_least_j`, 0 where n < j."""
+  return BinSums.from_fixed(sums.level_bin_count, sums.level_bin_prob, sums.level_bin_label)
+
+
+# --- Metrics ----------------------------------------------------------------------------------------------------------
+
+
+def dice(overlap: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns 2 |A and B| / (|A| + |B|) from counts; 1 where both are empty: nothing was there and nothing was found."""
+  total = np.asarray(a + b, np.float64)
+  return np.where(total > 0, 2.0 * overlap / np.where(total > 0, total, 1.0), 1.0)
+
+
+def mean_of(values: np.ndarray) -> float:
+  """Returns the mean of what is not NaN; NaN if nothing is left."""
+  values = np.asarray(values, np.float64)
+  values = values[~np.isnan(values)]
+  return float(values.mean()) if values.size else float("nan")
+
+
+def auc(negatives: np.ndarray, positives: np.ndarray) -> tuple[float, float]:
+  """Area under the ROC curve from counts per cell of rising probability.
+
+  Args:
+    negatives: [T].
+    positives: [T].
+
+  Returns:
+    The area with ties within a cell counting half, and the most by which the order within cells can change it; both
+    NaN without negatives or without positives.
+  """
+  neg, pos = np.asarray(negatives, np.float64), np.asarray(positives, np.float64)
+  if not (neg.sum() and pos.sum()):
+    return float("nan"), float("nan")
+  below = np.cumsum(neg) - neg
+  pairs = neg.sum() * pos.sum()
+  return float((pos * (below + neg / 2)).sum() / pairs), float((pos * neg).sum() / 2 / pairs)
+
+
+def image_metrics(sums: ImageSums, read_out: str) -> dict[str, np.ndarray]:
+  """Returns the metrics that each image has alone, [I] float64, NaN where nobody answered."""
+  o = ordinal.READ_OUTS.index(read_out)
+  scored = np.where(sums.num_pixels > 0, 1.0, np.nan)
+  label = np.stack([sums.label_area(tenths) for tenths in SOFT_DICE_TENTHS], axis=-1)
+  soft = dice(sums.overlap[:, o], sums.predicted[:, o], label)  # [I, T]
+  per_rater = rater_dice(sums, read_out)
+  return {
+    "dice": soft[:, AT_HALF] * scored,
+    "dice_rater_mean": ratio(np.nan_to_num(per_rater).sum(-1), (~np.isnan(per_rater)).sum(-1)),
+    "iou": soft[:, AT_HALF] / (2 - soft[:, AT_HALF]) * scored,
+    "soft_dice": soft.mean(-1) * scored,
+    "mr_ece": calibration.ece(vote_bins(sums, read_out)),
+    "mr_ece_rater_mean": calibration.rater_mean_ece(rater_bins(sums, read_out)),
+    "ece_majority": calibration.ece(majority_bins(sums, read_out)),
+    "brier": ratio(sums.square[:, o] / 2.0**SQUARE_BITS + sums.vote_variance, sums.num_pixels),
+    "nll": ratio(sums.nll[:, o] / 2.0**NAT_BITS, sums.num_pixels),
+  }
+
+
+def rater_dice(sums: ImageSums, read_out: str) -> np.ndarray:
+  """Returns [I, R] the Dice of the mask (probability >= 1/2) against each rater; NaN where the rater did not answer."""
+  o = ordinal.READ_OUTS.index(read_out)
+  area = np.diagonal(sums.both_marked, axis1=1, axis2=2)
+  scores = dice(sums.rater_overlap[:, o], sums.predicted[:, o, AT_HALF, None], area)
+  return np.where((sums.rater_valid > 0) & (sums.num_pixels > 0)[:, None], scores, np.nan)
+
+
+def read_out_metrics(sums: ImageSums, ranks: np.ndarray, read_out: str) -> dict[str, Any]:
+  """Returns the metrics of a data set for one read-out.
+
+  Calibration errors, Brier, NLL and AUC are pooled: over all pairs (pixel, rater who answered), or over pixels where
+  the label is the majority vote. ``dice``, ``dice_rater_mean`` and ``iou`` are means over the images in which a
+  majority marked something, ``dice_all`` and ``soft_dice`` over all images, where two empty masks count as 1;
+  ``dice_pooled`` counts the pixels of all images together.
+
+  Args:
+    sums: of all images.
+    ranks: [2, NUM_RANKS, 4] int64, of all images.
+    read_out: one of `ordinal.READ_OUTS`.
+  """
+  o = ordinal.READ_OUTS.index(read_out)
+  pooled = vote_bins(sums, read_out).pooled()
+  images = image_metrics(sums, read_out)
+  pairs, area = sums.num_pairs, sums.label_area(5)
+  marked = area > 0
+  counts = sums.overlap[:, o, AT_HALF].sum(), sums.predicted[:, o, AT_HALF].sum(), area.sum()
+  return {
+    "mr_ece_pooled": float(calibration.ece(pooled)),
+    "mr_ece_rater_mean": float(calibration.rater_mean_ece(rater_bins(sums, read_out).pooled())),
+    "mr_ece_per_image_mean": mean_of(images["mr_ece"]),
+    "ece_majority": float(calibration.ece(majority_bins(sums, read_out).pooled())),
+    "ace": float(calibration.ace(pooled)),
+    "mce": float(calibration.mce(pooled)),
+    "brier": float(ratio((np.nan_to_num(images["brier"]) * pairs).sum(), pairs.sum())),
+    "nll": float(ratio((np.nan_to_num(images["nll"]) * pairs).sum(), pairs.sum())),
+    "dice": mean_of(images["dice"][marked]),
+    "dice_all": mean_of(images["dice"]),
+    "dice_pooled": float(dice(*counts)) if counts[1] + counts[2] else float("nan"),
+    "dice_rater_mean": mean_of(images["dice_rater_mean"][marked]),
+    "dice_per_rater": [mean_of(column) for column in rater_dice(sums, read_out)[marked].T],
+    "iou": mean_of(images["iou"][marked]),
+    "soft_dice": mean_of(images["soft_dice"]),
+    "auc_majority": auc(ranks[o, :, 0], ranks[o, :, 1])[0],
+    "auc_pooled": auc(ranks[o, :, 2], ranks[o, :, 3])[0],
+  }
+
+
+def level_metrics(sums: ImageSums) -> dict[str, Any]:
+  """Returns rps (mean over pixels), level_ece (mean over j) and level_ece_per_level [R]."""
+  per_level = calibration.ece(level_bins(sums).pooled())
+  return {
+    "rps": float(ratio(sums.rps.sum() / 2.0**SQUARE_BITS, sums.num_pixels.sum())),
+    "level_ece": mean_of(per_level),
+    "level_ece_per_level": per_level.tolist(),
+  }
+
+
+def image_rps(sums: ImageSums) -> np.ndarray:
+  """Returns [I] the mean RPS of each image; NaN where nobody answered."""
+  return ratio(sums.rps / 2.0**SQUARE_BITS, sums.num_pixels)
+
+
+def floor_metrics(sums: ImageSums) -> dict[str, float]:
+  """Returns Brier and NLL of the share of votes itself: no probability can score lower on these votes."""
+  pairs, n = sums.num_pairs.sum(), sums.num_valid
+  return {
+    "brier": float(ratio((sums.vote_variance * n).sum(), pairs)),
+    "nll": float(ratio((sums.vote_entropy * n).sum(), pairs)),
+  }

@@ -1,0 +1,308 @@
+"""report.html: one self-contained page about one evaluation, and its figures as files."""
+
+import dataclasses
+import json
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from ordseg import logging_utils
+from ordseg.report import figures, pictures, prose, reading, terms
+from ordseg.report.figures import Series
+from ordseg.report.reading import Evaluation
+
+_VOTES = "share of raters who marked the pixel"
+_MAJORITY = "how often the majority marked the pixel"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A number in a table.
+
+  Attributes:
+    text: the number, or a dash.
+    own: False where the read-out is scored against a target that is not its own.
+    notes: small print beneath: the oracle's value, the floor; where the number is missing, why.
+    missing: whether it is.
+  """
+
+  text: str
+  own: bool
+  notes: tuple[str, ...]
+  missing: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """A figure in the page, with a short text beneath it."""
+
+  uri: str
+  alt: str
+  caption: str = ""
+
+
+def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
+  """Writes report.html and figures/*.png and *.pdf beside the files of an evaluation.
+
+  Args:
+    eval_dir: a folder with metrics.json, per_image.csv, curves.json and examples.npz, as `evaluate.write` leaves it.
+
+  Returns:
+    The path of report.html.
+
+  Raises:
+    InputError: a file is missing or damaged; nothing is written then.
+  """
+  e = reading.load(eval_dir)
+  rows = reading.load_per_image(e.folder)
+  examples = reading.load_examples(e.folder, rows)
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("ordseg", "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  folder = e.folder / "figures"
+  content = {
+    "e": e,
+    "subject": terms.subject(e),
+    "model_name": terms.model_name(e),
+    "one_map": terms.one_map(e),
+    "sentences": prose.calibration_sentences(e.curves["read_outs"]["mean_vote"]["pooled"]),
+    "headlines": headlines(e, rows),
+    "groups": score_groups(e),
+    "levels": level_rows(e),
+    "has_oracle": "oracle" in e.metrics,
+    "agreement": agreement_rows(e),
+    "left_out": left_out_rows(e),
+    "matrix": pair_matrix(e),
+    "prevalence": rater_values(e, "prevalence"),
+    "reliability": reliability_figures(e, folder),
+    "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
+    "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
+    "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
+    "examples": [(example, pictures.example_pictures(example), scores(example)) for example in examples],
+    "scales": {name: pictures.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
+    "few": figures.FEW,
+    "command": command(e),
+    "config": config_lines(e),
+    "provenance": provenance(e),
+  }
+  if examples:
+    figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
+  page = e.folder / "report.html"
+  logging_utils.write_text(page, environment.get_template("report.html").render(content))
+  return page
+
+
+def headlines(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+  """Returns the three numbers at the top: value, name, explanation, direction of good."""
+  dice, pair_dice = e.number("read_outs.majority.dice"), e.number("raters.pairwise_dice_mean")
+  mr_ece, disputed = e.number("read_outs.mean_vote.mr_ece_pooled"), e.number("raters.share_disputed")
+  oracle = e.number("oracle.read_outs.mean_vote.mr_ece_pooled")
+  spread = _quartiles(rows)
+  return [
+    {
+      "value": terms.number(dice, 3),
+      "name": "Dice",
+      "better": "higher is better, 1 is best",
+      "text": ("" if dice is not None else "Undefined: in no image did a majority mark anything. ")
+      + "Overlap of the mask (majority read-out, cut at 50 %) with the mask of the majority of raters."
+      + (f" Half of the images lie between {spread[0]:.3f} and {spread[1]:.3f}." if spread else "")
+      + (f" Two raters reach {pair_dice:.3f} with each other." if pair_dice is not None else ""),
+    },
+    {
+      "value": terms.number(mr_ece),
+      "name": "MR-ECE of the mean vote",
+      "better": "lower is better, 0 is best",
+      "text": ("" if mr_ece is not None else "Undefined: no pixel has an answer. ")
+      + "Average gap between the probability and the share of raters who marked the pixel, over all pixels; easy "
+      "background pixels count too."
+      + (f" The true distribution itself has {oracle:.4f} on these votes." if oracle is not None else ""),
+    },
+    {
+      "value": terms.percent(disputed),
+      "name": "Disputed among the raters",
+      "better": "describes the data, not the model",
+      "text": ("" if disputed is not None else "Undefined without marked pixels in images that two raters answered. ")
+      + "Of the pixels that any rater marked, the share that not every rater marked.",
+    },
+  ]
+
+
+def _quartiles(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
+  dice = reading.column(rows, "majority_dice")
+  dice = dice[np.isfinite(dice) & (reading.column(rows, "majority_pixels") > 0)]
+  return (float(np.quantile(dice, 0.25)), float(np.quantile(dice, 0.75))) if dice.size >= 4 else None
+
+
+def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metric, list[Cell]]]]]:
+  """Returns the summary table: per group its metrics, each with one cell per read-out."""
+  return [(group, [(m, _read_out_cells(e, m, group.own)) for m in group.metrics]) for group in terms.READ_OUT_GROUPS]
+
+
+def _read_out_cells(e: Evaluation, m: terms.Metric, own: str) -> list[Cell]:
+  floor = e.number(f"floors.{m.key}")
+  notes = () if floor is None else (f"floor {terms.number(floor, m.decimals)}",)
+  return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in reading.READ_OUTS]
+
+
+def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
+  value, oracle = e.number(path), e.number(f"oracle.{path}")
+  if oracle is not None:
+    notes = (f"oracle {terms.number(oracle, m.decimals)}", *notes)
+  if value is None:
+    return Cell(terms.MISSING, True, (m.missing,), missing=True)
+  return Cell(terms.number(value, m.decimals), own, notes)
+
+
+def level_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell]]:
+  """Returns the metrics of the whole distribution, which have no read-out."""
+  return [(m, _cell(e, f"levels.{m.key}", m)) for m in terms.LEVEL_METRICS]
+
+
+def agreement_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell]]:
+  """Returns the numbers about the raters alone."""
+  return [(m, _cell(e, f"raters.{m.key}", m)) for m in terms.AGREEMENT_METRICS]
+
+
+def left_out_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell, Cell]]:
+  """Returns the rows (metric, each rater foretold by the others, the model on the same question)."""
+  return [(m, _cell(e, f"raters.leave_one_out.{m.key}", m), _cell(e, path, m)) for m, path in terms.LEAVE_ONE_OUT]
+
+
+def pair_matrix(e: Evaluation) -> list[list[str]]:
+  """Returns Dice of every pair of raters as text; empty where there is none."""
+  raters = e.metrics.get("raters") or {}
+  rows = raters.get("pairwise_dice") or []
+  return [
+    ["·" if i == j else terms.number(reading.finite(value), 3) for j, value in enumerate(row)]
+    for i, row in enumerate(rows)
+  ]
+
+
+def rater_values(e: Evaluation, key: str) -> list[str]:
+  """Returns one percentage per rater."""
+  values = (e.metrics.get("raters") or {}).get(key) or []
+  return [terms.percent(reading.finite(value), 1) for value in values]
+
+
+def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, str, Figure]]:
+  """Draws the two reliability diagrams: against the votes and against the majority; (title, explanation, figure)."""
+  read_outs = e.curves["read_outs"]
+  same = terms.one_map(e)
+  drawn = []
+  for own, target, title, y_label, count_label in (
+    ("mean_vote", "pooled", "Against every rater's vote", _VOTES, "votes"),
+    ("majority", "majority", "Against the majority", _MAJORITY, "pixels"),
+  ):
+    other = next(name for name in reading.READ_OUTS if name != own)
+    curve = read_outs[own][target]
+    series = [Series(curve, "both read-outs (same map)" if same else terms.LABELS[own], *_LOOKS[own])]
+    if not same:
+      series.append(
+        Series(read_outs[other][target], f"{terms.LABELS[other]} (not its target)", *_LOOKS[other], faint=True)
+      )
+    figure = figures.reliability(
+      series, x_label="probability in the map", y_label=y_label, count_label=f"{count_label} per bin"
+    )
+    png = figures.save(figure, folder / f"reliability_{'votes' if target == 'pooled' else 'majority'}")
+    alt = f"Reliability diagram of the {terms.LABELS[own]} read-out. {prose.curve_in_words(curve)}"
+    drawn.append((title, _DIAGRAM_TEXT[own], Figure(pictures.data_uri(png), alt)))
+  return drawn
+
+
+_LOOKS = {"mean_vote": (figures.BLUE, "o", "-"), "majority": (figures.VERMILLION, "s", "--")}
+_DIAGRAM_TEXT = {
+  "mean_vote": "Of the raters who looked at pixels of this probability, what share marked them?",
+  "majority": "Of the pixels of this probability, how many did the majority mark?",
+}
+
+
+def _rater_curves(e: Evaluation) -> tuple[list[figures.Curve], list[str], str]:
+  curves = e.curves["read_outs"]["mean_vote"]["raters"]
+  return curves, [f"rater {r}" for r in range(1, len(curves) + 1)], "how often this rater marked the pixel"
+
+
+def _level_curves(e: Evaluation) -> tuple[list[figures.Curve], list[str], str]:
+  curves = e.curves["levels"]
+  titles = [f"at least {j} of {len(curves)}" for j in range(1, len(curves) + 1)]
+  return curves, titles, "how often that many marked the pixel"
+
+
+def multiple_figures(
+  stem: pathlib.Path, curves: Sequence[figures.Curve], titles: Sequence[str], y_label: str
+) -> list[Figure]:
+  """Draws one panel per curve for the page, and all of them as one figure for the folder."""
+  if not curves:
+    return []
+  figures.save(figures.multiples(curves, titles, x_label="probability", y_label=y_label), stem)
+  drawn = []
+  for k, title in enumerate(titles):
+    uri = pictures.data_uri(figures.png(figures.small_multiple(curves, k, title)))
+    alt = f"Reliability diagram, {title}. {prose.curve_in_words(curves[k])}"
+    drawn.append(Figure(uri, alt, f"ECE {terms.number(prose.ece(curves[k]))}"))
+  return drawn
+
+
+def bin_rows(curve: figures.Curve) -> list[tuple[str, str, str, str]]:
+  """Returns the numbers behind a curve: range, count, mean probability and mean label of each bin."""
+  edges = curve["bin_edges"]
+  rows = zip(edges, edges[1:], curve["count"], curve["mean_prob"], curve["mean_label"], strict=False)
+  return [
+    (f"{terms.percent(a)} to {terms.percent(b)}", f"{n:,}", terms.percent(p, 1), terms.percent(y, 1))
+    for a, b, n, p, y in rows
+  ]
+
+
+def scores(example: reading.Example) -> list[tuple[str, str]]:
+  """Returns the scores of one example as (name, text)."""
+  decimals = {"dice": ("Dice", 3), "mr_ece": ("MR-ECE", 4), "brier": ("Brier", 4)}
+  return [(name, terms.number(example.scores[key], digits)) for key, (name, digits) in decimals.items()]
+
+
+def command(e: Evaluation) -> str:
+  """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private."""
+  workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
+  parts = ["python", "run_eval.py", f"--workdir={workdir}", f"--split={e.text('split', 'test')}"]
+  parts.append(f"--step={e.text('step', 'best')}")
+  return shlex.join(parts)
+
+
+def config_lines(e: Evaluation) -> list[tuple[str, str]]:
+  """Returns the resolved config as (dotted path, value), folders left out."""
+  config = (e.metrics.get("model") or {}).get("config") or {}
+  return [(path, text) for path, text in _leaves(config, "") if not path.endswith("_dir")]
+
+
+def provenance(e: Evaluation) -> list[tuple[str, str]]:
+  """Returns what the numbers depend on, as (name, text)."""
+  settings = (e.metrics.get("data") or {}).get("settings") or {}
+  changed = ", ".join(f"{path}={text}" for path, text in _leaves(settings, ""))
+  versions = ", ".join(f"{name} {version}" for name, version in (e.metrics.get("versions") or {}).items())
+  return [
+    ("Data set", f"{e.data_name} {e.text('data.version')}"),
+    ("Fingerprint of the data", e.text("data.fingerprint")),
+    ("Settings of the data", changed or terms.MISSING),
+    ("Licence of the data", e.text("data.licence")),
+    ("Images", f"{e.text('num_images')}, {e.text('num_images_with_majority')} with a mask by majority"),
+    ("Pixels", f"{e.metrics['num_pixels']:,}" if e.number("num_pixels") is not None else terms.MISSING),
+    ("Model", terms.model_name(e)),
+    ("Bins", f"{e.num_bins} of equal width"),
+    ("Versions", versions or terms.MISSING),
+  ]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+  out = []
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      out += _leaves(value, f"{prefix}{name}.")
+    else:
+      out.append((prefix + str(name), value if isinstance(value, str) else json.dumps(value)))
+  return out

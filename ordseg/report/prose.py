@@ -1,0 +1,109 @@
+"""What a reliability curve says, in words."""
+
+import dataclasses
+
+import numpy as np
+
+from ordseg.report import figures
+from ordseg.report.terms import percent
+
+# Anchors of the sentence "when the map says 70 %": a filled bin must lie this near to be quoted.
+_ANCHORS, _NEAR = (0.7, 0.3), 0.12
+UNSURE = (0.1, 0.9)  # probabilities that the text calls unsure
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsure:
+  """The map where it is unsure: bins with mean probability in `UNSURE`.
+
+  Attributes:
+    share: of all pixels.
+    gap: mean over these pixels of |probability - label| per bin.
+    bias: the same with its sign; positive where the map says too much.
+    excess: the same, positive where the map lies too far from 1/2.
+  """
+
+  share: float
+  gap: float
+  bias: float
+  excess: float
+
+
+def unsure(curve: figures.Curve) -> Unsure | None:
+  """Sums up the bins in which the map is unsure; None where there are none."""
+  prob, label, count = figures.points(curve)
+  inside = (prob >= UNSURE[0]) & (prob <= UNSURE[1])
+  if not inside.any():
+    return None
+  prob, gap = prob[inside], prob[inside] - label[inside]
+  weight = count[inside] / count[inside].sum()
+  return Unsure(
+    share=float(count[inside].sum() / count.sum()),
+    gap=float(weight @ np.abs(gap)),
+    bias=float(weight @ gap),
+    excess=float(weight @ (np.sign(prob - 0.5) * gap)),
+  )
+
+
+def says_and_did(curve: figures.Curve) -> list[tuple[float, float]]:
+  """Returns (mean probability, mean label) of the bins with enough pixels nearest to 70 % and 30 %, where near."""
+  prob, label, count = figures.points(curve)
+  enough = count >= figures.FEW
+  prob, label = prob[enough], label[enough]
+  found = []
+  for anchor in _ANCHORS:
+    if prob.size and np.abs(prob - anchor).min() <= _NEAR:
+      k = int(np.abs(prob - anchor).argmin())
+      found.append((float(prob[k]), float(label[k])))
+  return found
+
+
+def calibration_sentences(curve: figures.Curve) -> list[str]:
+  """Says how well the mean vote is calibrated to the votes, from its pooled curve; plain text."""
+  pairs = says_and_did(curve)
+  sentences = []
+  if pairs:
+    said = [f"when it says {percent(p)}, {percent(y)} did" for p, y in pairs[1:]]
+    p, y = pairs[0]
+    first = f"When the map says {percent(p)}, on average {percent(y)} of the raters marked the pixel"
+    sentences.append("; ".join([first, *said]) + ".")
+  else:
+    sentences.append(f"No probability near {percent(0.7)} or {percent(0.3)} was given to enough pixels to be checked.")
+  middle = unsure(curve)
+  if middle is None:
+    sentences.append("The map is never unsure: every probability is near 0 or 1.")
+    return sentences
+  sentences.append(
+    f"It is unsure (between {percent(UNSURE[0])} and {percent(UNSURE[1])}) on {percent(middle.share, 1)} of the "
+    f"pixels; there it is off by {100 * middle.gap:.1f} percentage points on average{_tendency(middle)}."
+  )
+  return sentences
+
+
+def _tendency(middle: Unsure) -> str:
+  """Names the direction of the gaps, where they have one."""
+  clear = 0.8 * middle.gap
+  if middle.gap < 0.005:
+    return ""
+  if abs(middle.bias) >= clear:
+    return ", nearly always too high" if middle.bias > 0 else ", nearly always too low"
+  if abs(middle.excess) >= clear:
+    return ", being too sure: too near to 0 or 1" if middle.excess > 0 else ", being too cautious: too near to one half"
+  return ""
+
+
+def ece(curve: figures.Curve) -> float | None:
+  """Returns the expected calibration error that a curve amounts to; None without pixels."""
+  prob, label, count = figures.points(curve)
+  return float((count / count.sum()) @ np.abs(prob - label)) if prob.size else None
+
+
+def curve_in_words(curve: figures.Curve) -> str:
+  """Describes a curve for those who cannot see it."""
+  prob, label, _ = figures.points(curve)
+  if not prob.size:
+    return "No bin holds a pixel."
+  k = int(np.abs(prob - label).argmax())
+  return (
+    f"{prob.size} bins hold pixels; the largest gap is at {percent(prob[k])}, where the share is {percent(label[k])}."
+  )
