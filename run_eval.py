@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
   with validate.one_line_errors(data.DataError):
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
-    run = eval_loop.load_run(_WORKDIR.value)
+    run = eval_loop.load_run(str(_WORKDIR.value))
     config = run.config
     parallel.setup(config.parallel.distributed)
     builder = data.get_builder(

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
       config,
       train_source=data.data_source(builder, config.data.train_split, skip=("level_probs",)),
       validation_source=data.data_source(builder, config.data.validation_split),
-      workdir=_WORKDIR.value,
+      workdir=str(_WORKDIR.value),
       data_info=data.info(builder),
     )
 

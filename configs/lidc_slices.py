@@ -1,6 +1,7 @@
-"""LIDC-IDRI slices, 4 radiologists, 128 x 128 CT crops around nodules (data/lidc_slices/README.md).
+r"""LIDC-IDRI slices, 4 radiologists, 128 x 128 CT crops around nodules (data/lidc_slices/README.md).
 
-python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc --config.data.manual_dir=/path/to/LIDC-IDRI-slices
+python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc \
+  --config.data.manual_dir=/path/to/LIDC-IDRI-slices
 """
 
 from typing import Any

@@ -2,14 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from ordseg import evaluate, input_pipeline, learner, parallel, report, run_info, train_loop
 from ordseg.logging_utils import format_duration
-from ordseg.types import Batch, Config
+from ordseg.types import Batch, Config, Params
 from ordseg.validate import InputError
 
 
@@ -23,6 +25,7 @@ class Run:
     num_raters: R.
     num_channels: C of the images.
     data_info: name, version and fingerprint of the data set.
+    versions: of the packages it was trained with.
   """
 
   workdir: pathlib.Path
@@ -30,6 +33,7 @@ class Run:
   num_raters: int
   num_channels: int
   data_info: Mapping[str, Any]
+  versions: Mapping[str, str]
 
 
 def load_run(workdir: str | pathlib.Path) -> Run:
@@ -39,7 +43,14 @@ def load_run(workdir: str | pathlib.Path) -> Run:
     InputError: the folder holds no run.
   """
   info = run_info.read(workdir)
-  return Run(pathlib.Path(workdir), info["config"], info["num_raters"], info["num_channels"], info["data"])
+  return Run(
+    workdir=pathlib.Path(workdir),
+    config=info["config"],
+    num_raters=info["num_raters"],
+    num_channels=info["num_channels"],
+    data_info=info["data"],
+    versions=info["versions"],
+  )
 
 
 def evaluate_run(
@@ -67,8 +78,9 @@ def evaluate_run(
     )
   net = learner.make_learner(run.config, num_raters=run.num_raters, num_channels=run.num_channels)
   with train_loop.open_checkpoints(run.config, run.workdir) as checkpoints:
-    params, found_step = checkpoints.restore_eval_params(step)
-  params = parallel.replicate(params)
+    host_params, found_step = checkpoints.restore_eval_params(step)
+  _check_fits(host_params, net, run)
+  params = parallel.replicate(host_params)
 
   def predict(batch: Batch) -> np.ndarray:
     return net.predict(params, np.asarray(batch["image"]))
@@ -85,7 +97,7 @@ def evaluate_run(
     num_raters=run.num_raters,
     num_bins=run.config.eval.num_bins,
     gather=parallel.gather_across_processes,
-    progress=_progress(len(source), split),
+    progress=_Progress(len(source) // parallel.process_count(), split),
   )
   out_dir = run.workdir / "eval" / "".join(c if c.isalnum() or c in "-." else "_" for c in split)
   if parallel.is_first_process():
@@ -94,6 +106,16 @@ def evaluate_run(
     print(report.text_summary(out_dir))
     print(f"report: {page}")
   return out_dir
+
+
+def _check_fits(params: Params, net: learner.Learner, run: Run) -> None:
+  """Raises InputError where a checkpoint's parameters are not those of the network that the config describes now."""
+  want = jax.eval_shape(lambda: net.create(np.ones(run.num_raters + 1))).params
+  if jax.tree.map(np.shape, want) != jax.tree.map(np.shape, params):
+    raise InputError(
+      f"the checkpoint in {run.workdir} holds another network than its config.json describes to this version of ordseg"
+      f" (trained with {run.versions.get('ordseg', 'an unknown version')})."
+    )
 
 
 def _named(data_info: Mapping[str, Any]) -> str:
@@ -111,10 +133,19 @@ def _describe(run: Run, split: str, step: int) -> dict[str, Any]:
   }
 
 
-def _progress(num_images: int, split: str) -> Callable[[int], None]:
-  """Returns a function of the images done so far that says, now and then, how far the evaluation is."""
-  del num_images, split
-  return lambda done: None
+class _Progress:
+  """Says how far an evaluation is and how long it will take; a line at most every few seconds."""
 
+  _SECONDS_BETWEEN_LINES = 10.0
 
-__all__ = ["Run", "evaluate_run", "format_duration", "load_run"]
+  def __init__(self, num_images: int, split: str):
+    self._num_images, self._split = num_images, split
+    self._start = self._last = time.monotonic()
+
+  def __call__(self, num_done: int) -> None:
+    now = time.monotonic()
+    if now - self._last < self._SECONDS_BETWEEN_LINES:
+      return
+    self._last = now
+    left = (now - self._start) / num_done * (self._num_images - num_done)
+    print(f"{self._split}: {num_done}/{self._num_images} images | ETA {format_duration(left)}", flush=True)

@@ -94,7 +94,7 @@ HEADS: dict[str, Head] = {
   head.name: head
   for head in (
     Head("softmax", lambda R: R + 1, _softmax, _softmax_bias),
-    Head("sigmoid", lambda R: 1, _sigmoid, _sigmoid_bias, ordinal=False),
+    Head("sigmoid", lambda _: 1, _sigmoid, _sigmoid_bias, ordinal=False),
   )
 }
 

@@ -27,18 +27,18 @@ def test_lidc_takes_each_loss(loss):
   assert config.loss.name == loss
 
 
-def test_every_default_field_has_a_comment_or_a_section_comment():
+def test_every_default_field_has_a_comment():
   source = pathlib.Path(default.__file__).read_text().splitlines()
-  bare = [line for line in source if re.match(r"\s+config\.\w+\.\w+ = ", line) and "#" not in line]
-  explained_by_their_value = ('config.model.name = "unet"', "config.train.num_steps = 1000", "enabled = True")
-  assert all(any(known in line for known in explained_by_their_value) for line in bare), bare
+  fields = [line for line in source if re.match(r"\s+(config\.\w+|args)\.\w+ = ", line)]
+  assert len(fields) > 50
+  assert [line for line in fields if "#" not in line] == []
 
 
 def test_parse_arg():
   assert common.parse_arg(None, a=1) == {"a": 1}
   assert common.parse_arg("a=2,flag,s=x", a=1, flag=False, s="y") == {"a": 2, "flag": True, "s": "x"}
   assert common.parse_arg("lr=1", lr=0.1) == {"lr": 1.0}
-  with pytest.raises(ValueError, match="'wdith' is unknown. Did you mean 'width'"):
+  with pytest.raises(ValueError, match=r"'wdith' is unknown\. Did you mean 'width'"):
     common.parse_arg("wdith=3", width=1)
   with pytest.raises(ValueError, match="must be a int"):
     common.parse_arg("width=wide", width=1)
@@ -47,11 +47,9 @@ def test_parse_arg():
 def check_with(**changes):
   config = default.get_config()
   for path, value in changes.items():
-    section, _, field = path.partition("__")
-    if field:
+    section, field = path.split("__")
+    with config.ignore_type():
       config[section][field] = value
-    else:
-      config[section] = value
   config_check.check(config, default.get_config())
 
 

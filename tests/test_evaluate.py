@@ -12,12 +12,16 @@ def test_files(tmp_path):
   result = run(images())
   evaluate.write(result, tmp_path / "eval", {"split": "test", "step": 3})
   written = json.loads((tmp_path / "eval/metrics.json").read_text())
-  assert {"split", "step", "num_images", "num_pixels", "num_raters", "read_outs", "levels", "floors", "raters"} <= set(written)
+  assert {"split", "step", "num_images", "num_pixels", "num_raters", "read_outs", "levels", "floors", "raters"} <= set(
+    written
+  )
   assert written["num_images"] == 6 and "oracle" not in written
   with (tmp_path / "eval/per_image.csv").open() as file:
     rows = list(csv.DictReader(file))
   assert [r["id"] for r in rows] == [f"image-{k}" for k in range(6)]
-  assert rows[3]["num_valid"] == "0" and rows[3]["mean_vote_mr_ece"] == ""  # nobody rated it: no score, not a perfect one
+  assert (
+    rows[3]["num_valid"] == "0" and rows[3]["mean_vote_mr_ece"] == ""
+  )  # nobody rated it: no score, not a perfect one
   curves = json.loads((tmp_path / "eval/curves.json").read_text())
   assert len(curves["levels"]) == R and len(curves["read_outs"]["mean_vote"]["raters"]) == R
   assert sum(curves["read_outs"]["majority"]["majority"]["count"]) == written["num_pixels"]
@@ -60,7 +64,7 @@ def test_gather_merges_processes():
 def test_examples_are_the_best_and_the_worst_and_never_twice():
   result = run(images(seed=2, num=20), batch_size=5)
   scores = {r["id"]: r["mean_vote_dice"] for r in evaluate.per_image_rows(result) if r["majority_pixels"] > 0}
-  ranked = sorted((s for s in scores.values() if np.isfinite(s)))
+  ranked = sorted(s for s in scores.values() if np.isfinite(s))
   worst = [e.dice for kind, e in result.examples if kind == "worst"]
   best = [e.dice for kind, e in result.examples if kind == "best"]
   assert worst == pytest.approx(ranked[:3]) and best == pytest.approx(ranked[:-4:-1])

@@ -135,7 +135,9 @@ def test_floors_are_floors_and_met_by_the_mean_vote(data, result):
   p, y = metrics_np.pairs(m, masks, valid, counts)
   assert result.metrics["floors"]["brier"] == pytest.approx(np.mean((p - y) ** 2), rel=1e-5)
   safe = np.clip(p, 1e-12, 1 - 1e-12)
-  assert result.metrics["floors"]["nll"] == pytest.approx(-np.mean(y * np.log(safe) + (1 - y) * np.log1p(-safe)), rel=1e-4)
+  assert result.metrics["floors"]["nll"] == pytest.approx(
+    -np.mean(y * np.log(safe) + (1 - y) * np.log1p(-safe)), rel=1e-4
+  )
   for name in ordinal.READ_OUTS:
     assert result.metrics["read_outs"][name]["brier"] >= result.metrics["floors"]["brier"]
     assert result.metrics["read_outs"][name]["nll"] >= result.metrics["floors"]["nll"]
@@ -156,7 +158,9 @@ def test_level_metrics_against_the_oracle(data, result):
   got = result.metrics["levels"]
   assert got["rps"] == pytest.approx(np.mean(scores), rel=1e-4)
   want = [metrics_np.ece(np.asarray(p), np.asarray(y), 10) for p, y in tails.values()]
-  np.testing.assert_allclose(got["level_ece_per_level"], want, atol=2e-3)  # a probability on an edge may fall either way
+  np.testing.assert_allclose(
+    got["level_ece_per_level"], want, atol=2e-3
+  )  # a probability on an edge may fall either way
   assert got["level_ece"] == pytest.approx(np.mean(got["level_ece_per_level"]))
 
 
@@ -251,8 +255,8 @@ def test_one_compilation_per_shape(data):
 
 def test_vmapped_counts_are_integers(data):
   probs, masks, valid, counts = data
-  sums = jax.vmap(lambda p, m, v, k: metrics.image_sums(p, {"rater_masks": m, "rater_valid": v, "mask": k}, num_bins=10))(
-    probs, masks, valid, counts
-  )
+  sums = jax.vmap(
+    lambda p, m, v, k: metrics.image_sums(p, {"rater_masks": m, "rater_valid": v, "mask": k}, num_bins=10)
+  )(probs, masks, valid, counts)
   for name in ("votes", "majority/count", "majority/overlap", "level_count", "majority/auc", "rater_overlap"):
     assert np.issubdtype(sums[name].dtype, np.integer), name

@@ -1,0 +1,83 @@
+"""Evaluation folders as `evaluate.write` leaves them, of a made-up predictor on small images."""
+
+import json
+
+import numpy as np
+
+from ordseg import evaluate
+from ordseg.input_pipeline import EvalBatch
+
+H, W = 20, 24
+INFO = {
+  "split": "test",
+  "step": 40,
+  "data": {
+    "builder": "blobs",
+    "config": "small",
+    "version": "1.2.0",
+    "fingerprint": "ab" * 32,
+    "settings": {"num_raters": 3},
+    "licence": "CC0",
+  },
+  "model": {
+    "head": "softmax",
+    "loss": "rps_bce",
+    "config": {"seed": 7, "data": {"data_dir": "/home/someone/secret"}, "loss": {"alpha": 0.8}},
+  },
+  "versions": {"ordseg": "0.1.0", "jax": "0.10.2"},
+}
+
+
+def blobs(num_images, num_raters, seed):
+  """Returns images, rater masks and true level probabilities: raters mark a pixel independently, by its blob."""
+  draws = np.random.default_rng(seed)
+  y, x = np.mgrid[:H, :W]
+  centre = draws.uniform(6, 14, (2, num_images, 1, 1))
+  distance = np.hypot(y - centre[0], x - centre[1])
+  share = 1 / (1 + np.exp(distance - draws.uniform(3, 6, (num_images, 1, 1))))
+  masks = draws.random((num_images, H, W, num_raters)) < share[..., None]
+  levels = np.ones((num_images, H, W, 1))
+  for _ in range(num_raters):  # the binomial distribution, one rater at a time
+    none, one = [(0, 0)] * 3 + [(0, 1)], [(0, 0)] * 3 + [(1, 0)]
+    levels = np.pad(levels, none) * (1 - share[..., None]) + np.pad(levels, one) * share[..., None]
+  image = share + draws.normal(0, 0.2, share.shape)
+  return image[..., None].astype(np.float32), masks.astype(np.uint8), levels.astype(np.float32)
+
+
+def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, oracle=True, info=None):
+  """Evaluates the true distribution raised to the power `sharpen`, and writes the folder; returns it.
+
+  Args:
+    folder: made if missing.
+    num_images: evaluated in one batch.
+    num_raters: R.
+    seed: of images and votes.
+    sharpen: 1 predicts the truth.
+    valid: 0: no rater answered anything.
+    oracle: whether the data carry the truth.
+    info: changes to `INFO`.
+  """
+  image, masks, levels = blobs(num_images, num_raters, seed)
+  prediction = levels**sharpen
+  prediction /= prediction.sum(-1, keepdims=True)
+  batch = {
+    "image": image,
+    "rater_masks": masks,
+    "rater_valid": np.full((num_images, num_raters), valid, np.uint8),
+    "mask": np.ones(masks.shape[:3], np.uint8),
+  }
+  if oracle:
+    batch["level_probs"] = levels
+  ids = [f"image-{k:02d}" for k in range(num_images)]
+  result = evaluate.evaluate(
+    lambda _: prediction, [EvalBatch(ids, ["p"] * num_images, batch, num_images)], num_raters=num_raters
+  )
+  evaluate.write(result, folder, {**INFO, **(info or {})})
+  return folder
+
+
+def change(folder, file, edit):
+  """Lets `edit` change the content of a JSON file in place."""
+  content = json.loads((folder / file).read_text())
+  edit(content)
+  (folder / file).write_text(json.dumps(content))
