@@ -26,7 +26,7 @@ flags.mark_flag_as_required("workdir")
 
 def main(argv: Sequence[str]) -> None:
   """Opens the run's data set, evaluates the checkpoint and prints the summary."""
-  logging.set_verbosity(logging.WARNING)  # the libraries' own progress is not the user's
+  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors(data.DataError):
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")

@@ -42,7 +42,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
   """Prepares the data and trains."""
-  logging.set_verbosity(logging.WARNING)  # the libraries' own progress is not the user's
+  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors(data.DataError):
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")

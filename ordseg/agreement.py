@@ -21,7 +21,7 @@ def rater_metrics(sums: ImageSums, *, num_bins: int) -> dict[str, Any]:
 
   Returns:
     pairwise_dice and pairwise_kappa [R][R] (NaN where a pair never met) and their means over pairs, fleiss_kappa,
-    krippendorff_alpha, prevalence [R], share_disputed, leave_one_out.
+    prevalence [R], share_disputed, leave_one_out.
   """
   pair_dice, kappa = pairwise_dice(sums), pairwise_kappa(sums)
   return {
@@ -30,7 +30,6 @@ def rater_metrics(sums: ImageSums, *, num_bins: int) -> dict[str, Any]:
     "pairwise_kappa": kappa.tolist(),
     "pairwise_kappa_mean": _mean_over_pairs(kappa),
     "fleiss_kappa": fleiss_kappa(sums),
-    "krippendorff_alpha": krippendorff_alpha(sums),
     "prevalence": prevalence(sums).tolist(),
     "share_disputed": share_disputed(sums),
     "leave_one_out": leave_one_out(sums, num_bins=num_bins),
@@ -130,31 +129,25 @@ def leave_one_out(sums: ImageSums, *, num_bins: int) -> dict[str, float]:
   Returns:
     dice: of the others' majority against the rater; mean over raters, then over the images in which a majority marked
       something. Read it beside a model's dice_rater_mean.
-    mr_ece (pooled), mr_ece_rater_mean, brier: over all pairs (pixel, left-out rater). Beside a model's mean_vote.
+    mr_ece, brier: pooled over all pairs (pixel, left-out rater). Read them beside a model's mean_vote.
   """
-  bins, brier_sum, scores = _empty_bins(sums.rater_valid.shape[1], num_bins), 0.0, []
+  bins, brier_sum, scores = BinSums(np.zeros(num_bins), np.zeros(num_bins), np.zeros(num_bins)), 0.0, []
   for n in np.unique(sums.num_valid[sums.num_valid >= 2]).tolist():
     images = sums.rows(sums.num_valid == n)
     marked, unmarked = _votes_of_others(images, n)
     prob = np.arange(n) / (n - 1)
     brier_sum += float((marked * (1 - prob) ** 2 + unmarked * prob**2).sum())
     for k, index in enumerate(calibration.bin_index(prob, num_bins).tolist()):
-      pairs = (marked + unmarked)[..., k].sum(0)
-      bins.count[:, index] += pairs
-      bins.prob_sum[:, index] += pairs * prob[k]
-      bins.label_sum[:, index] += marked[..., k].sum(0)
+      pairs = (marked + unmarked)[..., k].sum()
+      bins.count[index] += pairs
+      bins.prob_sum[index] += pairs * prob[k]
+      bins.label_sum[index] += marked[..., k].sum()
     scores.append(_others_dice(marked, unmarked, n)[images.label_area(5) > 0])
   return {
     "dice": mean_of(np.concatenate(scores)) if scores else float("nan"),
-    "mr_ece": float(calibration.ece(bins.pooled())),
-    "mr_ece_rater_mean": float(calibration.rater_mean_ece(bins)),
+    "mr_ece": float(calibration.ece(bins)),
     "brier": float(ratio(brier_sum, bins.count.sum())),
   }
-
-
-def _empty_bins(num_raters: int, num_bins: int) -> BinSums:
-  shape = (num_raters, num_bins)
-  return BinSums(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
 
 
 def _votes_of_others(sums: ImageSums, n: int) -> tuple[np.ndarray, np.ndarray]:

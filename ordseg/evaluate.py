@@ -22,6 +22,7 @@ from ordseg.metrics import ImageSums
 from ordseg.types import Batch
 from ordseg.validate import InputError
 
+NUM_EXAMPLES = gallery.NUM_EXAMPLES  # pictures of each kind
 PredictFn = Callable[[Batch], np.ndarray]  # a batch -> level probabilities [B, H, W, L]
 Gather = Callable[[Any], Any]  # a pytree of numpy arrays -> the same with those of all processes, concatenated
 

@@ -98,12 +98,13 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
   return {**info, "config": config}
 
 
-def open_run(workdir: str | pathlib.Path, info: Mapping[str, Any]) -> dict[str, str]:
+def open_run(workdir: str | pathlib.Path, info: Mapping[str, Any], *, write: bool = True) -> dict[str, str]:
   """Starts or continues a run: writes config.json, after a check against the one that is there.
 
   Args:
     workdir: folder of the run; made if missing.
     info: from `describe`.
+    write: whether to write; False checks only, for all processes but the first.
 
   Returns:
     Packages whose version has changed since -> "old -> new".
@@ -119,8 +120,9 @@ def open_run(workdir: str | pathlib.Path, info: Mapping[str, Any]) -> dict[str, 
     _check_same(old, info, folder)
     pairs = {name: (old["versions"].get(name), version) for name, version in info["versions"].items()}
     changed = {name: f"{before} -> {now}" for name, (before, now) in pairs.items() if before != now}
-  folder.mkdir(parents=True, exist_ok=True)
-  logging_utils.write_json(path, info)
+  if write:
+    folder.mkdir(parents=True, exist_ok=True)
+    logging_utils.write_json(path, info)
   return changed
 
 

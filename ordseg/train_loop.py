@@ -76,7 +76,8 @@ def train(
   batch_size = parallel.per_process_batch_size(config.train.batch_size)
   info = run_info.describe(config, data_info=data_info, num_raters=panel.num_raters, num_channels=panel.num_channels)
   learner = make_learner(config, num_raters=panel.num_raters, num_channels=panel.num_channels)
-  for name, change in parallel.first_process_first(lambda: run_info.open_run(workdir, info)).items():
+  changed = parallel.first_process_first(lambda: run_info.open_run(workdir, info, write=parallel.is_first_process()))
+  for name, change in changed.items():
     _say(f"note: this run was started with another {name}: {change}")
   iterator = input_pipeline.train_iterator(
     train_source,
@@ -132,6 +133,11 @@ def _read_panel(train_source: input_pipeline.Source, validation_source: input_pi
   panels = [examples.read_panel(source) for source in (train_source, validation_source)]
   if panels[0] != panels[1]:
     raise InputError(f"the training split has {panels[0]}, the validation split {panels[1]}: they must agree.")
+  if len(validation_source) < parallel.process_count():
+    raise InputError(
+      f"the validation split has {len(validation_source)} examples for {parallel.process_count()} processes: give each"
+      " at least one, by a larger split (config.data.validation_split) or fewer processes."
+    )
   return panels[0]
 
 

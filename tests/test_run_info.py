@@ -68,6 +68,15 @@ def test_several_differences_are_all_told(tmp_path):
   assert "\n" not in str(error.value)
 
 
+def test_a_check_alone_writes_nothing(tmp_path):
+  run_info.open_run(tmp_path / "run", info_of(training.tiny_config()), write=False)
+  assert not (tmp_path / "run").exists()
+  run_info.open_run(tmp_path, info_of(training.tiny_config()))
+  before = (tmp_path / "config.json").read_text()
+  run_info.open_run(tmp_path, info_of(training.tiny_config(train__num_steps=50)), write=False)
+  assert (tmp_path / "config.json").read_text() == before
+
+
 def test_other_versions_are_told_but_allowed(tmp_path):
   info = info_of(training.tiny_config())
   old = {**info, "versions": {**info["versions"], "jax": "0.0.1"}}

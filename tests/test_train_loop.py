@@ -237,6 +237,12 @@ def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_validation_split_smaller_than_the_number_of_processes_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(train_loop.parallel, "process_count", lambda: 6)
+  with pytest.raises(InputError, match="the validation split has 5 examples for 6 processes"):
+    training.train_tiny(tmp_path, training.tiny_config())
+
+
 def test_find_metric():
   metrics = {"levels": {"rps": 0.25, "num": 3}, "none": None, "flag": True, "text": "x"}
   assert train_loop.find_metric(metrics, "levels.rps") == 0.25

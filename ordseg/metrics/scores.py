@@ -132,7 +132,6 @@ def read_out_metrics(sums: ImageSums, ranks: np.ndarray, read_out: str) -> dict[
     "dice_all": mean_of(images["dice"]),
     "dice_pooled": float(dice(*counts)) if counts[1] + counts[2] else float("nan"),
     "dice_rater_mean": mean_of(images["dice_rater_mean"][marked]),
-    "dice_per_rater": [mean_of(column) for column in rater_dice(sums, read_out)[marked].T],
     "iou": mean_of(images["iou"][marked]),
     "soft_dice": mean_of(images["soft_dice"]),
     "auc_majority": auc(ranks[o, :, 0], ranks[o, :, 1])[0],

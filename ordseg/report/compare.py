@@ -8,31 +8,30 @@ from ordseg import logging_utils
 from ordseg.report import figures, reading, terms, text
 from ordseg.validate import InputError
 
-ORACLE = "oracle (the true distribution)"
-PEOPLE = "people (one rater, from the others)"
+ORACLE = "oracle"
+PEOPLE = "raters"
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """One column: header (newlines break it), path in metrics.json, direction of good, and the human counterpart."""
+  """One column: header (newlines break it), path in metrics.json, digits, and the path of the raters' counterpart."""
 
   header: str
   path: str
-  better: str
   decimals: int = 4
   people_path: str = ""
 
 
 COLUMNS = (
-  Column("Dice", "read_outs.majority.dice", "higher", 3),
-  Column("Dice\neach rater", "read_outs.majority.dice_rater_mean", "higher", 3, "raters.leave_one_out.dice"),
-  Column("MR-ECE\nmean vote", "read_outs.mean_vote.mr_ece_pooled", "lower", 4, "raters.leave_one_out.mr_ece"),
-  Column("MR-ECE\nmajority", "read_outs.majority.mr_ece_pooled", "lower"),
-  Column("ECE\nmajority", "read_outs.majority.ece_majority", "lower"),
-  Column("ACE\nmean vote", "read_outs.mean_vote.ace", "lower"),
-  Column("Brier\nmean vote", "read_outs.mean_vote.brier", "lower", 4, "raters.leave_one_out.brier"),
-  Column("RPS", "levels.rps", "lower"),
-  Column("level\nECE", "levels.level_ece", "lower"),
+  Column("Dice", "read_outs.majority.dice", 3),
+  Column("Dice\neach\nrater", "read_outs.majority.dice_rater_mean", 3, "raters.leave_one_out.dice"),
+  Column("MR-ECE\nmean\nvote", "read_outs.mean_vote.mr_ece_pooled", 4, "raters.leave_one_out.mr_ece"),
+  Column("MR-ECE\nmajority", "read_outs.majority.mr_ece_pooled"),
+  Column("ECE\nmajority", "read_outs.majority.ece_majority"),
+  Column("ACE\nmean\nvote", "read_outs.mean_vote.ace"),
+  Column("Brier\nmean\nvote", "read_outs.mean_vote.brier", 4, "raters.leave_one_out.brier"),
+  Column("RPS", "levels.rps"),
+  Column("level\nECE", "levels.level_ece"),
 )
 
 
@@ -63,17 +62,14 @@ class Comparison:
   def text(self) -> str:
     """Returns the table for a terminal."""
     rows = [self._cells(row, "-") for row in self.rows]
-    table = text.text_table(["", *(c.header for c in self.columns)], [self._directions("{}"), *rows])
+    table = text.text_table(["", *(c.header for c in self.columns)], rows)
     return "\n".join([self.title, "", table, "", *self.notes])
 
   def markdown(self) -> str:
     """Returns the table as Markdown."""
     rows = [self._cells(row, terms.MISSING) for row in self.rows]
-    table = text.markdown_table(["", *(c.header for c in self.columns)], [self._directions("{} is better"), *rows])
+    table = text.markdown_table(["", *(c.header for c in self.columns)], rows)
     return "\n".join([f"# {text.escaped(self.title)}", "", table, "", *(f"- {text.escaped(n)}" for n in self.notes)])
-
-  def _directions(self, form: str) -> list[str]:
-    return ["", *(form.format(column.better) for column in self.columns)]
 
   def _cells(self, row: Row, missing: str) -> list[str]:
     pairs = zip(row.values, self.columns, strict=True)
@@ -125,7 +121,8 @@ def _compare(evaluations: list[reading.Evaluation], names: Sequence[str] | None)
   if not evaluations:
     raise InputError("there is nothing to compare: name at least one folder such as runs/mine/eval/test.")
   if names is not None and len(names) != len(evaluations):
-    raise InputError(f"--names has {len(names)} names for {len(evaluations)} evaluations: {', '.join(names)}.")
+    plural = "s" * (len(names) != 1)
+    raise InputError(f"got {len(names)} name{plural} for {len(evaluations)} evaluations: {', '.join(names)}.")
   first = evaluations[0]
   for other in evaluations[1:]:
     _check_comparable(first, other)
@@ -157,13 +154,15 @@ def _check_comparable(a: reading.Evaluation, b: reading.Evaluation) -> None:
 def _notes(e: reading.Evaluation, has_oracle: bool) -> tuple[str, ...]:
   floor = terms.number(e.number("floors.brier"))
   notes = [
+    "Dice: higher is better. Everything else: lower is better.",
     "MR-ECE, ACE and Brier score the probability against every rater's vote; the mean vote is made for that.",
-    "Dice (mask: majority read-out, cut at 50 %) and ECE majority score it against the majority of the raters.",
+    "Dice (majority read-out, cut at 50 %) and ECE majority score it against the majority of the raters.",
     "MR-ECE majority crosses the two: even a perfect majority read-out is not 0 there.",
     f"The Brier score cannot go below {floor} on these votes. Calibration errors use {e.num_bins} bins.",
   ]
   if has_oracle:
-    notes.append("The oracle is scored on the same drawn votes: differences smaller than its own errors say nothing.")
+    notes.append(f"{ORACLE}: the true distribution of the votes. Differences smaller than its own errors say nothing.")
+  notes.append(f"{PEOPLE}: each one in turn is foretold by the mean vote of the others.")
   return tuple(notes)
 
 

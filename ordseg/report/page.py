@@ -59,7 +59,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
   """
   e = reading.load(eval_dir)
   rows = reading.load_per_image(e.folder)
-  examples = reading.load_examples(e.folder, rows)
+  examples = reading.load_examples(e.folder)
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("ordseg", "templates"),
     autoescape=True,
@@ -80,8 +80,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "has_oracle": "oracle" in e.metrics,
     "agreement": agreement_rows(e),
     "left_out": left_out_rows(e),
-    "matrix": pair_matrix(e),
-    "prevalence": rater_values(e, "prevalence"),
+    "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
@@ -176,20 +175,17 @@ def left_out_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell, Cell]]:
   return [(m, _cell(e, f"raters.leave_one_out.{m.key}", m), _cell(e, path, m)) for m, path in terms.LEAVE_ONE_OUT]
 
 
-def pair_matrix(e: Evaluation) -> list[list[str]]:
-  """Returns Dice of every pair of raters as text; empty where there is none."""
+def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
+  """Returns per rater: share of pixels marked, Dice of the model, Dice with each rater, as text."""
   raters = e.metrics.get("raters") or {}
-  rows = raters.get("pairwise_dice") or []
-  return [
-    ["·" if i == j else terms.number(reading.finite(value), 3) for j, value in enumerate(row)]
-    for i, row in enumerate(rows)
-  ]
-
-
-def rater_values(e: Evaluation, key: str) -> list[str]:
-  """Returns one percentage per rater."""
-  values = (e.metrics.get("raters") or {}).get(key) or []
-  return [terms.percent(reading.finite(value), 1) for value in values]
+  pairs = raters.get("pairwise_dice") or []
+  marked, model = raters.get("prevalence") or [], e.metrics["read_outs"]["majority"].get("dice_per_rater") or []
+  rows = []
+  for i, pair in enumerate(pairs):
+    cells = ["" if i == j else terms.number(reading.finite(value), 3) for j, value in enumerate(pair)]
+    share, dice = (reading.finite(values[i]) if i < len(values) else None for values in (marked, model))
+    rows.append((terms.percent(share, 1), terms.number(dice, 3), cells))
+  return rows
 
 
 def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, str, Figure]]:
@@ -290,7 +286,9 @@ def provenance(e: Evaluation) -> list[tuple[str, str]]:
     ("Fingerprint of the data", e.text("data.fingerprint")),
     ("Settings of the data", changed or terms.MISSING),
     ("Licence of the data", e.text("data.licence")),
-    ("Images", f"{e.text('num_images')}, {e.text('num_images_with_majority')} with a mask by majority"),
+    ("Images", e.text("num_images")),
+    ("Images that somebody rated", e.text("num_images_scored")),
+    ("Images in which a majority marked something", e.text("num_images_with_majority")),
     ("Pixels", f"{e.metrics['num_pixels']:,}" if e.number("num_pixels") is not None else terms.MISSING),
     ("Model", terms.model_name(e)),
     ("Bins", f"{e.num_bins} of equal width"),

@@ -71,7 +71,7 @@ class Evaluation:
   @property
   def num_bins(self) -> int:
     """Bins of the calibration errors."""
-    return len(self.curves["read_outs"]["mean_vote"]["pooled"]["count"])
+    return int(self.metrics["num_bins"])
 
   @property
   def data_name(self) -> str:
@@ -104,7 +104,10 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
   folder = pathlib.Path(eval_dir)
   metrics, curves = _json(folder, "metrics.json"), _json(folder, "curves.json")
   needed = {
-    "metrics.json": (metrics, [("num_raters",), ("num_images",), *(("read_outs", name) for name in READ_OUTS)]),
+    "metrics.json": (
+      metrics,
+      [("num_raters",), ("num_images",), ("num_bins",), *(("read_outs", name) for name in READ_OUTS)],
+    ),
     "curves.json": (curves, [("levels",), *(("read_outs", r, key) for r in READ_OUTS for key in _CURVES)]),
   }
   for file, (tree, paths) in needed.items():
@@ -129,30 +132,22 @@ def column(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
   return np.asarray([float(row.get(name) or "nan") for row in rows], np.float64)
 
 
-def load_examples(folder: pathlib.Path, rows: list[dict[str, str]]) -> list[Example]:
-  """Reads examples.npz, in the order of the file; scores that its meta lacks come from per_image.csv.
-
-  Args:
-    folder: of the evaluation.
-    rows: from `load_per_image`.
+def load_examples(folder: pathlib.Path) -> list[Example]:
+  """Reads examples.npz, in the order of the file.
 
   Raises:
     InputError: the file is missing or damaged.
   """
   path = _existing(folder, "examples.npz")
-  by_id = {row["id"]: row for row in rows}
   try:
     with np.load(path) as arrays:
-      return [_example(entry, arrays, by_id.get(entry["id"], {})) for entry in json.loads(str(arrays["meta"]))]
+      return [_example(entry, arrays) for entry in json.loads(str(arrays["meta"]))]
   except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
     raise InputError(f"{path} is damaged: {error}.") from error
 
 
-def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray], row: Mapping[str, str]) -> Example:
-  scores = {}
-  for name in ("dice", "mr_ece", "brier"):
-    from_row = row.get(f"mean_vote_{name}")
-    scores[name] = finite(entry.get(name, float(from_row) if from_row else None))
+def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example:
+  scores = {name: finite(entry.get(name)) for name in ("dice", "mr_ece", "brier")}
   image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
   return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob)
 

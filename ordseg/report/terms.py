@@ -205,6 +205,14 @@ AGREEMENT_METRICS = (
     3,
   ),
   Metric(
+    "krippendorff_alpha",
+    "Krippendorff's alpha",
+    "The same idea, made for missing raters.",
+    "",
+    _NO_PAIR,
+    3,
+  ),
+  Metric(
     "pairwise_kappa_mean",
     "Cohen's kappa of two raters",
     "Agreement of two raters beyond chance, mean over pairs.",
@@ -221,8 +229,18 @@ LEAVE_ONE_OUT = (
     "read_outs.majority.dice_rater_mean",
   ),
   (
-    Metric("mr_ece", "MR-ECE", "Gap between the share of votes foretold and the votes.", "lower", _NO_PAIR),
+    Metric(
+      "mr_ece",
+      "MR-ECE",
+      "Gap between the share of votes foretold and the votes; mean over all pixels.",
+      "lower",
+      _NO_PAIR,
+    ),
     "read_outs.mean_vote.mr_ece_pooled",
+  ),
+  (
+    Metric("mr_ece_rater_mean", "MR-ECE, mean over raters", "The same gap to one rater at a time.", "lower", _NO_PAIR),
+    "read_outs.mean_vote.mr_ece_rater_mean",
   ),
   (
     Metric("brier", "Brier score", "Squared distance to each vote.", "lower", _NO_PAIR),

@@ -1,4 +1,6 @@
-"""Slow numpy oracles for the metrics: every (pixel, rater) pair written out, in float64, from docs/metrics.md."""
+"""Slow numpy oracles for the metrics: every (pixel, rater) pair written out, in float64, from docs/method.md."""
+
+import itertools
 
 import numpy as np
 
@@ -15,7 +17,15 @@ def pairs(prob, masks, valid, counts):
 
 
 def bins_of(p, num_bins):
-  return np.minimum(np.floor(np.asarray(p, np.float32) * np.float32(num_bins)).astype(int), num_bins - 1)
+  """The last bin whose lower edge, rounded up to a multiple of 2**-24, is not above p, rounded to one."""
+  fixed = np.rint(np.asarray(p, np.float64) * 2**24)
+  edges = [-(-b * 2**24 // num_bins) for b in range(num_bins)]
+  return np.sum(fixed[:, None] >= np.asarray(edges), axis=1) - 1
+
+
+def gaps(p, y, num_bins):
+  index = bins_of(p, num_bins)
+  return [abs(p[index == b].mean() - y[index == b].mean()) for b in range(num_bins) if (index == b).any()]
 
 
 def ece(p, y, num_bins):
@@ -27,11 +37,31 @@ def ece(p, y, num_bins):
   return total
 
 
-def gaps(p, y, num_bins):
-  index = bins_of(p, num_bins)
-  return [abs(p[index == b].mean() - y[index == b].mean()) for b in range(num_bins) if (index == b).any()]
-
-
 def dice(a, b):
   a, b = np.asarray(a, bool), np.asarray(b, bool)
-  return 2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else np.nan
+  return 2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else 1.0
+
+
+def cross_entropy(p, y, epsilon):
+  p = np.clip(p, epsilon, 1 - epsilon)
+  return -np.mean(y * np.log(p) + (1 - y) * np.log1p(-p))
+
+
+def krippendorff_alpha(units):
+  """1 - observed / expected disagreement, over all pairs of values within a unit and over all values (nominal)."""
+  units = [list(unit) for unit in units if len(unit) >= 2]
+  values = [value for unit in units for value in unit]
+  observed = sum(sum(a != b for a, b in itertools.permutations(unit, 2)) / (len(unit) - 1) for unit in units) / len(
+    values
+  )
+  expected = sum(a != b for a, b in itertools.permutations(values, 2)) / (len(values) * (len(values) - 1))
+  return 1 - observed / expected
+
+
+def fleiss_kappa(units):
+  """Share of agreeing pairs per unit, against that of two votes drawn from all."""
+  units = [list(unit) for unit in units if len(unit) >= 2]
+  agreeing = [np.mean([a == b for a, b in itertools.permutations(unit, 2)]) for unit in units]
+  p = np.mean([value for unit in units for value in unit])
+  chance = p**2 + (1 - p) ** 2
+  return (np.mean(agreeing) - chance) / (1 - chance)
