@@ -1,6 +1,6 @@
 """Benchmarks as TFDS builders with one example schema, built and read without TensorFlow (data/README.md).
 
-  builder = data.get_builder("rater_phantom", config_name="quickstart")
+  builder = data.get_builder("rater_phantom")
   data.prepare(builder)                             # once; later calls reuse what is there
   source = data.data_source(builder, "train")       # source[i] is a dict of numpy arrays, len(source) records
 

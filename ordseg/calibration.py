@@ -64,9 +64,12 @@ def _row_sums(selectors: Sequence[Array], words: Sequence[Array]) -> Array:
   sums: list[Array] = []
   for start in range(0, len(selectors), per_pass):
     terms = [jnp.where(s, w, jnp.uint32(0)) for s in selectors[start : start + per_pass] for w in words]
-    zeros = [jnp.uint32(0)] * len(terms)
-    sums += lax.reduce(terms, zeros, lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)], (1,))
+    sums += lax.reduce(terms, [jnp.uint32(0)] * len(terms), _add, (1,))
   return jnp.stack(sums).reshape(len(selectors), len(words), -1)
+
+
+def _add(xs: Sequence[Array], ys: Sequence[Array]) -> list[Array]:
+  return [x + y for x, y in zip(xs, ys, strict=True)]
 
 
 def count_fields(selectors: Sequence[Array], fields: Sequence[Array], *, max_value: int = 1) -> Array:
@@ -191,6 +194,7 @@ def bin_index(prob: ArrayLike, num_bins: int) -> np.ndarray:
   return np.minimum((fixed * num_bins) >> FRACTION_BITS, num_bins - 1)
 
 
+@functools.partial(jax.jit, static_argnames=("num_bins", "max_label"))
 def bin_pixels(
   prob: Array, labels: Sequence[Array], mask: Array | None = None, *, num_bins: int, max_label: int = 1
 ) -> BinCounts:

@@ -1,69 +1,28 @@
+import dataclasses
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from ordseg import agreement, evaluate, metrics, ordinal
-from ordseg.input_pipeline import EvalBatch
+from ordseg import heads, losses, metrics, ordinal
+from tests.helpers import panels
+from tests.helpers.panels import NUM_BINS, R
 from tests.reference import metrics_np, ordinal_np
-
-R, SIZE = 4, 12
-
-
-def images(seed=0, num=6):
-  """Level probabilities, masks, valid, counts; a rater missing here and there, an image nobody rated, some padding."""
-  rng = np.random.default_rng(seed)
-  probs = rng.dirichlet(np.full(R + 1, 0.3), (num, SIZE, SIZE)).astype(np.float32)
-  latent = rng.random((num, SIZE, SIZE, 1)) * np.linspace(0.2, 1.0, num).reshape(-1, 1, 1, 1)
-  masks = (rng.random((num, SIZE, SIZE, R)) < latent**2).astype(np.uint8)
-  valid = np.ones((num, R), np.uint8)
-  valid[1, 0] = valid[2, 1:] = valid[3] = 0
-  counts = np.ones((num, SIZE, SIZE), np.uint8)
-  counts[4, 5:] = 0
-  masks[5] = 0
-  return probs, masks, valid, counts
-
-
-def batches_of(data, batch_size=4, order=None):
-  probs, masks, valid, counts = data
-  order = np.arange(len(probs)) if order is None else order
-  for start in range(0, len(order), batch_size):
-    take = order[start : start + batch_size]
-    fill = batch_size - len(take)
-
-    def padded(x, take=take, fill=fill):
-      return np.concatenate([x[take], np.zeros((fill, *x.shape[1:]), x.dtype)])
-
-    yield EvalBatch(
-      ids=[f"image-{k}" for k in take],
-      groups=[f"patient-{k // 2}" for k in take],
-      batch={
-        "image": padded(probs[..., :1]),
-        "rater_masks": padded(masks),
-        "rater_valid": padded(valid),
-        "mask": padded(counts),
-        "prediction": padded(probs),
-      },
-      num_real=len(take),
-    )
-
-
-def run(data, **kwargs):
-  return evaluate.evaluate(lambda b: np.asarray(b["prediction"]), batches_of(data, **kwargs), num_raters=R, num_bins=10)
 
 
 @pytest.fixture(scope="module")
 def data():
-  return images()
+  return panels.images()
 
 
 @pytest.fixture(scope="module")
 def result(data):
-  return run(data)
-
-
-def read_out(probs, name):
-  return probs.astype(np.float64) @ ordinal.read_out_weights(name, R).astype(np.float64)
+  return panels.run(data)
 
 
 def votes_and_n(data):
@@ -71,76 +30,87 @@ def votes_and_n(data):
   return (masks * valid[:, None, None]).sum(-1), valid.sum(-1)
 
 
+def read_out(data, name):
+  """[I, H, W] float64, as the numpy oracle has it: the majority is that of the n raters who answered."""
+  probs, _, valid, _ = data
+  p = probs.astype(np.float64)
+  if name == "mean_vote":
+    return p @ np.arange(R + 1) / R
+  out = np.zeros(p.shape[:-1])
+  for k, n in enumerate(valid.sum(-1)):
+    weights = [sum(q for c, q in enumerate(ordinal_np.thin(unit, n)) if 2 * c >= n) for unit in np.eye(R + 1)]
+    out[k] = p[k] @ np.asarray(weights)
+  return out
+
+
 @pytest.mark.parametrize("name", ordinal.READ_OUTS)
 def test_probability_metrics_against_every_pair(data, result, name):
-  probs, masks, valid, counts = data
-  p, y = metrics_np.pairs(read_out(probs, name), masks, valid, counts)
+  _, masks, valid, counts = data
+  prob = read_out(data, name)
+  p, y = metrics_np.pairs(prob, masks, valid, counts)
   got = result.metrics["read_outs"][name]
-  assert got["mr_ece_pooled"] == pytest.approx(metrics_np.ece(p, y, 10), abs=1e-5)
-  assert got["ace"] == pytest.approx(np.mean(metrics_np.gaps(p, y, 10)), abs=1e-5)
-  assert got["mce"] == pytest.approx(np.max(metrics_np.gaps(p, y, 10)), abs=1e-5)
-  assert got["brier"] == pytest.approx(np.mean((p - y) ** 2), rel=1e-5)
-  safe = np.clip(p, metrics.PROB_EPSILON, 1 - metrics.PROB_EPSILON)
-  assert got["nll"] == pytest.approx(-np.mean(y * np.log(safe) + (1 - y) * np.log1p(-safe)), rel=1e-4)
+  assert got["mr_ece_pooled"] == pytest.approx(metrics_np.ece(p, y, NUM_BINS), abs=1e-6)
+  assert got["ace"] == pytest.approx(np.mean(metrics_np.gaps(p, y, NUM_BINS)), abs=1e-6)
+  assert got["mce"] == pytest.approx(np.max(metrics_np.gaps(p, y, NUM_BINS)), abs=1e-6)
+  assert got["brier"] == pytest.approx(np.mean((p - y) ** 2), rel=1e-6)
+  assert got["nll"] == pytest.approx(metrics_np.cross_entropy(p, y, metrics.PROB_EPSILON), rel=1e-5)
   assert got["auc_pooled"] == pytest.approx(sklearn_metrics.roc_auc_score(y, p), abs=2e-4)
-  assert got["mr_ece_rater_mean"] >= got["mr_ece_pooled"] - 1e-9
-  per_rater = [
-    metrics_np.ece(*metrics_np.pairs(read_out(probs, name), masks, valid * (np.arange(R) == r), counts), 10)
-    for r in range(R)
-  ]
-  assert got["mr_ece_rater_mean"] == pytest.approx(np.mean(per_rater), abs=1e-5)
+  raters = [metrics_np.pairs(prob, masks, valid * (np.arange(R) == r), counts) for r in range(R)]
+  weights = [len(p) for p, _ in raters]
+  want = np.average([metrics_np.ece(p, y, NUM_BINS) for p, y in raters], weights=weights)
+  assert got["mr_ece_rater_mean"] == pytest.approx(want, abs=1e-6)
+  images = [k for k in range(len(masks)) if valid[k].any()]
+  per_image = [metrics_np.ece(*metrics_np.pairs(*(x[k : k + 1] for x in (prob, *data[1:]))), NUM_BINS) for k in images]
+  assert got["mr_ece_per_image_mean"] == pytest.approx(np.mean(per_image), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ordinal.READ_OUTS)
 def test_mask_metrics_against_the_oracle(data, result, name):
-  probs, masks, valid, counts = data
+  _, masks, valid, counts = data
   votes, n = votes_and_n(data)
-  rated = [k for k in range(len(n)) if n[k]]
-  p = read_out(probs, name)
-  predicted = {k: (p[k] >= 0.5) & (counts[k] > 0) for k in rated}
-  majority = {k: (2 * votes[k] >= n[k]) & (counts[k] > 0) for k in rated}
+  rated = np.flatnonzero(n)
+  p = read_out(data, name)
+  inside = counts > 0
+  predicted = {k: (p[k] >= 0.5) & inside[k] for k in rated}
+  majority = {k: (2 * votes[k] >= n[k]) & inside[k] for k in rated}
   dice = {k: metrics_np.dice(predicted[k], majority[k]) for k in rated}
-  with_majority = [k for k in rated if majority[k].any()]
+  marked = [k for k in rated if majority[k].any()]
   got = result.metrics["read_outs"][name]
-  assert got["dice"] == pytest.approx(np.mean([dice[k] for k in with_majority]))
-  iou = [(predicted[k] & majority[k]).sum() / (predicted[k] | majority[k]).sum() for k in with_majority]
+  assert 0 < len(marked) < len(rated) < len(masks)
+  assert got["dice"] == pytest.approx(np.mean([dice[k] for k in marked]))
+  assert got["dice_all"] == pytest.approx(np.mean([dice[k] for k in rated]))
+  areas = [sum(int(x[k].sum()) for k in rated) for x in (predicted, majority)]
+  both = sum(int((predicted[k] & majority[k]).sum()) for k in rated)
+  assert got["dice_pooled"] == pytest.approx(2 * both / sum(areas))
+  iou = [(predicted[k] & majority[k]).sum() / (predicted[k] | majority[k]).sum() for k in marked]
   assert got["iou"] == pytest.approx(np.mean(iou))
-  per_rater = [
-    metrics_np.dice(predicted[k], (masks[k, ..., r] > 0) & (counts[k] > 0))
-    for k in with_majority
-    for r in range(R)
-    if valid[k, r]
+  per_image = [
+    np.mean([metrics_np.dice(predicted[k], (masks[k, ..., r] > 0) & inside[k]) for r in np.flatnonzero(valid[k])])
+    for k in marked
   ]
-  assert got["dice_rater_mean"] == pytest.approx(np.nanmean(per_rater))
-  soft = []
-  for k in range(len(n)):
-    cuts = []
-    for tenth in (1, 3, 5, 7, 9):
-      m_cut = (10 * votes[k] >= tenth * n[k]) & (counts[k] > 0) & (n[k] > 0)
-      p_cut = (p[k].astype(np.float32) >= np.float32(tenth / 10)) & (counts[k] > 0) & (n[k] > 0)
-      value = metrics_np.dice(p_cut, m_cut)
-      cuts.append(1.0 if np.isnan(value) else value)
-    soft.append(np.mean(cuts))
-  assert got["soft_dice"] == pytest.approx(np.mean(soft), abs=2e-3)
-  labels = np.concatenate([majority[k][counts[k] > 0] for k in rated])
-  scores = np.concatenate([p[k][counts[k] > 0] for k in rated])
-  assert got["auc_majority"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=5e-4)
-  assert got["ece_majority"] == pytest.approx(metrics_np.ece(scores, labels.astype(float), 10), abs=1e-5)
+  assert got["dice_rater_mean"] == pytest.approx(np.mean(per_image))
+  soft = [
+    metrics_np.dice((p[k] >= tenth / 10) & inside[k], (10 * votes[k] >= tenth * n[k]) & inside[k])
+    for k in rated
+    for tenth in (1, 3, 5, 7, 9)
+  ]
+  assert got["soft_dice"] == pytest.approx(np.mean(soft))
+  labels = np.concatenate([majority[k][inside[k]] for k in rated])
+  scores = np.concatenate([p[k][inside[k]] for k in rated])
+  assert got["auc_majority"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
+  assert got["ece_majority"] == pytest.approx(metrics_np.ece(scores, labels.astype(float), NUM_BINS), abs=1e-6)
 
 
 def test_floors_are_floors_and_met_by_the_mean_vote(data, result):
   _, masks, valid, counts = data
   votes, n = votes_and_n(data)
-  m = votes / np.maximum(n, 1)[:, None, None]
-  p, y = metrics_np.pairs(m, masks, valid, counts)
-  assert result.metrics["floors"]["brier"] == pytest.approx(np.mean((p - y) ** 2), rel=1e-5)
-  safe = np.clip(p, 1e-12, 1 - 1e-12)
-  assert result.metrics["floors"]["nll"] == pytest.approx(
-    -np.mean(y * np.log(safe) + (1 - y) * np.log1p(-safe)), rel=1e-4
-  )
+  p, y = metrics_np.pairs(votes / np.maximum(n, 1)[:, None, None], masks, valid, counts)
+  floors = result.metrics["floors"]
+  assert floors["brier"] == pytest.approx(np.mean((p - y) ** 2), rel=1e-9)
+  assert floors["nll"] == pytest.approx(metrics_np.cross_entropy(p, y, 1e-15), rel=1e-9)
   for name in ordinal.READ_OUTS:
-    assert result.metrics["read_outs"][name]["brier"] >= result.metrics["floors"]["brier"]
-    assert result.metrics["read_outs"][name]["nll"] >= result.metrics["floors"]["nll"]
+    for key in ("brier", "nll"):
+      assert result.metrics["read_outs"][name][key] >= floors[key]
 
 
 def test_level_metrics_against_the_oracle(data, result):
@@ -156,107 +126,111 @@ def test_level_metrics_against_the_oracle(data, result):
         tails[j][0].append(q[j:].sum())
         tails[j][1].append(float(c >= j))
   got = result.metrics["levels"]
-  assert got["rps"] == pytest.approx(np.mean(scores), rel=1e-4)
-  want = [metrics_np.ece(np.asarray(p), np.asarray(y), 10) for p, y in tails.values()]
-  np.testing.assert_allclose(
-    got["level_ece_per_level"], want, atol=2e-3
-  )  # a probability on an edge may fall either way
-  assert got["level_ece"] == pytest.approx(np.mean(got["level_ece_per_level"]))
+  assert got["rps"] == pytest.approx(np.mean(scores), rel=1e-6)
+  want = [metrics_np.ece(np.asarray(p), np.asarray(y), NUM_BINS) for p, y in tails.values()]
+  np.testing.assert_allclose(got["level_ece_per_level"], want, atol=1e-6)
+  assert got["level_ece"] == pytest.approx(np.mean(want), abs=1e-6)
 
 
-def test_batches_order_and_processes_change_nothing(data, result):
-  order = np.asarray([3, 0, 5, 1, 4, 2])
-  other = run(data, batch_size=3, order=order)
-  assert other.ids == [f"image-{k}" for k in order]
-  for name, value in result.model.sums.items():
-    if value.dtype == np.int64:
-      np.testing.assert_array_equal(value[order], other.model.sums[name], err_msg=name)
-    else:
-      np.testing.assert_allclose(value[order], other.model.sums[name], rtol=1e-6, err_msg=name)
-  halves = [
-    evaluate.evaluate(
-      lambda b: np.asarray(b["prediction"]), batches_of(data, order=np.arange(6)[k::2]), num_raters=R, num_bins=10
-    )
-    for k in range(2)
-  ]
-  merged = metrics.MetricSums(
-    sums={name: np.concatenate([h.model.sums[name] for h in halves]) for name in result.model.sums},
-    rater_valid=np.concatenate([h.model.rater_valid for h in halves]),
-    auc={name: halves[0].model.auc[name] + halves[1].model.auc[name] for name in ordinal.READ_OUTS},
-  )
+def test_rps_is_the_loss(data, result):
+  probs, masks, valid, counts = data
+  target = ordinal.encode(masks, valid, counts)
+  score = losses.rps(heads.Prediction(logits=jnp.log(probs), log_level_probs=jnp.log(probs)), target)
+  want = float(jnp.sum(score * target.weight) / jnp.sum(target.weight))
+  assert result.metrics["levels"]["rps"] == pytest.approx(want, rel=1e-5)
+
+
+@functools.cache
+def counter(num_raters):
+  def count(level_probs, rater_masks, rater_valid):
+    batch = {"rater_masks": rater_masks[None], "rater_valid": rater_valid, "mask": jnp.ones(1)}
+    return metrics.image_sums(level_probs[None], batch, num_bins=5)
+
+  return jax.jit(jax.vmap(count))
+
+
+def one_pixel(level_probs, votes, num_valid=None):
+  """Sums of an image of one pixel; the first `num_valid` raters answered, the first `votes` marked it."""
+  raters = np.arange(len(level_probs) - 1)
+  valid = raters < (len(raters) if num_valid is None else num_valid)
+  sums = counter(len(raters))(np.asarray([level_probs], np.float32), (raters < votes)[None], valid[None])
+  return metrics.to_host(jax.device_get(sums), 1)
+
+
+def test_golden_values():
+  # RPS of [.3, .3, .4] at level 2 is .225 with divisor n = 2, so .15 with n + 1.
+  sums = one_pixel([0.3, 0.3, 0.4], 2)
+  assert metrics.level_metrics(sums)["rps"] == pytest.approx(0.15, abs=1e-7)
+  # E[k] / R = .55 against m = 1: gap .45; (1 - .55)^2 = .2025 and no variance.
+  assert metrics.image_metrics(sums, "mean_vote")["mr_ece"] == pytest.approx(0.45, abs=1e-7)
+  assert metrics.image_metrics(sums, "mean_vote")["brier"] == pytest.approx(0.2025, abs=1e-7)
+  assert metrics.image_metrics(sums, "majority")["nll"] == pytest.approx(-np.log(0.7), abs=1e-7)
+  # One rater of two answered, and P(1 | n = 1) = .1 / 2 + .25 = .3: RPS with divisor n + 1 is half the Brier score.
+  sums = one_pixel([0.65, 0.1, 0.25], 1, num_valid=1)
+  assert metrics.level_metrics(sums)["rps"] == pytest.approx(0.245, abs=1e-7)
   for name in ordinal.READ_OUTS:
-    got, want = metrics.read_out_metrics(merged, name), result.metrics["read_outs"][name]
-    assert got == pytest.approx(want, rel=1e-6, nan_ok=True)
+    assert metrics.image_metrics(sums, name)["brier"] == pytest.approx(0.49, abs=1e-7)
+  # All on level 0, all four raters marked it.
+  assert metrics.level_metrics(one_pixel([1, 0, 0, 0, 0], 4))["rps"] == pytest.approx(0.8, abs=1e-7)
 
 
-def test_agreement_against_the_oracle(data, result):
-  _, masks, valid, counts = data
-  got = result.metrics["raters"]
-  marked = [masks[k] * (counts[k][..., None] > 0) for k in range(len(masks))]
-  for a in range(R):
-    for b in range(R):
-      both = [k for k in range(len(masks)) if valid[k, a] and valid[k, b]]
-      dice = [metrics_np.dice(marked[k][..., a], marked[k][..., b]) for k in both]
-      assert got["pairwise_dice"][a][b] == pytest.approx(np.nanmean(dice))
-      flat = [np.concatenate([masks[k][counts[k] > 0][:, r] for k in both]) for r in (a, b)]
-      assert got["pairwise_kappa"][a][b] == pytest.approx(sklearn_metrics.cohen_kappa_score(*flat))
-  votes, n = votes_and_n(data)
-  several = [k for k in range(len(n)) if n[k] >= 2]
-  c = np.concatenate([votes[k][counts[k] > 0] for k in several])
-  m = np.concatenate([np.full((counts[k] > 0).sum(), n[k]) for k in several])
-  assert got["share_disputed"] == pytest.approx(((c > 0) & (c < m)).sum() / (c > 0).sum())
+def test_a_tie_is_foreground_and_the_cut_is_inclusive():
+  sums = one_pixel([0.5, 0, 0.5], 1)
+  assert sums.label_area(5) == [1] and metrics.image_metrics(sums, "mean_vote")["dice"] == [1.0]
 
 
-def test_fleiss_kappa_golden():
-  """The worked example's formula by hand: 3 raters, 4 pixels with 0, 1, 3, 3 votes."""
-  votes = np.asarray([[1, 1, 0, 2]])
-  p_bar = np.mean([1.0, 1 / 3, 1.0, 1.0])
-  share = 7 / 12
-  expected = share**2 + (1 - share) ** 2
-  assert agreement.fleiss_kappa(votes, np.asarray([3])) == pytest.approx((p_bar - expected) / (1 - expected))
-
-
-def test_leave_one_out_against_the_oracle(data, result):
-  _, masks, valid, counts = data
-  dice, ps, ys = [], [], []
-  for k in range(len(masks)):
-    if valid[k].sum() < 2:
-      continue
-    inside = counts[k] > 0
-    for r in np.flatnonzero(valid[k]):
-      others = [s for s in np.flatnonzero(valid[k]) if s != r]
-      mean = masks[k][inside][:, others].mean(-1)
-      y = masks[k][inside][:, r]
-      dice.append(metrics_np.dice(mean >= 0.5, y))
-      ps.append(mean)
-      ys.append(y.astype(float))
-  p, y = np.concatenate(ps), np.concatenate(ys)
-  got = result.metrics["raters"]["leave_one_out"]
-  assert got["dice"] == pytest.approx(np.nanmean(dice))
-  assert got["brier"] == pytest.approx(np.mean((p - y) ** 2))
-  index = np.minimum((p * 10).astype(int), 9)
-  want = sum(abs((p - y)[index == b].sum()) for b in range(10)) / len(p)
-  assert got["mr_ece"] == pytest.approx(want, abs=1e-9)
+def test_dice_of_nothing_is_one_and_of_something_missed_zero():
+  assert metrics.dice(np.asarray([0, 0, 3]), np.asarray([0, 0, 3]), np.asarray([0, 4, 5])).tolist() == [1.0, 0.0, 0.75]
 
 
 def test_auc_conventions():
-  assert metrics.auc(np.asarray([0, 2]), np.asarray([3, 0])) == 1.0
-  assert metrics.auc(np.asarray([1, 1]), np.asarray([1, 1])) == 0.5
-  assert np.isnan(metrics.auc(np.asarray([1, 1]), np.asarray([0, 0])))
+  assert metrics.auc(np.asarray([2, 0]), np.asarray([0, 3])) == (1.0, 0.0)
+  assert metrics.auc(np.asarray([0, 2]), np.asarray([3, 0])) == (0.0, 0.0)
+  assert metrics.auc(np.asarray([1, 1]), np.asarray([1, 1])) == (0.5, 0.25)
+  assert np.isnan(metrics.auc(np.asarray([1, 1]), np.asarray([0, 0]))).all()
 
 
-def test_one_compilation_per_shape(data):
-  metrics_fn = evaluate._batch_sums(10)
-  before = metrics_fn._cache_size()
-  run(data)
-  run(images(seed=1))
-  assert metrics_fn._cache_size() == max(before, 1)
+@pytest.mark.parametrize("sharpness", [1, 6])
+def test_auc_is_within_its_own_bound_of_the_exact_one(sharpness):
+  """With probabilities as networks have them: most within 1e-6 of 0 or 1."""
+  rng = np.random.default_rng(sharpness)
+  logit = sharpness * rng.normal(-2, 2, 40_000)
+  p = (1 / (1 + np.exp(-logit))).astype(np.float32)
+  y = rng.random(p.size) < 1 / (1 + np.exp(-0.5 * logit / sharpness))
+  cells = np.asarray(metrics.rank_cell(jnp.asarray(p)))
+  value, bound = metrics.auc(*(np.bincount(cells[y == k], minlength=metrics.NUM_RANKS) for k in (0, 1)))
+  exact = sklearn_metrics.roc_auc_score(y, p)
+  assert abs(value - exact) <= bound < 0.02 and abs(value - exact) < 2e-5
 
 
-def test_vmapped_counts_are_integers(data):
-  probs, masks, valid, counts = data
-  sums = jax.vmap(
-    lambda p, m, v, k: metrics.image_sums(p, {"rater_masks": m, "rater_valid": v, "mask": k}, num_bins=10)
-  )(probs, masks, valid, counts)
-  for name in ("votes", "majority/count", "majority/overlap", "level_count", "majority/auc", "rater_overlap"):
-    assert np.issubdtype(sums[name].dtype, np.integer), name
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=20, max_size=20))
+def test_ranks_never_decrease_in_the_probability(values):
+  p = np.sort(np.asarray([*values, 0.0, 0.5, np.nextafter(np.float32(0.5), np.float32(0)), 1.0], np.float32))
+  cells = np.asarray(metrics.rank_cell(jnp.asarray(p)))
+  assert np.all(np.diff(cells) >= 0) and cells[0] == 0 and cells[-1] == metrics.NUM_RANKS - 1
+
+
+def test_sums_are_64_bit_and_rows_choose_images(result):
+  sums = result.model.sums
+  for field in dataclasses.fields(sums):
+    assert getattr(sums, field.name).dtype == np.int64, field.name
+  assert jax.tree.map(np.shape, metrics.empty(R, NUM_BINS)) == jax.tree.map(lambda x: (0, *x.shape[1:]), sums)
+  twice = sums.rows(np.asarray([0, 0, 5]))
+  assert twice.num_images == 3 and twice.num_pixels.tolist() == sums.num_pixels[[0, 0, 5]].tolist()
+  doubled = metrics.concatenate([sums, sums])
+  got = metrics.read_out_metrics(doubled, 2 * result.model.ranks, "mean_vote")
+  assert got == pytest.approx(result.metrics["read_outs"]["mean_vote"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_invariants(seed):
+  data = panels.images(seed)
+  found = panels.run(data).metrics
+  for name in ordinal.READ_OUTS:
+    got = found["read_outs"][name]
+    assert got["mr_ece_pooled"] <= got["mr_ece_rater_mean"] + 1e-12
+    assert got["mr_ece_pooled"] <= got["mce"] + 1e-12 and got["ace"] <= got["mce"] + 1e-12
+    assert got["brier"] >= found["floors"]["brier"] and got["nll"] >= found["floors"]["nll"] - 1e-9
+    assert got["iou"] <= got["dice"] <= 1 and 0 <= got["auc_pooled"] <= 1

@@ -75,7 +75,6 @@ class Builder(common.RaterBuilder):
   RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     PhantomConfig(name="default", description="64 x 64, 7 raters, 800 / 100 / 200 images."),
-    PhantomConfig(name="quickstart", description="Fewer images.", num_train=384, num_validation=64, num_test=160),
     PhantomConfig(name="missing", description="Each rater is missing from 30 % of the images.", missing_share=0.3),
     PhantomConfig(
       name="tiny",

@@ -28,10 +28,13 @@ PROB_EPSILON = 2.0**-24
 # float32 sums of squares and of nats would lose digits: fixed point, with an error of at most 2**-31 or 2**-27 each.
 SQUARE_BITS, NAT_BITS = 30, 26
 
-# Ranks for the AUC: cells of 1/64 octave of min(p, 1 - p) from 2**-32 to 1/2, on both sides of 1/2.
-_RANK_OCTAVES, _RANK_BITS = 31, 6
-_RANKS_PER_SIDE = (_RANK_OCTAVES << _RANK_BITS) + 2  # one more for what is nearer to 0 or 1, and one for 1/2
-NUM_RANKS = 2 * _RANKS_PER_SIDE
+# Cells for the AUC, by the distance of a probability from 0, or from 1 above 1/2: 2**-12 wide from 1/64 on, and 1/16 of
+# an octave below that, down to the smallest float32 near 0 and to 2**-24 near 1.
+_CELLS_PER_UNIT, _TAIL, _TAIL_BITS = 4096, 2.0**-6, 4
+_TAIL_CELLS = (127 - 6) << _TAIL_BITS
+_FIRST_ABOVE = (127 - 24) << _TAIL_BITS
+_HALF = _TAIL_CELLS + int((0.5 - _TAIL) * _CELLS_PER_UNIT)
+NUM_RANKS = 2 * _HALF - _FIRST_ABOVE + 2
 
 
 # --- On the device ----------------------------------------------------------------------------------------------------
@@ -144,15 +147,18 @@ def _read_out_sums(prob: Array, pixels: _Pixels, *, num_bins: int) -> dict[str, 
 def rank_cell(prob: Array) -> Array:
   """Returns the cell of each probability for the AUC, int32 in 0..NUM_RANKS-1, never decreasing in the probability.
 
-  A cell spans 1/64 octave of p below 1/2 and of 1 - p above: the first bits of the float, so no cell depends on how a
-  logarithm is rounded.
+  Cells are small near 0 and 1, where most probabilities are: 1e-9 and 1e-12 are told apart. They are read off the bits
+  of the float, so that no cell depends on how a logarithm is rounded.
   """
   prob = jnp.clip(prob, 0.0, 1.0)
-  side = jnp.minimum(prob, 1.0 - prob).astype(jnp.float32)
-  smallest = (127 - 1 - _RANK_OCTAVES) << _RANK_BITS
-  leading = (lax.bitcast_convert_type(side, jnp.int32) >> (23 - _RANK_BITS)) - smallest
-  cell = jnp.clip(leading + 1, 0, _RANKS_PER_SIDE - 1)
-  return jnp.where(prob < 0.5, cell, NUM_RANKS - 1 - cell)
+  above = NUM_RANKS - 1 - jnp.maximum(_distance_cell(1.0 - prob) - _FIRST_ABOVE + 1, 0)
+  return jnp.where(prob < 0.5, _distance_cell(prob), above)
+
+
+def _distance_cell(s: Array) -> Array:
+  tail = lax.bitcast_convert_type(s, jnp.int32) >> (23 - _TAIL_BITS)
+  middle = _TAIL_CELLS + ((s - _TAIL) * _CELLS_PER_UNIT).astype(jnp.int32)
+  return jnp.where(s < _TAIL, tail, middle)
 
 
 def _rank_counts(prob: Array, pixels: _Pixels) -> Array:

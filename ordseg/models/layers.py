@@ -99,7 +99,8 @@ def _group_mean(pixel_sums: Array, num_groups: int, num_pixels: int) -> Array:
 
 
 def _over_pixels(x: Array) -> Array:
-  return x[:, None, None, :]
+  """[C] or [B, C] -> [1 or B, 1, 1, C]."""
+  return x.reshape(-1, 1, 1, x.shape[-1])
 
 
 def _group_norm_forward(x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float) -> tuple[Array, Any]:
@@ -108,8 +109,8 @@ def _group_norm_forward(x: Array, scale: Array, bias: Array, num_groups: int, ep
   mean = _group_mean(_sum_pixels(wide), num_groups, num_pixels)
   variance = _group_mean(_sum_pixels(jnp.square(wide - _over_pixels(mean))), num_groups, num_pixels)
   inverse_std = jax.lax.rsqrt(variance + epsilon)
-  slope = inverse_std * scale
-  y = nn.relu((wide - _over_pixels(mean)) * _over_pixels(slope) + bias)
+  slope = inverse_std * scale[None]
+  y = nn.relu((wide - _over_pixels(mean)) * _over_pixels(slope) + _over_pixels(bias))
   return y.astype(x.dtype), (x, scale, bias, mean, inverse_std)
 
 
@@ -117,13 +118,13 @@ def _group_norm_backward(num_groups: int, epsilon: float, residuals: Any, grad: 
   del epsilon
   x, scale, bias, mean, inverse_std = residuals
   num_pixels = x.shape[1] * x.shape[2]
-  slope = inverse_std * scale
+  slope = inverse_std * scale[None]
   centred = x.astype(jnp.float32) - _over_pixels(mean)
-  grad = jnp.where(centred * _over_pixels(slope) + bias > 0, grad.astype(jnp.float32), 0)
+  grad = jnp.where(centred * _over_pixels(slope) + _over_pixels(bias) > 0, grad.astype(jnp.float32), 0)
   grad_sum = _sum_pixels(grad)
   grad_dot = _sum_pixels(grad * centred) * inverse_std  # with the normalised x
-  mean_grad = _group_mean(grad_sum * scale, num_groups, num_pixels)
-  mean_dot = _group_mean(grad_dot * scale, num_groups, num_pixels)
+  mean_grad = _group_mean(grad_sum * scale[None], num_groups, num_pixels)
+  mean_dot = _group_mean(grad_dot * scale[None], num_groups, num_pixels)
   grad_x = (
     grad * _over_pixels(slope)
     - centred * _over_pixels(jnp.square(inverse_std) * mean_dot)
@@ -161,7 +162,7 @@ class ConvBlock(nn.Module):
     bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
     x = conv3x3(x.astype(self.dtype), kernel.astype(self.dtype))
     if self.norm == "none":
-      return nn.relu(x + bias.astype(self.dtype))
+      return nn.relu(x + _over_pixels(bias.astype(self.dtype)))
     scale = self.param("scale", nn.initializers.ones_init(), (self.channels,), jnp.float32)
     return group_norm_relu(x, scale, bias, num_groups(self.norm, self.channels), 1e-5)
 
@@ -183,7 +184,7 @@ class Upsample(nn.Module):
     kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], 4 * self.channels), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
     x = depth_to_space(dense(x.astype(self.dtype), kernel.astype(self.dtype)))
-    return x + bias.astype(self.dtype)
+    return x + _over_pixels(bias.astype(self.dtype))
 
 
 class Output(nn.Module):
@@ -200,4 +201,4 @@ class Output(nn.Module):
     """[B, H, W, C] -> [B, H, W, K] float32."""
     kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.num_outputs), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros_init(), (self.num_outputs,), jnp.float32)
-    return dense(x.astype(jnp.float32), kernel) + bias
+    return dense(x.astype(jnp.float32), kernel) + _over_pixels(bias)

@@ -142,11 +142,9 @@ def _values(e: reading.Evaluation, prefix: str) -> tuple[float | None, ...]:
 def _check_comparable(a: reading.Evaluation, b: reading.Evaluation) -> None:
   told = [
     f"{path} is {a.text(path)} in {a.folder} and {b.text(path)} in {b.folder}"
-    for path in ("data.fingerprint", "split", "num_images", "num_raters")
+    for path in ("data.fingerprint", "split", "num_images", "num_raters", "num_bins")
     if a.text(path) != b.text(path)
   ]
-  if a.num_bins != b.num_bins:
-    told.append(f"config.eval.num_bins is {a.num_bins} in {a.folder} and {b.num_bins} in {b.folder}")
   if told:
     raise InputError(f"these evaluations cannot be compared: {'; '.join(told)}.")
 

@@ -50,16 +50,11 @@ def points(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return table[:, 0], table[:, 1], table[:, 2]
 
 
-def png(figure: Figure) -> bytes:
-  """Returns a figure as PNG; the same figure gives the same bytes."""
-  return _rendered(figure, "png")
-
-
 def save(figure: Figure, stem: pathlib.Path) -> bytes:
-  """Writes `stem`.png and `stem`.pdf, each replaced at once; returns the PNG."""
+  """Writes `stem`.png and `stem`.pdf, each replaced at once; returns the PNG. The same figure gives the same bytes."""
   stem.parent.mkdir(parents=True, exist_ok=True)
   rendered = {"png": _rendered(figure, "png")}
-  figure.set_layout_engine("none")  # it is laid out now; doing so again for the PDF would take most of the time
+  figure.set_layout_engine("none")  # once is enough
   rendered["pdf"] = _rendered(figure, "pdf")
   for kind, content in rendered.items():
     temporary = stem.with_name(f".{stem.name}.{os.getpid()}.tmp")
@@ -84,15 +79,19 @@ def reliability(series: Sequence[Series], *, x_label: str, y_label: str, count_l
     y_label: what it is compared with.
     count_label: what the bins count.
   """
-  figure = Figure(figsize=(4.0, 4.8), layout="constrained")
-  top, bottom = figure.subplots(2, 1, height_ratios=(3.6, 1), sharex=True)
+  figure = Figure(figsize=(4.1, 4.75))
+  top, bottom = _axes(figure, 0.72, 1.55, 3.1, 3.1), _axes(figure, 0.72, 0.5, 3.1, 0.85)
   for s in series:
     _draw(top, s, size=5)
     _draw_counts(bottom, s)
   _frame(top, y_label)
   top.legend(loc="upper left", fontsize=9, frameon=False)
-  bottom.set_yscale("log")
-  bottom.set_ylim(bottom=0.8)
+  top.tick_params(labelbottom=False)
+  bottom.set_xlim(top.get_xlim())
+  bottom.xaxis.set_major_formatter(_percent())
+  if any(max(s.curve["count"]) for s in series):
+    bottom.set_yscale("log")
+    bottom.set_ylim(bottom=0.8)
   bottom.set_ylabel(count_label, fontsize=9)
   bottom.set_xlabel(x_label, fontsize=9)
   bottom.tick_params(labelsize=9)
@@ -100,27 +99,40 @@ def reliability(series: Sequence[Series], *, x_label: str, y_label: str, count_l
   return figure
 
 
-def small_multiple(curves: Sequence[Curve], chosen: int, title: str) -> Figure:
-  """Draws one curve of several, the others in grey behind it."""
-  figure = Figure(figsize=(2.1, 2.05), layout="constrained")
-  _draw_multiple(figure.subplots(), curves, chosen, title)
-  return figure
+def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+  """Adds axes at a place in inches. Automatic layouts take longer than drawing does."""
+  w, h = figure.get_size_inches()
+  return figure.add_axes((left / w, bottom / h, width / w, height / h))
+
+
+# Panels of `multiples`: inches of a panel with its labels, and of the margins on the left and at the bottom.
+_PANEL, _LEFT, _BOTTOM = 2.0, 0.3, 0.3
 
 
 def multiples(curves: Sequence[Curve], titles: Sequence[str], *, x_label: str, y_label: str) -> Figure:
   """Draws each curve in a panel of its own, the others in grey behind it, four panels a row."""
-  num_columns = min(len(curves), 4)
-  num_rows = -(-len(curves) // num_columns)
-  figure = Figure(figsize=(max(1.8 * num_columns, 3.0), 1.75 * num_rows + 0.3), layout="constrained")
-  axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
-  for k, ax in enumerate(axes):
-    if k < len(curves):
-      _draw_multiple(ax, curves, k, titles[k])
-    else:
-      ax.set_axis_off()
-  figure.supxlabel(x_label, fontsize=9)
-  figure.supylabel(y_label, fontsize=9)
+  columns, rows = _shape(len(curves))
+  figure = Figure(figsize=(_LEFT + _PANEL * columns, _BOTTOM + _PANEL * rows))
+  for k, title in enumerate(titles):
+    left, bottom = _LEFT + _PANEL * (k % columns), _BOTTOM + _PANEL * (rows - 1 - k // columns)
+    _draw_multiple(_axes(figure, left + 0.5, bottom + 0.37, 1.26, 1.26), curves, k, title)
+  width, height = figure.get_size_inches()
+  figure.text(0.5, 0.08 / height, x_label, ha="center", va="bottom", fontsize=9)
+  figure.text(0.08 / width, 0.5, y_label, ha="left", va="center", rotation="vertical", fontsize=9)
   return figure
+
+
+def panel_boxes(num_curves: int) -> list[tuple[int, int, int, int]]:
+  """Returns where the panels of `multiples` lie in its PNG: left, top, right, bottom in pixels."""
+  side = round(_PANEL * _DPI)
+  columns, _ = _shape(num_curves)
+  corners = [(round(_LEFT * _DPI) + side * (k % columns), side * (k // columns)) for k in range(num_curves)]
+  return [(x, y, x + side, y + side) for x, y in corners]
+
+
+def _shape(num_curves: int) -> tuple[int, int]:
+  columns = min(num_curves, 4)
+  return columns, -(-num_curves // columns)
 
 
 def overlay(all_curves: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
@@ -192,8 +204,12 @@ def _frame(ax: Axes, y_label: str) -> None:
   ax.set_ylabel(y_label, fontsize=9)
   ax.tick_params(labelsize=9)
   for axis in (ax.xaxis, ax.yaxis):
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axis.set_major_formatter(_percent())
   _tidy(ax)
+
+
+def _percent() -> PercentFormatter:
+  return PercentFormatter(1.0, decimals=0, symbol="\u00a0%")
 
 
 def _tidy(ax: Axes) -> None:
@@ -222,7 +238,7 @@ def gallery(examples: Sequence[Example]) -> Figure:
       ax.set(xticks=[], yticks=[])
       ax.set_title(head if k == 0 else "", fontsize=9)
   for mappable, cell, ticks, form in (
-    (maps, grid[rows, 1:3], [0, 0.5, 1], PercentFormatter(1.0, 0, " %")),
+    (maps, grid[rows, 1:3], [0, 0.5, 1], _percent()),
     (difference, grid[rows, 3], [-1, 0, 1], None),
   ):
     if mappable is not None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -95,7 +96,8 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
   if examples:
     figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
   page = e.folder / "report.html"
-  logging_utils.write_text(page, environment.get_template("report.html").render(content))
+  html = environment.get_template("report.html").render(content)
+  logging_utils.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
 
 
@@ -175,17 +177,18 @@ def left_out_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell, Cell]]:
   return [(m, _cell(e, f"raters.leave_one_out.{m.key}", m), _cell(e, path, m)) for m, path in terms.LEAVE_ONE_OUT]
 
 
-def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
-  """Returns per rater: share of pixels marked, Dice of the model, Dice with each rater, as text."""
+def per_rater_rows(e: Evaluation) -> list[tuple[str, list[str]]]:
+  """Returns per rater: share of pixels marked, and Dice with each rater, as text."""
   raters = e.metrics.get("raters") or {}
-  pairs = raters.get("pairwise_dice") or []
-  marked, model = raters.get("prevalence") or [], e.metrics["read_outs"]["majority"].get("dice_per_rater") or []
-  rows = []
-  for i, pair in enumerate(pairs):
-    cells = ["" if i == j else terms.number(reading.finite(value), 3) for j, value in enumerate(pair)]
-    share, dice = (reading.finite(values[i]) if i < len(values) else None for values in (marked, model))
-    rows.append((terms.percent(share, 1), terms.number(dice, 3), cells))
-  return rows
+  return [
+    (
+      terms.percent(reading.finite(share), 1),
+      ["" if i == j else terms.number(reading.finite(value), 3) for j, value in enumerate(pairs)],
+    )
+    for i, (share, pairs) in enumerate(
+      zip(raters.get("prevalence") or [], raters.get("pairwise_dice") or [], strict=False)
+    )
+  ]
 
 
 def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, str, Figure]]:
@@ -234,16 +237,19 @@ def _level_curves(e: Evaluation) -> tuple[list[figures.Curve], list[str], str]:
 def multiple_figures(
   stem: pathlib.Path, curves: Sequence[figures.Curve], titles: Sequence[str], y_label: str
 ) -> list[Figure]:
-  """Draws one panel per curve for the page, and all of them as one figure for the folder."""
+  """Draws one panel per curve: as one figure for the folder, and apart for the page, where they flow."""
   if not curves:
     return []
-  figures.save(figures.multiples(curves, titles, x_label="probability", y_label=y_label), stem)
-  drawn = []
-  for k, title in enumerate(titles):
-    uri = pictures.data_uri(figures.png(figures.small_multiple(curves, k, title)))
-    alt = f"Reliability diagram, {title}. {prose.curve_in_words(curves[k])}"
-    drawn.append(Figure(uri, alt, f"ECE {terms.number(prose.ece(curves[k]))}"))
-  return drawn
+  png = figures.save(figures.multiples(curves, titles, x_label="probability", y_label=y_label), stem)
+  panels = pictures.crop(png, figures.panel_boxes(len(curves)))
+  return [
+    Figure(
+      pictures.data_uri(panel),
+      f"Reliability diagram, {title}. {prose.curve_in_words(curve)}",
+      f"ECE {terms.number(prose.ece(curve))}",
+    )
+    for curve, title, panel in zip(curves, titles, panels, strict=True)
+  ]
 
 
 def bin_rows(curve: figures.Curve) -> list[tuple[str, str, str, str]]:

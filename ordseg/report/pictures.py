@@ -33,6 +33,13 @@ def data_uri(png: bytes) -> str:
   return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
+def crop(png: bytes, boxes: Sequence[tuple[int, int, int, int]]) -> list[bytes]:
+  """Cuts a PNG file into the given boxes: left, top, right, bottom in pixels."""
+  with Image.open(io.BytesIO(png)) as picture:
+    whole = picture.convert("RGB")
+  return [_png(whole.crop(box)) for box in boxes]
+
+
 def shrink(values: np.ndarray) -> tuple[np.ndarray, int]:
   """Averages blocks of f x f pixels until no side exceeds `MAX_SIDE`.
 

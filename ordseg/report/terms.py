@@ -205,14 +205,6 @@ AGREEMENT_METRICS = (
     3,
   ),
   Metric(
-    "krippendorff_alpha",
-    "Krippendorff's alpha",
-    "The same idea, made for missing raters.",
-    "",
-    _NO_PAIR,
-    3,
-  ),
-  Metric(
     "pairwise_kappa_mean",
     "Cohen's kappa of two raters",
     "Agreement of two raters beyond chance, mean over pairs.",
@@ -237,10 +229,6 @@ LEAVE_ONE_OUT = (
       _NO_PAIR,
     ),
     "read_outs.mean_vote.mr_ece_pooled",
-  ),
-  (
-    Metric("mr_ece_rater_mean", "MR-ECE, mean over raters", "The same gap to one rater at a time.", "lower", _NO_PAIR),
-    "read_outs.mean_vote.mr_ece_rater_mean",
   ),
   (
     Metric("brier", "Brier score", "Squared distance to each vote.", "lower", _NO_PAIR),

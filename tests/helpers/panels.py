@@ -67,4 +67,4 @@ def run_processes(data, orders, **kwargs):
     except InputError:
       assert len(order) == 0
   merged = jax.tree.map(lambda *parts: np.concatenate(parts), *states)
-  return [run(data, gather=lambda tree: merged, order=order, **kwargs) for order in orders]
+  return [run(data, gather=lambda _: merged, order=order, **kwargs) for order in orders]
