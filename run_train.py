@@ -30,12 +30,14 @@ flags.mark_flags_as_required(["config", "workdir"])
 def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses flags; what is wrong with them becomes one line that names the field and the nearest right name."""
   with validate.one_line_errors(flags.Error):
+    path = config_check.config_path(argv)
+    config_check.check_config_file(path)
     try:
       return flags.FLAGS(argv)
     except flags.IllegalFlagValueError as error:
       raise validate.InputError(config_check.explain_flag_error(error)) from error
     except (AttributeError, KeyError):  # ml_collections met an override of a field that is not there
-      plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(config_check.config_path(argv))
+      plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
       config_check.check_overrides(plain, argv)
       raise
 

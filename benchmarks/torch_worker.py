@@ -33,6 +33,8 @@ class UNet(nn.Module):
     self.output = nn.Conv2d(width, num_outputs, 1)
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Maps images [B, C, H, W] to logits [B, K, H, W]."""
+    """[B, C, H, W] -> [B, K, H, W]."""
     skips = []
     for level, down in enumerate(self.down):
       x = down(x if level == 0 else functional.max_pool2d(x, 2))

@@ -146,7 +146,7 @@ def leave_one_out(sums: ImageSums, *, num_bins: int) -> dict[str, float]:
   return {
     "dice": mean_of(np.concatenate(scores)) if scores else float("nan"),
     "mr_ece": float(calibration.ece(bins)),
-    "brier": float(ratio(brier_sum, bins.count.sum())),
+    "brier": float(ratio(np.asarray(brier_sum), bins.count.sum())),
   }
 
 

@@ -27,6 +27,7 @@ FRACTION_BITS = 24  # of a rounded probability
 
 _PIXELS_PER_SUM = 512  # pixels added up in one 32-bit word, at most; a power of two
 _MAX_SUMS_PER_PASS = 24  # more run out of registers: 50 bins in one pass take twice as long
+_BLOCK = 2**18  # pixels that `mr_ece` counts at a time
 _LIMB_BITS = 11
 _MAX_PIXELS = 2**28  # of one call: at most 2**21 first sums, whose limbs of 11 bits add up to less than 2**32
 
@@ -336,11 +337,20 @@ def ratio(total: ArrayLike, weight: ArrayLike) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames="num_bins")
-def _bin_votes(prob: Array, rater_masks: Array, mask: Array | None, *, num_bins: int) -> BinCounts:
-  # In 8 bits where they suffice: the raters' masks are the largest array, and read at the speed of the memory.
-  num_raters = rater_masks.shape[-1]
-  votes = jnp.sum(rater_masks, axis=-1, dtype=jnp.uint8 if num_raters < 256 else jnp.int32)
-  return bin_pixels(prob, [votes], mask, num_bins=num_bins, max_label=num_raters)
+def _bin_votes(arrays: dict[str, Array], *, num_bins: int) -> BinCounts:
+  """Counts in blocks that fit the cache, so that nothing of the size of the image is written; [blocks, num_bins]."""
+  num_pixels, num_raters = arrays["rater_masks"].shape
+
+  def count(start: ArrayLike, size: int) -> BinCounts:
+    part = {name: lax.dynamic_slice_in_dim(x, start, size) for name, x in arrays.items()}
+    # In 8 bits where they suffice: the masks are the largest array, and read at the speed of the memory.
+    votes = jnp.sum(part["rater_masks"] != 0, axis=-1, dtype=jnp.uint8 if num_raters < 256 else jnp.int32)
+    return bin_pixels(part["prob"], [votes], part.get("mask"), num_bins=num_bins, max_label=num_raters)
+
+  blocks = [lax.map(lambda k: count(k * _BLOCK, _BLOCK), jnp.arange(num_pixels // _BLOCK))]
+  rest = num_pixels % _BLOCK
+  blocks.append(jax.tree.map(lambda x: x[None], count(num_pixels - rest, rest)))
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(blocks if num_pixels >= _BLOCK else blocks[1:]))
 
 
 def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = None, *, num_bins: int = 15) -> float:
@@ -357,10 +367,13 @@ def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = Non
   Returns:
     The error in [0, 1]; NaN where nothing counts.
   """
-  rater_masks = jnp.asarray(rater_masks)
-  counts = jax.device_get(_bin_votes(jnp.asarray(prob, jnp.float32), rater_masks, mask, num_bins=num_bins))
-  num_raters = rater_masks.shape[-1]
-  bins = BinSums.from_fixed(
-    counts.count.astype(np.int64) * num_raters, counts.prob_total() * num_raters, counts.label_count[:, 0]
-  )
-  return float(ece(bins))
+  num_raters = np.shape(rater_masks)[-1]
+  arrays = {
+    "prob": jnp.ravel(jnp.asarray(prob, jnp.float32)),
+    "rater_masks": jnp.reshape(rater_masks, (-1, num_raters)),
+  }
+  if mask is not None:
+    arrays["mask"] = jnp.ravel(mask)
+  counts = jax.device_get(_bin_votes(arrays, num_bins=num_bins))
+  count, labels = (x.astype(np.int64).sum(0) for x in (counts.count, counts.label_count[..., 0]))
+  return float(ece(BinSums.from_fixed(count * num_raters, counts.prob_total().sum(0) * num_raters, labels)))

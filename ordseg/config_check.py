@@ -138,18 +138,21 @@ def _lookup(config: Config, path: str) -> Any:
   return value
 
 
+def check_config_file(path: str) -> None:
+  """Raises InputError unless the file of ``--config=path[:arg]`` is there; names the nearest one that is."""
+  file = pathlib.Path(path.split(":")[0])
+  if path and not file.is_file():
+    siblings = [p.name for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+    raise InputError(f"--config: there is no file {file}.{did_you_mean(file.name, siblings)}")
+
+
 def explain_flag_error(error: Exception) -> str:
   """Returns one line for a flag that could not be parsed: what the config file itself complained of, if it did."""
   text = str(error)
   match = re.match(r"flag --config=(\S+?): ", text)
   if not match:
     return text.splitlines()[0]
-  path = match.group(1)
-  file = pathlib.Path(path.split(":")[0])
-  if not file.is_file():
-    siblings = [p.name for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
-    return f"--config: there is no file {file}.{did_you_mean(file.name, siblings)}"
   cause: BaseException = error
   while (before := cause.__cause__ or cause.__context__) is not None:
     cause = before
-  return f"--config={path}: {cause}"
+  return f"--config={match.group(1)}: {cause}"

@@ -152,7 +152,7 @@ def _count_batch(num_bins: int) -> Callable[..., dict[str, jax.Array]]:
 
   def count(level_probs: Any, rater_masks: Any, mask: Any, rater_valid: Any) -> dict[str, jax.Array]:
     def one(*arrays: Any) -> dict[str, jax.Array]:
-      example = dict(zip(("rater_masks", "mask", "rater_valid"), arrays[1:], strict=True))
+      example: dict[str, Any] = dict(zip(("rater_masks", "mask", "rater_valid"), arrays[1:], strict=True))
       return metrics.image_sums(arrays[0], example, num_bins=num_bins)
 
     return jax.vmap(one)(level_probs, rater_masks, mask, rater_valid)
@@ -162,7 +162,7 @@ def _count_batch(num_bins: int) -> Callable[..., dict[str, jax.Array]]:
 
 def _padded_size(num_pixels: int) -> int:
   """Rounds up to one of four sizes per octave, so that images of many sizes share few compiled programs."""
-  step = max(1024, 1 << (num_pixels.bit_length() - 3))
+  step = max(256, (1 << num_pixels.bit_length()) // 8)
   return -(-num_pixels // step) * step
 
 

@@ -301,7 +301,7 @@ def empty(num_raters: int, num_bins: int) -> ImageSums:
 def to_host(sums: dict[str, Any], num_real: int) -> ImageSums:
   """Turns what the device counted of a batch into 64-bit sums; the dummies after the first `num_real` images go."""
   names = [field.name for field in dataclasses.fields(ImageSums)]
-  arrays = {name: np.asarray(sums[name])[:num_real] for name in names}
+  arrays: dict[str, Any] = {name: np.asarray(sums[name])[:num_real] for name in names}
   out = {name: array.astype(np.int64) for name, array in arrays.items()}
   for name in ("square", "nll", "rps"):
     out[name] = calibration.fixed_point_total(arrays[name])

@@ -60,7 +60,7 @@ _max_pool_even.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def depth_to_space(x: Array) -> Array:
-  """Turns each pixel's 4 C channels into a 2x2 block: [B, H, W, 4 C] -> [B, 2 H, 2 W, C]; channel order (row, column, C)."""
+  """Makes 2x2 blocks of channels (row, column, C): [B, H, W, 4 C] -> [B, 2 H, 2 W, C]."""
   b, h, w, c = x.shape
   return x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
 

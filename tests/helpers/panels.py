@@ -11,16 +11,17 @@ R, SIZE, NUM_BINS = 4, 12, 10
 
 
 def images(seed=0, num=6, size=SIZE):
-  """Returns level probabilities, masks, valid, counts; image 3 has no raters, image 5 no marks."""
+  """Returns level probabilities, masks, valid, counts; of six and more, 1 and 2 lack raters, 3 all, 5 has no marks."""
   rng = np.random.default_rng(seed)
   probs = rng.dirichlet(np.full(R + 1, 0.3), (num, size, size)).astype(np.float32)
   latent = rng.random((num, size, size, 1)) * np.linspace(0.2, 1.0, num).reshape(-1, 1, 1, 1)
   masks = (rng.random((num, size, size, R)) < latent**2).astype(np.uint8)
   valid = np.ones((num, R), np.uint8)
-  valid[1, 0] = valid[2, 1:] = valid[3] = 0
+  if num >= 6:
+    valid[1, 0] = valid[2, 1:] = valid[3] = 0
+    masks[5] = 0
   counts = np.ones((num, size, size), np.uint8)
-  counts[4, 5:] = 0
-  masks[5] = 0
+  counts[4:5, 5:] = 0
   return probs, masks, valid, counts
 
 
