@@ -164,9 +164,9 @@ def speed_table(args: argparse.Namespace) -> None:
 
 
 def exactness_table(args: argparse.Namespace) -> None:
-  """Perfectly calibrated: of the first half 37 in 50 pixels are marked, of the second 39, and so say the probabilities."""
+  """Calibrated background: 1 in 50 pixels of the first half is marked, 2 of the second, as the probabilities say."""
   half = args.large // 100 * 50
-  share = np.repeat(np.asarray([37, 39]), half)
+  share = np.repeat(np.asarray([1, 2]), half)
   prob = (share / 50).astype(np.float32)
   masks = (np.arange(2 * half) % 50 < share).astype(np.uint8)[:, None]
   print(f"\n{2 * half:,} pixels in one bin of {args.bins}, one rater; the truth is 0")

@@ -347,10 +347,13 @@ def _bin_votes(arrays: dict[str, Array], *, num_bins: int) -> BinCounts:
     votes = jnp.sum(part["rater_masks"] != 0, axis=-1, dtype=jnp.uint8 if num_raters < 256 else jnp.int32)
     return bin_pixels(part["prob"], [votes], part.get("mask"), num_bins=num_bins, max_label=num_raters)
 
-  blocks = [lax.map(lambda k: count(k * _BLOCK, _BLOCK), jnp.arange(num_pixels // _BLOCK))]
-  rest = num_pixels % _BLOCK
-  blocks.append(jax.tree.map(lambda x: x[None], count(num_pixels - rest, rest)))
-  return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(blocks if num_pixels >= _BLOCK else blocks[1:]))
+  num_blocks, rest = divmod(num_pixels, _BLOCK)
+  parts = []
+  if num_blocks:
+    parts.append(lax.map(lambda k: count(k * _BLOCK, _BLOCK), jnp.arange(num_blocks)))
+  if rest or not num_blocks:
+    parts.append(jax.tree.map(lambda x: x[None], count(num_pixels - rest, rest)))
+  return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
 
 
 def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = None, *, num_bins: int = 15) -> float:

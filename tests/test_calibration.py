@@ -58,6 +58,16 @@ def test_any_number_of_pixels(size):
   assert calibration.mr_ece(prob, masks) == pytest.approx(metrics_np.ece(p, y, 15), abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [2**18, 2**18 + 513])
+def test_more_than_one_block(size):
+  prob, masks = panel(0, size)
+  keep = np.arange(size) % 3 > 0
+  want = votes_bins(prob[keep], masks[keep])
+  assert calibration.mr_ece(prob, masks, keep) == pytest.approx(float(calibration.ece(want)), abs=1e-15)
+  in_2d = [x.reshape(size, 1, *x.shape[1:]) for x in (prob, masks, keep)]
+  assert calibration.mr_ece(*in_2d) == calibration.mr_ece(prob, masks, keep)
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), num_bins=st.sampled_from([1, 5, 15]))
 def test_pooled_equals_the_mean_vote_and_never_exceeds_the_rater_mean(seed, num_bins):
