@@ -341,7 +341,7 @@ def _bin_votes(arrays: dict[str, Array], *, num_bins: int) -> BinCounts:
   """Counts in blocks that fit the cache, so that nothing of the size of the image is written; [blocks, num_bins]."""
   num_pixels, num_raters = arrays["rater_masks"].shape
 
-  def count(start: ArrayLike, size: int) -> BinCounts:
+  def count(start: ArrayLike | int, size: int) -> BinCounts:
     part = {name: lax.dynamic_slice_in_dim(x, start, size) for name, x in arrays.items()}
     # In 8 bits where they suffice: the masks are the largest array, and read at the speed of the memory.
     votes = jnp.sum(part["rater_masks"] != 0, axis=-1, dtype=jnp.uint8 if num_raters < 256 else jnp.int32)
