@@ -130,7 +130,7 @@ def test_thinning_rows_are_hypergeometric():
 def test_thinning_keeps_the_mean_and_sums_to_one(seed, raters, data):
   n = data.draw(st.integers(1, raters))
   p = random_probs(seed, (1, 4, raters + 1))
-  q = ordinal.thinned_probs(jnp.asarray(p), jnp.asarray([n]))
+  q = np.asarray(ordinal.thinned_probs(jnp.asarray(p), jnp.asarray([n])))
   levels = np.arange(raters + 1)
   np.testing.assert_allclose(q.sum(-1), 1, atol=1e-5)
   np.testing.assert_allclose((q * levels).sum(-1) / n, (p * levels).sum(-1) / raters, atol=1e-5)

@@ -3,9 +3,9 @@
 `image_sums` counts on the device; `ImageSums` holds the counts of many images on the host, in 64-bit integers. Merging
 batches or processes is concatenation, pooling is a sum over rows, resampling images is a choice of rows.
 
-Where only n < R raters answered, the `majority` read-out is the probability that at least half of those n mark the
-pixel, as in the loss, and `at_least_j` is that of the prediction thinned to n, for j <= n. `mean_vote` needs no change.
-Pixels with mask 0, and images that nobody answered, count nowhere.
+Where only n < R raters answered, `majority` and `mean_vote` are still those of the full panel, the maps that a user
+gets; RPS and `at_least_j` are of the prediction thinned to n, for j <= n. Pixels with mask 0, and images that nobody
+answered, count nowhere.
 """
 
 import dataclasses
@@ -101,12 +101,11 @@ def _columns(rater_masks: Array, valid: Array, mask: Array) -> _Pixels:
 
 
 def _weights(num_valid: Array, num_raters: int) -> Array:
-  """Returns [R + 3, L]: the weights of `majority`, `mean_vote` and each `at_least_j` for n raters, and ones."""
+  """Returns [R + 3, L]: the weights of the read-outs, of each `at_least_j` for n raters, and ones."""
   tails = np.flip(np.cumsum(np.flip(ordinal.thinning_matrices(num_raters), -1), -1), -1)  # [n, l, c]: P(c or more)
-  majority = ordinal.thinned_majority_weights(num_valid[None], num_raters)
-  mean_vote = jnp.asarray(ordinal.read_out_weights("mean_vote", num_raters))
   at_least = jnp.asarray(np.moveaxis(tails, -1, 1)[:, 1:], jnp.float32)[num_valid]
-  return jnp.concatenate([majority, mean_vote[None], at_least, jnp.ones_like(majority)])
+  read_outs = [ordinal.read_out_weights(name, num_raters) for name in ordinal.READ_OUTS]
+  return jnp.concatenate([jnp.asarray(np.stack(read_outs)), at_least, jnp.ones_like(at_least[:1])])
 
 
 def _panel_sums(pixels: _Pixels) -> dict[str, Array]:
