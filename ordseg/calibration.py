@@ -38,8 +38,8 @@ _MAX_PIXELS = 2**28  # of one call: at most 2**21 first sums, whose limbs of 11 
 def selected_sums(selectors: Sequence[Array], words: Sequence[Array], *, pixels_per_sum: int) -> Array:
   """Adds up words over the pixels that each selector holds for, all in one pass over the pixels.
 
-  A variadic reduction keeps every sum in a register and reads each pixel once. Scattering pixels into bins, sorting
-  them, or multiplying by one-hot codes is 3 to 30 times slower on a CPU (benchmarks/calibration.py).
+  A variadic reduction keeps every sum in a register and reads each pixel once. Scattering pixels into bins and
+  multiplying by one-hot codes are about 5 times slower on a CPU (benchmarks/calibration.py).
 
   Args:
     selectors: S boolean arrays [N].
