@@ -43,7 +43,7 @@ format: $(READY) ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 
 types: $(READY) ## pyright
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 benchmarks: $(READY) ## the three speed comparisons; PyTorch must be installed (see docs/performance.md)
 	$(BIN)/python benchmarks/train_step.py
