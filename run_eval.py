@@ -27,19 +27,20 @@ flags.mark_flag_as_required("workdir")
 def main(argv: Sequence[str]) -> None:
   """Opens the run's data set, evaluates the checkpoint and prints the summary."""
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
-  with validate.one_line_errors(data.DataError):
+  with validate.one_line_errors():
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     run = eval_loop.load_run(str(_WORKDIR.value))
     config = run.config
     parallel.setup(config.parallel.distributed)
+    manual_dir = config.data.manual_dir if _MANUAL_DIR.value is None else _MANUAL_DIR.value
     builder = data.get_builder(
       config.data.builder,
       config_name=config.data.config,
       data_dir=config.data.data_dir if _DATA_DIR.value is None else _DATA_DIR.value,
+      manual_dir=manual_dir,
       overrides=config.data.builder_args.to_dict(),
     )
-    manual_dir = config.data.manual_dir if _MANUAL_DIR.value is None else _MANUAL_DIR.value
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=manual_dir))
     eval_loop.evaluate_run(
       run,

@@ -45,7 +45,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
   """Prepares the data and trains."""
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
-  with validate.one_line_errors(data.DataError):
+  with validate.one_line_errors():
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     config = _CONFIG.value
@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
       config.data.builder,
       config_name=config.data.config,
       data_dir=config.data.data_dir,
+      manual_dir=config.data.manual_dir,
       overrides=config.data.builder_args.to_dict(),
     )
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=config.data.manual_dir))

@@ -2,6 +2,8 @@ r"""LIDC-IDRI slices, 4 radiologists, 128 x 128 CT crops around nodules (data/li
 
 python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc \
   --config.data.manual_dir=/path/to/LIDC-IDRI-slices
+
+About 40 CPU minutes on 200 patients, training and evaluation; scores in docs/results.md.
 """
 
 from typing import Any
@@ -18,12 +20,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.builder = "lidc_slices"
   config.data.config = "vote"
   config.data.builder_args = ConfigDict()
-  config.data.crop_size = (96, 96)
+  config.data.crop_size = (128, 128)  # whole: the nodule is in the middle, which tells it from its neighbours
   config.augment.rotate_degrees = 180.0
   config.loss.name = args["loss"]
   if args["loss"].startswith("bce_"):
     config.model.head = "sigmoid"
-  config.train.num_steps = 700
-  config.train.eval_every_steps = 350
-  config.train.checkpoint_every_steps = 350
+  config.train.batch_size = 8
+  config.train.num_steps = 4000
+  config.train.eval_every_steps = 1000
+  config.train.checkpoint_every_steps = 1000
   return config

@@ -46,7 +46,12 @@ def list_configs(name: str) -> tuple[str, ...]:
 
 
 def get_builder(
-  name: str, *, config_name: str = "", data_dir: str = "", overrides: Mapping[str, Any] | None = None
+  name: str,
+  *,
+  config_name: str = "",
+  data_dir: str = "",
+  manual_dir: str = "",
+  overrides: Mapping[str, Any] | None = None,
 ) -> "RaterBuilder":
   """Returns the TFDS builder of a benchmark; builds nothing yet.
 
@@ -54,6 +59,7 @@ def get_builder(
     name: one of `list_builders`.
     config_name: one of `list_configs`; '' is the first.
     data_dir: where built data sets live; '' is TFDS's own place, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    manual_dir: the folder with the user's files, for builders that read their settings off it (folder_raters).
     overrides: settings of the builder config to change; None leaves one as it is. The result gets a config name of
       its own, so that two settings never share a folder.
 
@@ -69,6 +75,7 @@ def get_builder(
     )
   changed = {setting: value for setting, value in (overrides or {}).items() if value is not None}
   config = configs[config_name or next(iter(configs))].with_overrides(changed)
+  config = builder_class.discover(config, manual_dir)
   return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
 
 

@@ -103,6 +103,17 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     # The format is fixed here, not when building: a builder made while another process builds must read it too.
     super().__init__(file_format=file_format, **kwargs)
 
+  @classmethod
+  def discover(cls, config: Any, manual_dir: str) -> Any:
+    """Returns the config with the settings that only the user's files can tell; by default there are none.
+
+    Args:
+      config: the chosen `RaterConfig`, overrides applied.
+      manual_dir: the folder that the user named; '' where none was.
+    """
+    del manual_dir
+    return config
+
   @property
   def num_raters(self) -> int:
     """R, the size of a full panel."""
@@ -132,6 +143,16 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return digest.hexdigest()[:16]
 
   @property
+  def num_channels(self) -> int:
+    """C of the images; NUM_CHANNELS unless the config decides it."""
+    return self.NUM_CHANNELS
+
+  @property
+  def image_dtype(self) -> np.dtype:
+    """dtype of the images, uint8, uint16, int16 or float32; IMAGE_DTYPE unless the config decides it."""
+    return np.dtype(self.IMAGE_DTYPE)
+
+  @property
   def config(self) -> Any:
     """The builder's config, a `RaterConfig`."""
     return self.builder_config
@@ -157,7 +178,7 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     features: dict[str, Any] = {
       "id": tfds.features.Text(),
       "group": tfds.features.Text(),
-      "image": array(self.NUM_CHANNELS, self.IMAGE_DTYPE),
+      "image": array(self.num_channels, self.image_dtype),
       "rater_masks": array(self.num_raters, np.uint8),
       "rater_valid": tfds.features.Tensor(shape=(self.num_raters,), dtype=np.bool_),
       "spacing": tfds.features.Tensor(shape=(2,), dtype=np.float32),
@@ -179,7 +200,7 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, Example]]:
     for example in examples:
-      check_example(example, num_raters=self.num_raters, num_channels=self.NUM_CHANNELS, dtype=self.IMAGE_DTYPE)
+      check_example(example, num_raters=self.num_raters, num_channels=self.num_channels, dtype=self.image_dtype)
       self._digests[split].append(fingerprints.example_digest(example))
       yield example["id"], example
 

@@ -80,8 +80,10 @@ def _sigmoid(logits: Array, num_raters: int) -> Array:
 
   Under this reading `majority`, `mean_vote` and every `at_least_j` equal p, as a binary model means it.
   """
-  between = jnp.full((*logits.shape[:-1], num_raters - 1), LOG_ZERO, logits.dtype)
-  return jnp.concatenate([jax.nn.log_sigmoid(-logits), between, jax.nn.log_sigmoid(logits)], axis=-1)
+  none, all_ = jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)
+  # Always LOG_ZERO, but not a constant: XLA would spend seconds of compilation on folding constants of this size.
+  between = jnp.broadcast_to(jnp.minimum(none, LOG_ZERO), (*logits.shape[:-1], num_raters - 1))
+  return jnp.concatenate([none, between, all_], axis=-1)
 
 
 def _sigmoid_bias(level_freqs: np.ndarray) -> np.ndarray:

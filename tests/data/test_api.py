@@ -77,10 +77,10 @@ def test_import_is_light_and_a_data_folder_elsewhere_does_not_shadow_the_package
   (tmp_path / "data" / "__init__.py").write_text("raise RuntimeError('the wrong package')")
   code = """
 import sys, data
-heavy = {"tensorflow_datasets", "numpy", "jax", "ordseg"} & set(sys.modules)
+heavy = {"tensorflow_datasets", "numpy", "jax", "ordseg.image_io"} & set(sys.modules)
 assert not heavy, heavy
 builder = data.get_builder("rater_phantom", config_name="tiny")
-assert "ordseg" not in sys.modules and "tensorflow" not in sys.modules
+assert "jax" not in sys.modules and "tensorflow" not in sys.modules
 print(builder.data_dir)
 """
   # Also: without data_dir, TFDS's own place.

@@ -1,0 +1,18 @@
+"""Image files as arrays, and nothing else: pictures, TIFF stacks, NIfTI volumes, DICOM files and series.
+
+Every format is read into pages [D, H, W, C], so that a picture is a stack of one page. Axis order and geometry:
+
+| format | D | H | W | spacing from |
+|---|---|---|---|---|
+| PNG, JPEG, BMP, GIF, PPM | 1 | row | column | unknown |
+| TIFF | page | row | column | unknown |
+| NIfTI | third voxel axis | second | first | the header's zooms |
+| DICOM file, or folder with one series | slice, along its normal | row | column | PixelSpacing and slice positions |
+
+Values are as stored, except that NIfTI scaling and DICOM rescaling (to HU for CT) are applied.
+"""
+
+from ordseg.image_io.formats import SUFFIXES, stem, suffix
+from ordseg.image_io.reading import ImageFile, read, read_mask, read_picture, to_binary
+
+__all__ = ["SUFFIXES", "ImageFile", "read", "read_mask", "read_picture", "stem", "suffix", "to_binary"]
