@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
       config_name=config.data.config,
       data_dir=config.data.data_dir if _DATA_DIR.value is None else _DATA_DIR.value,
       manual_dir=manual_dir,
-      overrides=config.data.builder_args.to_dict(),
+      overrides=run.data_info["settings"],  # with those that the builder found in the files
     )
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=manual_dir))
     eval_loop.evaluate_run(

@@ -1,5 +1,6 @@
 """Cuts large images into tiles that cover them without overlap."""
 
+import itertools
 from collections.abc import Iterator
 
 from data.errors import DataError
@@ -40,4 +41,4 @@ def boxes(height: int, width: int, tile_size: int) -> Iterator[tuple[str, tuple[
 def _cuts(length: int, size: int) -> list[slice]:
   count = -(-length // size)
   edges = [length * k // count for k in range(count + 1)]
-  return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+  return [slice(a, b) for a, b in itertools.pairwise(edges)]

@@ -12,7 +12,7 @@ Every format is read into pages [D, H, W, C], so that a picture is a stack of on
 Values are as stored, except that NIfTI scaling and DICOM rescaling (to HU for CT) are applied.
 """
 
-from ordseg.image_io.formats import SUFFIXES, stem, suffix
+from ordseg.image_io.formats import DICOMS, SUFFIXES, stem, suffix
 from ordseg.image_io.reading import ImageFile, read, read_mask, read_picture, to_binary
 
-__all__ = ["SUFFIXES", "ImageFile", "read", "read_mask", "read_picture", "stem", "suffix", "to_binary"]
+__all__ = ["DICOMS", "SUFFIXES", "ImageFile", "read", "read_mask", "read_picture", "stem", "suffix", "to_binary"]

@@ -78,3 +78,21 @@ def test_a_share_of_all_or_nothing(name):
   assert files.split_of(name, {"train": 1.0}) == "train"
   assert files.split_of(name, {"train": 0.0, "test": 1.0}) == "test"
   assert files.split_of(name, {"a": 0.1, "b": 0.2, "c": 0.7 - 1e-9}) in "abc"  # shares that miss 1 by rounding
+
+
+@given(num=st.integers(3, 60), seed=st.integers(0, 3))
+def test_small_sets_get_every_split_in_proportion(num, seed):
+  groups = [f"patient{k}" for k in range(num)]
+  found = files.split_groups(groups, files.SPLIT_SHARES, seed=seed)
+  assert sorted(found) == sorted(groups)
+  for split, share in files.SPLIT_SHARES.items():
+    count = sum(s == split for s in found.values())
+    assert count >= 1 and abs(count - share * num) <= 2
+  assert found == files.split_groups(groups[::-1], files.SPLIT_SHARES, seed=seed)
+
+
+def test_a_split_without_a_share_stays_empty_and_too_few_groups_are_refused():
+  found = files.split_groups(["a", "b"], {"train": 0.5, "validation": 0.0, "test": 0.5})
+  assert sorted(found.values()) == ["test", "train"]
+  with pytest.raises(DataError, match="found 2 groups"):
+    files.split_groups(["a", "b"], files.SPLIT_SHARES)

@@ -1,0 +1,1 @@
+"""A folder of your own: images, and one mask file per rater."""

@@ -1,0 +1,156 @@
+"""Reads one case into examples: pages of a volume, tiles of a page."""
+
+import operator
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from data import tiles
+from data.common import Example
+from data.errors import DataError
+from data.folder_raters.layouts import Case
+from ordseg import image_io
+from ordseg.image_io import ImageFile
+
+SLICE_AXES = ("z", "y", "x")
+KEEP = ("all", "marked")
+_RULE = re.compile(r"(==|!=|>=|>|<=|<)\s*(-?\d+(?:\.\d+)?)")
+_COMPARE: dict[str, Callable[..., np.ndarray]] = {
+  "==": operator.eq,
+  "!=": operator.ne,
+  ">=": operator.ge,
+  ">": operator.gt,
+  "<=": operator.le,
+  "<": operator.lt,
+}
+
+
+def check_rule(marked: str) -> None:
+  """Checks the setting that says which mask values mean "marked".
+
+  Raises:
+    DataError: neither ``binary`` nor a comparison such as ``>=128``.
+  """
+  if marked != "binary" and not _RULE.fullmatch(marked):
+    raise DataError(
+      f"config.data.builder_args.marked={marked!r} must be 'binary' (0 and one other value) or a comparison such as "
+      "'>=128', '==2' or '!=0'."
+    )
+
+
+def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> ImageFile:
+  """Reads an image as pages.
+
+  Args:
+    path: the file, or the folder of a DICOM series.
+    num_channels: C; a grey picture stored with three equal channels counts as grey. 0 takes what is there, grey if
+      it can.
+    slice_axis: the axis of a volume that the pages run along.
+
+  Returns:
+    pages [D, H, W, C]; spacing in the same order.
+
+  Raises:
+    DataError: damaged file, another number of channels, or values that are no numbers; names the file.
+  """
+  file = image_io.read(path)
+  pages = file.pages
+  if num_channels in (0, 1) and pages.shape[-1] == 3 and (pages == pages[..., :1]).all():
+    pages = pages[..., :1]
+  if num_channels and pages.shape[-1] != num_channels:
+    raise DataError(f"{path}: expected {num_channels} channels, as in the first image, found {pages.shape[-1]}.")
+  if pages.dtype.kind == "f" and not np.isfinite(pages).all():
+    raise DataError(f"{path}: holds values that are not finite (NaN or infinity).")
+  axis = SLICE_AXES.index(slice_axis)
+  order = [axis, *(k for k in range(3) if k != axis)]
+  spacing = (file.spacing[order[0]], file.spacing[order[1]], file.spacing[order[2]])
+  return ImageFile(path, pages.transpose(*order, 3), spacing, file.header)
+
+
+def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: str) -> np.ndarray:
+  """Reads one rater's mask of an image.
+
+  Args:
+    path: the file.
+    image: what `read_image` returned.
+    marked: see `check_rule`.
+    slice_axis: as for the image.
+
+  Returns:
+    [D, H, W] uint8, 0 or 1.
+
+  Raises:
+    DataError: damaged file, colours, another size or place than the image's, or unexpected values; names the file.
+  """
+  file = read_image(path, num_channels=0, slice_axis=slice_axis)
+  if file.pages.shape[-1] != 1:
+    raise DataError(f"{path}: a mask has one channel, found {file.pages.shape[-1]} that differ.")
+  values, want = file.pages[..., 0], image.pages.shape[:3]
+  if values.shape != want:
+    swapped = " The axes look swapped." if sorted(values.shape) == sorted(want) else ""
+    raise DataError(f"{path}: the mask is {_size(values.shape)}, its image {image.path} {_size(want)}.{swapped}")
+  placed = isinstance(file.header, tuple) and isinstance(image.header, tuple)  # both are NIfTI
+  if placed and not np.allclose(file.header[1], image.header[1], atol=1e-3):
+    raise DataError(f"{path}: the mask lies elsewhere in space (affine) than its image {image.path}.")
+  rule = _RULE.fullmatch(marked)
+  if rule is None:
+    return image_io.to_binary(values, path)
+  return _COMPARE[rule[1]](values, float(rule[2])).astype(np.uint8)
+
+
+def _size(shape: Sequence[int]) -> str:
+  return " x ".join(str(n) for n in (shape if shape[0] > 1 else shape[1:])) + " pixels"
+
+
+def read_case(
+  case: Case,
+  *,
+  raters: Sequence[str],
+  num_channels: int,
+  dtype: np.dtype,
+  marked: str,
+  slice_axis: str,
+  keep: str,
+  tile_size: int,
+  spacing: float,
+) -> Iterator[Example]:
+  """Yields the examples of one image, which is the only one in memory.
+
+  Args:
+    case: image, masks, and its group.
+    raters: the panel, in the order of the columns.
+    num_channels: C.
+    dtype: of the image.
+    marked: see `check_rule`.
+    slice_axis: see `read_image`.
+    keep: ``all`` pages, or those that some rater ``marked``; of a volume.
+    tile_size: pixels; 0 is the whole page.
+    spacing: mm per pixel where the file does not say; 0 = unknown.
+
+  Raises:
+    DataError: names the file.
+  """
+  image = read_image(case.image, num_channels=num_channels, slice_axis=slice_axis)
+  if image.pages.dtype != dtype:
+    raise DataError(f"{case.image}: expected values of type {dtype}, as in the first image, found {image.pages.dtype}.")
+  masks = np.zeros((*image.pages.shape[:3], len(raters)), np.uint8)
+  for r, rater in enumerate(raters):
+    if rater in case.masks:
+      masks[..., r] = read_mask(case.masks[rater], image, marked=marked, slice_axis=slice_axis)
+  valid = np.asarray([rater in case.masks for rater in raters])
+  num_pages, height, width, _ = masks.shape
+  for page in range(num_pages):
+    if keep == "marked" and num_pages > 1 and not masks[page].any():
+      continue
+    where = f"{case.key}/z{page:04d}" if num_pages > 1 else case.key
+    for name, (y, x) in tiles.boxes(height, width, tile_size):
+      yield {
+        "id": where + name,
+        "group": case.group,
+        "image": np.ascontiguousarray(image.pages[page, y, x]),
+        "rater_masks": np.ascontiguousarray(masks[page, y, x]),
+        "rater_valid": valid,
+        "spacing": np.asarray([mm or spacing for mm in image.spacing[1:]], np.float32),
+      }

@@ -1,0 +1,1 @@
+"""Writers of small archives, each in its distributor's exact layout."""
