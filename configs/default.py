@@ -48,6 +48,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.manual_dir = ""  # folder with the files you downloaded yourself, for builders that need it
   config.data.train_split = "train"  # a split of the data set, or a slice of one such as train[:10%]
   config.data.validation_split = "validation"  # chooses the best checkpoint
+  config.data.raters = "all"  # whom training sees: all; random: one per image, drawn anew; or numbers: "0,2"
   config.data.crop_size = (64, 64)  # pixels (H, W) of a training example; smaller images are padded, masked
   config.data.num_threads = 2  # threads that read and augment, per process
   config.data.prefetch_batches = 2  # batches kept ready on the device
@@ -71,7 +72,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
   config.model = ConfigDict()
   config.model.name = "unet"  # unet
-  config.model.head = "softmax"  # softmax: R + 1 levels; sigmoid: one probability, for binary losses
+  config.model.head = "softmax"  # softmax, coral, cumulative, corn, binomial, beta_binomial; sigmoid: binary losses
   config.model.width = 16  # channels of the first level; doubled at each further one
   config.model.depth = 4  # levels of resolution
   config.model.blocks_per_level = 2  # 3x3 convolutions per level, each way
@@ -80,10 +81,21 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and logits are float32
 
   config.loss = ConfigDict()
-  config.loss.name = "rps_bce"  # rps_bce, rps, bce_majority, bce_soft
-  config.loss.alpha = 0.8  # rps_bce: weight of the RPS, >= 0
-  config.loss.divisor = "levels"  # rps, rps_bce: levels n + 1, thresholds n, none 1
-  config.loss.binary_term = "majority"  # rps_bce: read-out of the cross-entropy: majority, mean_vote
+  # rps_bce, rps_bce_dml, rps, nll, squared_emd, sord, w1, sa_rps; any head: bce_majority, bce_soft, bce_staple,
+  # bce_dice, bce_ml1_ace, dml, label_smoothing, svls, focal, mbls, nacl (docs/method.md, section 4)
+  config.loss.name = "rps_bce"  # see above
+  config.loss.alpha = 0.8  # rps_bce, rps_bce_dml: weight of the RPS, >= 0
+  config.loss.divisor = "levels"  # rps, rps_bce, rps_bce_dml, w1, sa_rps: levels n + 1, thresholds n, none 1
+  config.loss.binary_term = "majority"  # rps_bce, rps_bce_dml: read-out of the cross-entropy: majority, mean_vote
+  config.loss.dml_weight = 1.0  # rps_bce_dml: weight of the Dice term, >= 0
+  config.loss.sord_scale = 1.0  # sord: decay per level of distance, >= 0
+  config.loss.smoothing = 0.1  # label_smoothing: share taken from the label, in [0, 1]
+  config.loss.gamma = 3.0  # focal: exponent, >= 0
+  config.loss.svls_sigma = 1.0  # svls: of the 3 x 3 Gaussian, pixels
+  config.loss.margin = 10.0  # mbls: of the logit, >= 0
+  config.loss.penalty = 0.1  # mbls, nacl: its weight, >= 0
+  config.loss.ace_weight = 1.0  # bce_ml1_ace: weight of the calibration error, >= 0
+  config.loss.ace_bins = 20  # bce_ml1_ace: bins
 
   config.optim = ConfigDict()
   config.optim.name = "adamw"  # adamw, sgd

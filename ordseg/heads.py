@@ -1,10 +1,11 @@
 """Heads: from the network's outputs to the distribution over the levels 0..R.
 
 Adding a head is one function to log-probabilities and one line in `HEADS`. Every head yields `log_level_probs`, so
-every read-out, metric and picture works for each.
+every read-out, metric and picture works for each. docs/method.md, section 3, compares them.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import chex
@@ -48,6 +49,7 @@ class Head:
     log_level_probs: (logits [..., K], R) -> [..., L] float32.
     init_bias: (level_freqs [L], float64, positive, sums to 1) -> [K] float32: the output bias under which the
       untrained network predicts the level frequencies of the training set.
+    num_constants: R -> how many of the K outputs, the last ones, are learned constants that no pixel can change.
     ordinal: whether the head can tell the levels apart; False for baselines with one probability per pixel.
   """
 
@@ -55,6 +57,7 @@ class Head:
   num_outputs: Callable[[int], int]
   log_level_probs: Callable[[Array, int], Array]
   init_bias: Callable[[np.ndarray], np.ndarray]
+  num_constants: Callable[[int], int] = lambda _: 0
   ordinal: bool = True
 
 
@@ -92,10 +95,111 @@ def _sigmoid_bias(level_freqs: np.ndarray) -> np.ndarray:
   return np.asarray([np.log(mean) - np.log1p(-mean)], np.float32)
 
 
+def _cumulative(logits: Array, num_raters: int) -> Array:
+  """P(level >= j) = sigmoid(z_j), j = 1..R, z_1 = x_1, z_{j+1} = z_j - softplus(x_{j+1}): always ordered.
+
+  p_k = sigmoid(z_k) - sigmoid(z_{k+1}) = sigmoid(z_k) sigmoid(-z_{k+1}) (1 - exp(z_{k+1} - z_k)), whose last factor is
+  sigmoid(x_{k+1}) exactly, so nothing cancels.
+  """
+  del num_raters
+  first, gaps = logits[..., :1], logits[..., 1:]
+  z = jnp.concatenate([first, first - jnp.cumsum(jax.nn.softplus(gaps), axis=-1)], axis=-1)
+  above, below = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
+  between = above[..., :-1] + below[..., 1:] + jax.nn.log_sigmoid(gaps)
+  return jnp.concatenate([below[..., :1], between, above[..., -1:]], axis=-1)
+
+
+def _tail(level_freqs: np.ndarray) -> np.ndarray:
+  """P(level >= j), j = 1..R."""
+  return np.cumsum(level_freqs[::-1])[::-1][1:]
+
+
+def _logit(prob: np.ndarray) -> np.ndarray:
+  return np.log(prob) - np.log1p(-prob)
+
+
+def _cumulative_bias(level_freqs: np.ndarray) -> np.ndarray:
+  z = _logit(_tail(level_freqs))
+  gaps = z[:-1] - z[1:]
+  inverse_softplus = gaps + np.log(-np.expm1(-gaps))
+  return np.concatenate([z[:1], inverse_softplus]).astype(np.float32)
+
+
+def _corn(logits: Array, num_raters: int) -> Array:
+  """P(level >= j + 1 | level >= j) = sigmoid(x_j), j = 0..R-1 (Shi, Cao, Raschka, 2023), multiplied up."""
+  del num_raters
+  up, stop = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+  reached = jnp.cumsum(up, axis=-1)  # log P(level >= j), j = 1..R
+  first = stop[..., :1]
+  return jnp.concatenate([first, reached[..., :-1] + stop[..., 1:], reached[..., -1:]], axis=-1)
+
+
+def _corn_bias(level_freqs: np.ndarray) -> np.ndarray:
+  at_least = np.concatenate([[1.0], _tail(level_freqs)])
+  return _logit(at_least[1:] / at_least[:-1]).astype(np.float32)
+
+
+def _as_last_axis(values: list[float], like: Array) -> Array:
+  """[N] -> [1, .., N] with the rank of `like`."""
+  return jnp.asarray(values, jnp.float32).reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+def _log_binomials(num_raters: int, like: Array) -> Array:
+  """log C(R, k), k = 0..R."""
+  return _as_last_axis([math.log(math.comb(num_raters, k)) for k in range(num_raters + 1)], like)
+
+
+def _binomial(logits: Array, num_raters: int) -> Array:
+  """R raters who mark the pixel independently, each with probability sigmoid(x)."""
+  k = _as_last_axis([*range(num_raters + 1)], logits)
+  marked, unmarked = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+  return _log_binomials(num_raters, logits) + k * marked + (num_raters - k) * unmarked
+
+
+_MAX_LOG_ODDS = 12.0  # of the raters' correlation: beyond it nothing changes any more in float32
+
+
+def _beta_binomial(logits: Array, num_raters: int) -> Array:
+  """Raters who share a random probability: Beta with mean mu = sigmoid(x_1) and correlation rho = sigmoid(x_2).
+
+  p_k = C(R, k) prod_{i<k} (mu + i t) prod_{i<R-k} (1 - mu + i t) / prod_{i<R} (1 + i t) with
+  t = rho / (1 - rho) = exp(x_2): the form without gamma functions, which loses no digits where rho is small. rho = 0 is
+  the binomial head.
+  """
+  log_t = jnp.clip(logits[..., 1:2], -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+  steps = log_t + _as_last_axis([math.log(i) for i in range(1, num_raters)], log_t)  # log(i t), i = 1..R-1
+  zero = jnp.zeros_like(log_t)
+
+  def products(first: Array) -> Array:  # log prod_{i<k}, k = 0..R
+    factors = jnp.concatenate([first, jnp.logaddexp(first, steps)], axis=-1)
+    return jnp.concatenate([zero, jnp.cumsum(factors, axis=-1)], axis=-1)
+
+  mu = logits[..., :1]
+  marked, unmarked = products(jax.nn.log_sigmoid(mu)), products(jax.nn.log_sigmoid(-mu))
+  log_probs = _log_binomials(num_raters, logits) + marked + jnp.flip(unmarked, axis=-1)
+  return jax.nn.log_softmax(log_probs, axis=-1)  # the denominator, and the rounding of the sums
+
+
+def _beta_binomial_bias(level_freqs: np.ndarray) -> np.ndarray:
+  num_raters = len(level_freqs) - 1
+  k = np.arange(num_raters + 1)
+  mean = float(level_freqs @ k) / num_raters
+  variance = float(level_freqs @ (k - mean * num_raters) ** 2)
+  # The variance of a beta-binomial is R mu (1 - mu) (1 + (R - 1) rho).
+  excess = variance / (num_raters * mean * (1 - mean)) - 1
+  rho = np.clip(excess / max(num_raters - 1, 1), 0.01, 0.99)
+  return _logit(np.asarray([mean, rho])).astype(np.float32)
+
+
 HEADS: dict[str, Head] = {
   head.name: head
   for head in (
     Head("softmax", lambda R: R + 1, _softmax, _softmax_bias),
+    Head("coral", lambda R: R, _cumulative, _cumulative_bias, num_constants=lambda R: R - 1),
+    Head("cumulative", lambda R: R, _cumulative, _cumulative_bias),
+    Head("corn", lambda R: R, _corn, _corn_bias),
+    Head("binomial", lambda _: 1, _binomial, _sigmoid_bias),
+    Head("beta_binomial", lambda _: 2, _beta_binomial, _beta_binomial_bias),
     Head("sigmoid", lambda _: 1, _sigmoid, _sigmoid_bias, ordinal=False),
   )
 }

@@ -41,7 +41,8 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int) -> Learn
   """
   head = heads.get_head(config.model.head)
   loss_fn = losses.get_loss(config.loss.name, head, {k: v for k, v in config.loss.items() if k != "name"})
-  model = models.get_model(config.model, num_outputs=head.num_outputs(num_raters))
+  num_outputs, num_constants = head.num_outputs(num_raters), head.num_constants(num_raters)
+  model = models.get_model(config.model, num_outputs=num_outputs, num_constants=num_constants)
   tx = optim.get_tx(config.optim, config.train.num_steps)
   bound: dict[str, Any] = {"apply_fn": model.apply, "head": head, "num_raters": num_raters}
   key = jax.random.key(config.seed)

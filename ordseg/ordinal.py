@@ -30,6 +30,7 @@ class OrdinalTarget:
     weight: [B, H, W] float32 in {0, 1}: 1 where the pixel counts and at least one rater answered.
     rater_masks: [B, H, W, R] as given; entries of missing raters mean nothing.
     rater_valid: [B, R] as given.
+    label_weights: [B, R + 1] float32 or None: log-odds of an estimated truth, w_0 + sum_r vote_r w_r.
   """
 
   vote_counts: Array
@@ -37,6 +38,7 @@ class OrdinalTarget:
   weight: Array
   rater_masks: Array
   rater_valid: Array
+  label_weights: Array | None = None
 
   @property
   def num_raters(self) -> int:
@@ -53,14 +55,28 @@ class OrdinalTarget:
     """[B, H, W] float32 in {0, 1}: 1 where c >= n / 2."""
     return majority_label(self.vote_counts, self.num_valid).astype(jnp.float32)
 
+  @property
+  def weighted_label(self) -> Array:
+    """[B, H, W] float32 in [0, 1]: the estimated truth of `label_weights`."""
+    assert self.label_weights is not None
+    votes = self.rater_masks.astype(jnp.float32) * self.rater_valid.astype(jnp.float32)[:, None, None, :]
+    slopes = self.label_weights[:, None, None, 1:]
+    return jax.nn.sigmoid(self.label_weights[:, None, None, 0] + jnp.sum(votes * slopes, axis=-1))
 
-def encode(rater_masks: ArrayLike, rater_valid: ArrayLike, mask: ArrayLike | None = None) -> OrdinalTarget:
+
+def encode(
+  rater_masks: ArrayLike,
+  rater_valid: ArrayLike,
+  mask: ArrayLike | None = None,
+  label_weights: ArrayLike | None = None,
+) -> OrdinalTarget:
   """Encodes rater masks as an ordinal target.
 
   Args:
     rater_masks: [B, H, W, R], 0 or 1.
     rater_valid: [B, R], 1 where the rater answered. A missing rater is missing: whatever its mask holds is ignored.
     mask: [B, H, W], 1 where the pixel counts; all pixels by default.
+    label_weights: see `OrdinalTarget`.
 
   Returns:
     The target; see `OrdinalTarget`.
@@ -77,6 +93,7 @@ def encode(rater_masks: ArrayLike, rater_valid: ArrayLike, mask: ArrayLike | Non
     weight=weight,
     rater_masks=jnp.asarray(rater_masks),
     rater_valid=jnp.asarray(rater_valid),
+    label_weights=None if label_weights is None else jnp.asarray(label_weights),
   )
 
 
@@ -182,11 +199,18 @@ def foreground_logit(log_probs: Array, weights: ArrayLike) -> Array:
   z = log_probs.astype(jnp.float32)
   z = z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))  # so that large shifts do not cancel below
   w = _align(weights, z)
-  return _log_sum(z, w) - _log_sum(z, 1.0 - w)
+  return log_weighted_sum(z, w) - log_weighted_sum(z, 1.0 - w)
 
 
-def _log_sum(z: Array, w: Array) -> Array:
-  """log sum_l w_l exp(z_l), shifted by the largest z among the levels with w > 0, so that nothing underflows to 0."""
+def log_weighted_sum(z: Array, w: Array) -> Array:
+  """Returns log sum_l w_l exp(z_l) over the last axis, stable whatever z.
+
+  Shifted by the largest z among the levels with w > 0, so that nothing underflows to 0.
+
+  Args:
+    z: [..., L].
+    w: [..., L], of a shape that broadcasts; >= 0, somewhere > 0 at each place.
+  """
   inside = w > 0
   shift = jax.lax.stop_gradient(jnp.max(jnp.where(inside, z, -jnp.inf), axis=-1, keepdims=True))
   total = jnp.sum(w * jnp.exp(jnp.where(inside, z - shift, 0.0)), axis=-1)
@@ -234,6 +258,41 @@ def thinned_probs(level_probs: Array, num_valid: Array) -> Array:
   """
   matrices = jnp.asarray(thinning_matrices(level_probs.shape[-1] - 1), jnp.float32)
   return jnp.einsum("b...l,blc->b...c", level_probs, matrices[num_valid], precision=jax.lax.Precision.HIGHEST)
+
+
+def thinned_log_probs(log_probs: Array, num_valid: Array) -> Array:
+  """Returns log q_c of the thinned prediction, stable where q_c rounds to 0.
+
+  Args:
+    log_probs: [B, ..., L] log-probabilities of the levels of a full panel.
+    num_valid: [B], n.
+
+  Returns:
+    [B, ..., L]; entries with c > n mean nothing, but are finite.
+  """
+  matrices = jnp.asarray(thinning_matrices(log_probs.shape[-1] - 1), jnp.float32)[num_valid]  # [B, l, c]
+  possible = matrices.sum(axis=1, keepdims=True) > 0
+  matrices = jnp.where(possible, matrices, 1.0)
+  columns = [log_weighted_sum(log_probs, _align(matrices[:, :, c], log_probs)) for c in range(log_probs.shape[-1])]
+  return jnp.stack(columns, axis=-1)
+
+
+def thinned_log_prob_of(log_probs: Array, vote_counts: Array, num_valid: Array) -> Array:
+  """Returns log q_c at the observed c: one entry of `thinned_log_probs`, at the price of one.
+
+  Args:
+    log_probs: [B, ..., L] log-probabilities of the levels of a full panel.
+    vote_counts: [B, ...] int, c in 0..n.
+    num_valid: [B], n.
+
+  Returns:
+    [B, ...]; 0 where n = 0.
+  """
+  num_levels = log_probs.shape[-1]
+  matrices = jnp.asarray(thinning_matrices(num_levels - 1), jnp.float32)[num_valid]
+  observed = jax.nn.one_hot(vote_counts, num_levels)
+  weights = jnp.einsum("b...c,blc->b...l", observed, matrices, precision=jax.lax.Precision.HIGHEST)
+  return log_weighted_sum(log_probs, weights)
 
 
 def thinned_cdf(level_probs: Array, num_valid: Array) -> Array:

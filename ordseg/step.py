@@ -67,7 +67,7 @@ def local_gradients(
   def sum_loss(params: Params) -> tuple[Array, Array]:
     logits = apply_fn({"params": params}, batch["image"], is_training=True, rngs={"dropout": key})
     prediction = heads.predict(head, logits, num_raters)
-    target = ordinal.encode(batch["rater_masks"], batch["rater_valid"], batch["mask"])
+    target = ordinal.encode(batch["rater_masks"], batch["rater_valid"], batch["mask"], batch.get("label_weights"))
     return jnp.sum(loss_fn(prediction, target) * target.weight), jnp.sum(target.weight)
 
   (loss_sum, weight_sum), grads = jax.value_and_grad(sum_loss, has_aux=True)(params)

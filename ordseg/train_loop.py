@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import evaluate, input_pipeline, logging_utils, parallel, run_info
+from ordseg import evaluate, input_pipeline, logging_utils, losses, parallel, run_info
 from ordseg.checkpoint import Checkpoints
 from ordseg.input_pipeline import examples
 from ordseg.learner import Learner, make_learner
@@ -88,6 +88,7 @@ def train(
     seed=config.seed,
     process_index=parallel.process_index(),
     process_count=parallel.process_count(),
+    label_weights=losses.LOSSES[config.loss.name].label_weights,
   )
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(open_checkpoints(config, workdir, read_only=False))

@@ -3,11 +3,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordseg import heads, ordinal
+from ordseg import heads, models, ordinal
 from ordseg.validate import InputError
+
+MODEL = {"name": "unet", "width": 4, "depth": 2, "blocks_per_level": 1, "norm": "group", "dropout": 0.0}
+MODEL |= {"dtype": "float32"}
 
 
 @settings(max_examples=25, deadline=None)
@@ -39,7 +43,7 @@ def test_initial_bias_predicts_the_level_frequencies(name):
   bias = jnp.asarray(head.init_bias(freqs))
   p = heads.predict(head, bias.reshape(1, 1, 1, -1), 3).level_probs[0, 0, 0]
   np.testing.assert_allclose(p @ np.arange(4) / 3, freqs @ np.arange(4) / 3, rtol=1e-4)
-  if head.ordinal:
+  if name in ("softmax", "coral", "cumulative", "corn"):  # the others have fewer parameters than levels
     np.testing.assert_allclose(p, freqs, rtol=1e-4)
 
 
@@ -51,3 +55,60 @@ def test_level_freqs_are_positive_even_for_levels_never_seen():
 def test_unknown_head():
   with pytest.raises(InputError, match=r"config.model.head='sofmax' is unknown. Did you mean 'softmax'"):
     heads.get_head("sofmax")
+
+
+def probs_of(name, logits, raters):
+  logits = jnp.asarray(logits, jnp.float32).reshape(1, 1, 1, -1)
+  return np.asarray(heads.predict(heads.get_head(name), logits, raters).level_probs[0, 0, 0], np.float64)
+
+
+def sigmoid(x):
+  return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+@pytest.mark.parametrize("name", ["coral", "cumulative"])
+def test_cumulative_links_against_differences_of_sigmoids(name):
+  x = np.asarray([0.4, -1.0, 2.0, 0.3])
+  z = x[0] - np.concatenate([[0], np.cumsum(np.log1p(np.exp(x[1:])))])
+  tail = np.concatenate([[1], sigmoid(z), [0]])
+  np.testing.assert_allclose(probs_of(name, x, 4), tail[:-1] - tail[1:], rtol=1e-5)
+
+
+def test_corn_multiplies_conditional_probabilities():
+  x = np.asarray([1.0, -0.5, 0.2])
+  tail = np.concatenate([[1], np.cumprod(sigmoid(x)), [0]])
+  np.testing.assert_allclose(probs_of("corn", x, 3), tail[:-1] - tail[1:], rtol=1e-5)
+
+
+def test_binomial_and_beta_binomial_against_scipy():
+  for R, mu, rho in ((5, -1.2, 0.3), (7, 0.5, 2.0), (1, 0.1, 0.0), (3, 2.0, -3.0)):
+    k, p = np.arange(R + 1), sigmoid(mu)
+    np.testing.assert_allclose(probs_of("binomial", [mu], R), scipy.stats.binom.pmf(k, R, p), rtol=1e-5)
+    a, b = p * np.exp(-rho), (1 - p) * np.exp(-rho)  # (1 - rho) / rho = exp(-x_2)
+    want = scipy.stats.betabinom.pmf(k, R, a, b)
+    np.testing.assert_allclose(probs_of("beta_binomial", [mu, rho], R), want, rtol=2e-5)
+
+
+def test_beta_binomial_ranges_from_the_binomial_to_a_panel_that_agrees():
+  np.testing.assert_allclose(probs_of("beta_binomial", [0.7, -50], 5), probs_of("binomial", [0.7], 5), atol=1e-4)
+  agreed = probs_of("beta_binomial", [0.7, 50], 5)
+  np.testing.assert_allclose([agreed[0], agreed[5]], [1 - sigmoid(0.7), sigmoid(0.7)], atol=1e-4)
+
+
+def test_the_nll_of_the_binomial_head_is_the_cross_entropy_of_the_mean_vote():
+  R, z = 5, np.linspace(-3, 3, 7)
+  for c in range(R + 1):
+    nll = [-np.log(probs_of("binomial", [x], R)[c]) for x in z]
+    soft = [-R * (c / R * np.log(sigmoid(x)) + (1 - c / R) * np.log(sigmoid(-x))) for x in z]
+    np.testing.assert_allclose(np.diff(nll), np.diff(soft), rtol=1e-3, atol=1e-5)
+
+
+def test_coral_cut_points_are_the_same_at_every_pixel():
+  head, raters = heads.get_head("coral"), 4
+  assert (head.num_outputs(raters), head.num_constants(raters)) == (4, 3)
+  model = models.get_model(MODEL, num_outputs=4, num_constants=3)
+  image = jax.random.normal(jax.random.key(0), (1, 8, 8, 1))
+  logits = model.apply(model.init(jax.random.key(1), image, is_training=False), image, is_training=False)
+  chex.assert_shape(logits, (1, 8, 8, 4))
+  assert float(jnp.ptp(logits[..., 0])) > 0
+  np.testing.assert_array_equal(jnp.ptp(logits[..., 1:], axis=(0, 1, 2)), 0)

@@ -94,7 +94,7 @@ def test_gradients_match_finite_differences(name, head_name):
   rng = np.random.default_rng(0)
   masks = rng.integers(0, 2, (2, 2, 3, raters), dtype=np.uint8)
   valid = np.asarray([[1, 1, 1, 1], [0, 1, 1, 0]], np.uint8)
-  target = ordinal.encode(masks, valid)
+  target = ordinal.encode(masks, valid, label_weights=rng.normal(size=(2, raters + 1)).astype(np.float32))
   logits = jnp.asarray(rng.normal(size=(2, 2, 3, head.num_outputs(raters))), jnp.float32)
 
   def total(z):
@@ -113,7 +113,9 @@ def test_finite_at_extreme_logits_and_for_images_nobody_rated(name, head_name, s
   loss = losses.get_loss(name, head, {})
   rng = np.random.default_rng(0)
   target = ordinal.encode(
-    rng.integers(0, 2, (3, 4, 4, raters), dtype=np.uint8), np.asarray([[1, 1, 1], [1, 0, 1], [0, 0, 0]], np.uint8)
+    rng.integers(0, 2, (3, 4, 4, raters), dtype=np.uint8),
+    np.asarray([[1, 1, 1], [1, 0, 1], [0, 0, 0]], np.uint8),
+    label_weights=rng.normal(size=(3, raters + 1)).astype(np.float32),
   )
   for dtype in (jnp.float32, jnp.bfloat16):
     logits = (rng.normal(size=(3, 4, 4, head.num_outputs(raters))) * scale).astype(dtype)
@@ -174,3 +176,179 @@ def test_one_trace_serves_every_pattern_of_missing_raters():
   logits, masks = jnp.zeros((2, 4, 4, 4)), jnp.ones((2, 4, 4, 3), jnp.uint8)
   values = [float(mean(logits, masks, jnp.asarray(v))) for v in ([[1, 1, 1]] * 2, [[1, 0, 0]] * 2, [[1, 1, 0]] * 2)]
   assert len(set(values)) == 3
+
+
+# --- The rivals, each against its formula in numpy, for a small image and two raters in one of two images.
+
+
+def scene(seed=0, raters=4):
+  rng = np.random.default_rng(seed)
+  p = rng.dirichlet(np.ones(raters + 1), (2, 3, 4)).astype(np.float32) * 0.95 + 0.05 / (raters + 1)
+  masks = rng.integers(0, 2, (2, 3, 4, raters), dtype=np.uint8)
+  valid = np.asarray([[1] * raters, [1, 0, 1] + [0] * (raters - 3)], np.uint8)
+  count = np.ones((2, 3, 4), np.uint8)
+  count[0, 2] = 0  # a row that does not count
+  target = ordinal.encode(masks, valid, count, rng.normal(size=(2, raters + 1)).astype(np.float32))
+  log_p = jnp.log(p)
+  return p.astype(np.float64), heads.Prediction(logits=log_p, log_level_probs=log_p), target
+
+
+def each_pixel(fn, p, target):
+  """fn(p, c, n) at each pixel."""
+  out = np.zeros(target.vote_counts.shape)
+  for b, h, w in np.ndindex(out.shape):
+    out[b, h, w] = fn(p[b, h, w], int(target.vote_counts[b, h, w]), int(target.num_valid[b]))
+  return out
+
+
+def signed_logit(p, c, n):
+  prob = ordinal_np.majority_prob(p, n)
+  z = np.log(prob / (1 - prob))
+  return z if 2 * c >= n else -z
+
+
+def sord_np(p, c, n):
+  t = np.exp(-np.abs(np.arange(n + 1) - c))
+  return -(t / t.sum()) @ np.log(ordinal_np.thin(p, n))
+
+
+def smoothed_np(p, c, n):
+  y = 0.9 * float(2 * c >= n) + 0.05
+  return ordinal_np.bce(ordinal_np.majority_prob(p, n), y)
+
+
+def focal_np(p, c, n):
+  q = 1 / (1 + np.exp(-signed_logit(p, c, n)))
+  return -((1 - q) ** 3) * np.log(q)
+
+
+def mbls_np(p, c, n):
+  z = signed_logit(p, c, n)
+  return np.log1p(np.exp(-z)) + 0.1 * max(abs(z) - 0.5, 0)
+
+
+def w1_np(p, c, n):
+  q = ordinal_np.thin(p, n)
+  return sum(abs(q[: j + 1].sum() - float(c <= j)) for j in range(n + 1)) / (n + 1)
+
+
+PER_PIXEL = {
+  "nll": (lambda p, c, n: -np.log(ordinal_np.thin(p, n)[c]), {}),
+  "squared_emd": (ordinal_np.rps, {}),
+  "sord": (sord_np, {}),
+  "w1": (w1_np, {}),
+  "sa_rps": (lambda p, c, n: w1_np(p, c, n) ** 2, {}),
+  "label_smoothing": (smoothed_np, {}),
+  "focal": (focal_np, {}),
+  "mbls": (mbls_np, {"margin": 0.5}),
+}
+
+
+@pytest.mark.parametrize("name", PER_PIXEL)
+def test_losses_of_a_pixel_against_their_formula(name):
+  p, prediction, target = scene()
+  oracle, settings = PER_PIXEL[name]
+  got = losses.LOSSES[name].fn(prediction, target, **settings)
+  np.testing.assert_allclose(got, each_pixel(oracle, p, target), rtol=5e-4, atol=1e-6)
+
+
+def test_staple_is_cross_entropy_against_the_weighted_votes():
+  p, prediction, target = scene()
+  votes = np.asarray(target.rater_masks) * np.asarray(target.rater_valid)[:, None, None]
+  weights = np.asarray(target.label_weights, np.float64)
+  label = 1 / (1 + np.exp(-(weights[:, :1, None] + np.einsum("bhwr,br->bhw", votes, weights[:, 1:]))))
+  prob = each_pixel(lambda p, _, n: ordinal_np.majority_prob(p, n), p, target)
+  want = -(label * np.log(prob) + (1 - label) * np.log(1 - prob))
+  np.testing.assert_allclose(losses.bce_staple(prediction, target), want, rtol=5e-4)
+  with pytest.raises(InputError, match="needs the raters' weights"):
+    losses.bce_staple(prediction, target.replace(label_weights=None))
+
+
+def neighbourhood_np(values, weight, kernel):
+  out = np.zeros(values.shape)
+  for b, y, x in np.ndindex(values.shape):
+    total, share = 0.0, 0.0
+    for dy in (-1, 0, 1):
+      for dx in (-1, 0, 1):
+        if 0 <= y + dy < values.shape[1] and 0 <= x + dx < values.shape[2]:
+          k = kernel(dy, dx) * weight[b, y + dy, x + dx]
+          total, share = total + k * values[b, y + dy, x + dx], share + k
+    out[b, y, x] = total / share if share else 0.0
+  return out
+
+
+def around(dy, dx):
+  """The kernel of SVLS: the centre weighs as much as all its neighbours."""
+  gauss = lambda y, x: np.exp(-(y**2 + x**2) / 2)  # noqa: E731
+  if (dy, dx) == (0, 0):
+    return sum(gauss(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)) - 1
+  return gauss(dy, dx)
+
+
+def test_svls_and_nacl_look_at_the_neighbours_that_count():
+  p, prediction, target = scene()
+  weight, label = np.asarray(target.weight), np.asarray(target.majority)
+  prob = each_pixel(lambda p, _, n: ordinal_np.majority_prob(p, n), p, target)
+  z = np.log(prob / (1 - prob))
+  soft = neighbourhood_np(label, weight, around)
+  np.testing.assert_allclose(
+    (losses.svls(prediction, target) * weight), weight * (np.log1p(np.exp(z)) - soft * z), rtol=5e-4, atol=1e-5
+  )
+  share = neighbourhood_np(label, weight, lambda *_: 1.0)
+  want = np.log1p(np.exp(z)) - label * z + 0.1 * (np.abs(share - z / 2) + np.abs(1 - share + z / 2))
+  np.testing.assert_allclose(losses.nacl(prediction, target) * weight, weight * want, rtol=5e-4, atol=1e-5)
+
+
+def test_svls_leaves_flat_regions_alone():
+  kernel = np.asarray(losses.binary._svls_kernel(1.0))
+  assert kernel[1, 1] == pytest.approx(kernel.sum() / 2)
+
+
+def test_losses_of_an_image_against_their_formula():
+  p, prediction, target = scene()
+  weight, label = np.asarray(target.weight), np.asarray(target.majority)
+  prob = each_pixel(lambda p, _, n: ordinal_np.majority_prob(p, n), p, target)
+  mean = each_pixel(lambda p, *_: ordinal_np.mean_vote_prob(p), p, target)
+  votes = np.asarray(target.mean_vote)
+  bce = np.asarray(losses.bce_majority(prediction, target))
+  ace_of = losses.LOSSES["bce_ml1_ace"].fn(prediction, target, ace_bins=5) - bce
+  for b in range(2):
+    w = weight[b] > 0
+    size = (prob[b] + label[b])[w].sum()
+    dice = 1 - (2 * (prob[b] * label[b])[w].sum() + 1) / (size + 1)
+    np.testing.assert_allclose(losses.bce_dice(prediction, target)[b] - bce[b], dice, rtol=1e-3)
+    size, apart = (mean[b] + votes[b])[w].sum(), np.abs(mean[b] - votes[b])[w].sum()
+    np.testing.assert_allclose(losses.dml(prediction, target)[b], 1 - (size - apart + 1) / (size + 1), rtol=1e-3)
+    index = np.minimum((prob[b][w] * 5).astype(int), 4)
+    gaps = [abs((prob[b] - label[b])[w][index == k].mean()) for k in np.unique(index)]
+    np.testing.assert_allclose(ace_of[b], np.mean(gaps), rtol=2e-3, atol=1e-5)
+
+
+def test_dml_is_least_at_the_votes_where_dice_is_not():
+  """A pixel with 2 of 4 votes: the soft Dice of sum p y wants a hard p, the semimetric wants .5."""
+  target = target_of(np.full(50, 2), 4, 4)
+  probs = np.linspace(0.02, 0.98, 25)
+
+  def values(loss):
+    return [float(loss(prediction_of(np.tile([1 - q, 0, 0, 0, q], (50, 1))), target)[0, 0, 0]) for q in probs]
+
+  assert probs[np.argmin(values(losses.dml))] == pytest.approx(0.5)
+  assert probs[np.argmin(values(losses.dice))] > 0.9
+
+
+def expected(name, p, truth):
+  counts = np.arange(len(truth))
+  scores = losses.LOSSES[name].fn(
+    prediction_of(np.tile(p, (len(truth), 1))), target_of(counts, len(truth) - 1, len(truth) - 1)
+  )
+  return float(truth @ np.asarray(scores[0, 0], np.float64))
+
+
+@pytest.mark.parametrize("name", ["rps", "nll", "squared_emd", "sord", "w1", "sa_rps"])
+def test_proper_ones_are_least_at_the_truth_and_the_controls_are_not(name):
+  truth = np.asarray([0.3, 0.1, 0.15, 0.25, 0.2])
+  rng = np.random.default_rng(0)
+  others = [0.7 * truth + 0.3 * rng.dirichlet(np.full(5, 0.3)) for _ in range(40)]
+  best = expected(name, truth, truth)
+  better = [expected(name, other, truth) < best - 1e-6 for other in others]
+  assert any(better) != losses.LOSSES[name].proper

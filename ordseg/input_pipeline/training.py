@@ -6,15 +6,18 @@ its augmentation is seeded by (seed, p). Process i of n takes every n-th positio
 """
 
 import functools
+from collections.abc import Callable
 
 import cv2
 import grain
 import numpy as np
 
 from ordseg import augment, preprocess, rng
-from ordseg.input_pipeline import examples
+from ordseg.input_pipeline import examples, panels
 from ordseg.types import Config
 from ordseg.validate import InputError
+
+LabelWeights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _NUM_STEPS = 2**31  # stands for "endless"
 
@@ -33,11 +36,15 @@ class TrainBatches:
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
+    label_weights: LabelWeights | None = None,
   ):
     examples.check_share(process_index, process_count)
     if per_process_batch_size < 1:
       raise InputError(f"the batch size per process must be >= 1, got {per_process_batch_size}.")
     self._panel = examples.read_panel(source)
+    self._raters = data_config.raters
+    panels.check(self._raters, self._panel.num_raters)
+    self._label_weights = label_weights
     self._source = source
     self._crop_size = tuple(data_config.crop_size)
     self._preprocess = examples.plain(preprocess_config)
@@ -46,6 +53,7 @@ class TrainBatches:
     self._process = (process_index, process_count)
     self._shuffle_seed = rng.numpy_seed(seed, "shuffle")
     self._augment_seed = rng.numpy_seed(seed, "augment")
+    self._rater_seed = rng.numpy_seed(seed, "raters")
     # grain's own shuffle takes 0.5 ms per example of a small set (it walks cycles of 2**16). Two epochs are kept, for
     # read-ahead crosses from one to the next.
     self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
@@ -65,10 +73,14 @@ class TrainBatches:
   def _example(self, position: int) -> dict[str, np.ndarray]:
     epoch, k = divmod(position, len(self._source))
     draws = np.random.default_rng([*self._augment_seed, position])
-    return examples.read(self._source, int(self._order(epoch)[k]), lambda e: self._augmented(e, draws))
+    chosen = np.random.default_rng([*self._rater_seed, position])
+    return examples.read(self._source, int(self._order(epoch)[k]), lambda e: self._augmented(e, draws, chosen))
 
-  def _augmented(self, example: examples.Example, draws: np.random.Generator) -> dict[str, np.ndarray]:
+  def _augmented(
+    self, example: examples.Example, draws: np.random.Generator, chosen: np.random.Generator
+  ) -> dict[str, np.ndarray]:
     self._panel.check(example)
+    valid = panels.choose(example["rater_valid"], self._raters, chosen)
     image, rater_masks, mask = augment.augment(
       preprocess.prepare_image(example["image"], self._preprocess),
       examples.as_uint8(example["rater_masks"]),
@@ -76,8 +88,10 @@ class TrainBatches:
       self._augment,
       crop_size=self._crop_size,
     )
-    valid = examples.as_uint8(example["rater_valid"])
-    return {"image": image, "rater_masks": rater_masks, "rater_valid": valid, "mask": mask}
+    out = {"image": image, "rater_masks": rater_masks, "rater_valid": valid, "mask": mask}
+    if self._label_weights is not None:  # of the whole image, not of what the crop happens to show
+      out["label_weights"] = self._label_weights(np.asarray(example["rater_masks"]), valid)
+    return out
 
 
 def train_iterator(
@@ -90,6 +104,7 @@ def train_iterator(
   seed: int,
   process_index: int = 0,
   process_count: int = 1,
+  label_weights: LabelWeights | None = None,
 ) -> grain.DatasetIterator:
   """Returns the endless training batches of one process.
 
@@ -99,17 +114,20 @@ def train_iterator(
 
   Args:
     source: the training examples.
-    data_config: the fields `crop_size` (h, w) and `num_threads` (0: read in the caller's thread).
+    data_config: the fields `crop_size` (h, w), `raters` (see `panels.check`) and `num_threads` (0: read in the caller's
+      thread).
     preprocess_config: see `preprocess.prepare_image`.
     augment_config: see `augment.augment`.
     per_process_batch_size: b, examples per step on this process.
     seed: of order and augmentation, >= 0.
     process_index: which share of each global batch is this process's.
     process_count: the number of shares.
+    label_weights: (rater_masks [H, W, R], rater_valid [R]) -> [N] float32 of the whole image; batches then carry it.
 
   Returns:
     A grain iterator with `get_state()` and `set_state()` (a dict that JSON can hold) over dicts of `image`
-    [b, h, w, C] float32, `rater_masks` [b, h, w, R] uint8, `rater_valid` [b, R] uint8 and `mask` [b, h, w] uint8.
+    [b, h, w, C] float32, `rater_masks` [b, h, w, R] uint8, `rater_valid` [b, R] uint8, `mask` [b, h, w] uint8, and
+    `label_weights` [b, N] float32 where asked for.
 
   Raises:
     InputError: an empty source, a batch size < 1, or (also later, from `next`) an example that breaks the schema.
@@ -123,6 +141,7 @@ def train_iterator(
     seed=seed,
     process_index=process_index,
     process_count=process_count,
+    label_weights=label_weights,
   )
   cv2.setNumThreads(0)  # our threads have a batch each; OpenCV's own on top of them would only compete
   num_threads = data_config.num_threads

@@ -36,12 +36,13 @@ def check(model_config: Mapping[str, Any]) -> None:
     raise InputError(f"config.model.dropout={model_config['dropout']!r} must be a probability in [0, 1).")
 
 
-def get_model(model_config: Mapping[str, Any], *, num_outputs: int) -> nn.Module:
+def get_model(model_config: Mapping[str, Any], *, num_outputs: int, num_constants: int = 0) -> nn.Module:
   """Builds the network of ``config.model``.
 
   Args:
     model_config: fields name, width, depth, blocks_per_level, norm, dropout, dtype (see `UNet`).
     num_outputs: K, the channels its head needs (`heads.Head.num_outputs`).
+    num_constants: how many of them no pixel can change (`heads.Head.num_constants`).
 
   Returns:
     A flax module: ``apply({"params": params}, x, is_training=..., rngs={"dropout": key})`` maps [B, H, W, C] to
@@ -53,6 +54,7 @@ def get_model(model_config: Mapping[str, Any], *, num_outputs: int) -> nn.Module
   check(model_config)
   return MODELS[model_config["name"]](
     num_outputs=num_outputs,
+    num_constants=num_constants,
     width=model_config["width"],
     depth=model_config["depth"],
     blocks_per_level=model_config["blocks_per_level"],

@@ -192,13 +192,19 @@ class Output(nn.Module):
 
   Attributes:
     num_outputs: K.
+    num_constants: how many of them, the last ones, are a bias alone: cut-points that all pixels share.
   """
 
   num_outputs: int
+  num_constants: int = 0
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, H, W, C] -> [B, H, W, K] float32."""
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.num_outputs), jnp.float32)
+    num_maps = self.num_outputs - self.num_constants
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], num_maps), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros_init(), (self.num_outputs,), jnp.float32)
-    return dense(x.astype(jnp.float32), kernel) + _over_pixels(bias)
+    maps = dense(x.astype(jnp.float32), kernel)
+    if self.num_constants:
+      maps = jnp.pad(maps, ((0, 0),) * (maps.ndim - 1) + ((0, self.num_constants),))
+    return maps + _over_pixels(bias)

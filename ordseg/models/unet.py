@@ -23,6 +23,7 @@ class UNet(nn.Module):
     norm: one of `layers.NORMS`.
     dropout: probability that a whole channel of an example is dropped, at the end of each level.
     dtype: of the computation; parameters, statistics and logits are float32.
+    num_constants: see `layers.Output`.
   """
 
   num_outputs: int
@@ -32,6 +33,7 @@ class UNet(nn.Module):
   norm: str = "group"
   dropout: float = 0.0
   dtype: Any = jnp.float32
+  num_constants: int = 0
 
   @nn.compact
   def __call__(self, x: Array, *, is_training: bool) -> Array:
@@ -56,7 +58,7 @@ class UNet(nn.Module):
       x = layers.Upsample(self.width * 2**level, dtype=self.dtype, name=f"up{level}_resize")(x)
       x = jnp.concatenate([skip, x[:, : skip.shape[1], : skip.shape[2]]], axis=-1)
       x = self._level(x, level, "up", is_training)
-    return layers.Output(self.num_outputs, name="output")(x)
+    return layers.Output(self.num_outputs, self.num_constants, name="output")(x)
 
   def _level(self, x: Array, level: int, way: str, is_training: bool) -> Array:
     for block in range(self.blocks_per_level):

@@ -10,88 +10,62 @@ import functools
 import inspect
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
-from ordseg import ordinal
+from ordseg import staple
 from ordseg.heads import Head, Prediction
+from ordseg.losses.binary import (
+  bce_majority,
+  bce_mean_vote,
+  bce_staple,
+  binary_cross_entropy,
+  focal,
+  label_smoothing,
+  majority_logit,
+  mbls,
+  nacl,
+  svls,
+)
+from ordseg.losses.hybrids import BINARY_TERMS, rps_bce, rps_bce_dml
+from ordseg.losses.levels import DIVISORS, nll, rps, sa_rps, sord, squared_emd, w1
+from ordseg.losses.regions import bce_dice, bce_ml1_ace, dice, dml
 from ordseg.ordinal import OrdinalTarget
 from ordseg.types import Array
 from ordseg.validate import InputError, check_choice
 
+__all__ = [
+  "BINARY_TERMS",
+  "DIVISORS",
+  "LOSSES",
+  "LossFn",
+  "LossSpec",
+  "bce_dice",
+  "bce_majority",
+  "bce_mean_vote",
+  "bce_ml1_ace",
+  "bce_staple",
+  "binary_cross_entropy",
+  "dice",
+  "dml",
+  "focal",
+  "get_loss",
+  "label_smoothing",
+  "majority_logit",
+  "mbls",
+  "nacl",
+  "nll",
+  "rps",
+  "rps_bce",
+  "rps_bce_dml",
+  "sa_rps",
+  "sord",
+  "squared_emd",
+  "svls",
+  "w1",
+]
+
 LossFn = Callable[[Prediction, OrdinalTarget], Array]
-
-DIVISORS = ("levels", "thresholds", "none")
-BINARY_TERMS = ("majority", "mean_vote")
-
-
-def binary_cross_entropy(logits: Array, labels: Array) -> Array:
-  """Element-wise cross-entropy of Bernoulli(sigmoid(logits)) against labels in [0, 1], in nats; any equal shapes."""
-  return jax.nn.softplus(logits) - labels * logits
-
-
-def rps(prediction: Prediction, target: OrdinalTarget, *, divisor: str = "levels") -> Array:
-  """Ranked Probability Score: sum_{j=0..n} (P_j - F_j)^2 / divisor (Epstein 1969), of the prediction thinned to n.
-
-  Where n < R raters answered, the full-panel prediction is thinned to n raters first (hypergeometric), so that the
-  score stays strictly proper for what was observed and nothing is imputed.
-
-  Args:
-    prediction: any head's.
-    target: [B, H, W].
-    divisor: ``levels`` n + 1 (the paper's, as a public re-implementation has it), ``thresholds`` n (then one rater
-      gives the Brier score), or ``none`` 1.
-
-  Returns:
-    [B, H, W] float32, 0 where n = 0.
-  """
-  n = target.num_valid
-  cdf = ordinal.thinned_cdf(prediction.level_probs, n)
-  difference = cdf - ordinal.target_cdf(target.vote_counts, cdf.shape[-1])
-  score = jnp.sum(jnp.square(difference), axis=-1)
-  if divisor == "none":
-    return score
-  terms = jnp.maximum(n + 1 if divisor == "levels" else n, 1)
-  return score / terms.astype(jnp.float32)[:, None, None]
-
-
-def bce_majority(prediction: Prediction, target: OrdinalTarget) -> Array:
-  """Cross-entropy of the `majority` read-out, thinned to the raters that answered, against 1[c >= n / 2]."""
-  weights = ordinal.thinned_majority_weights(target.num_valid, target.num_raters)
-  return binary_cross_entropy(ordinal.foreground_logit(prediction.log_level_probs, weights), target.majority)
-
-
-def bce_mean_vote(prediction: Prediction, target: OrdinalTarget) -> Array:
-  """Cross-entropy of the `mean_vote` read-out against the share of votes m (soft labels); thinning keeps the mean."""
-  weights = ordinal.read_out_weights("mean_vote", target.num_raters)
-  return binary_cross_entropy(ordinal.foreground_logit(prediction.log_level_probs, weights), target.mean_vote)
-
-
-def rps_bce(
-  prediction: Prediction,
-  target: OrdinalTarget,
-  *,
-  alpha: float = 0.8,
-  divisor: str = "levels",
-  binary_term: str = "majority",
-) -> Array:
-  """The paper's hybrid: BCE + alpha RPS.
-
-  RPS alone is strictly proper, but its gradient vanishes where the network is confidently wrong; the binary term
-  repairs that.
-
-  Args:
-    prediction: any ordinal head's.
-    target: [B, H, W].
-    alpha: weight of the RPS, >= 0.
-    divisor: see `rps`.
-    binary_term: the read-out the cross-entropy is taken of: ``majority`` (the paper's) or ``mean_vote``.
-
-  Returns:
-    [B, H, W] float32.
-  """
-  binary = bce_majority if binary_term == "majority" else bce_mean_vote
-  return binary(prediction, target) + alpha * rps(prediction, target, divisor=divisor)
+LabelWeights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +77,15 @@ class LossSpec:
     summary: one line for people.
     needs_ordinal_head: whether heads with one probability per pixel are refused.
     proper: whether the true distribution of the read-out it trains minimises it in expectation.
+    label_weights: (rater_masks [H, W, R], rater_valid [R]) -> [R + 1] float32, estimated from a whole image before it
+      is cropped; it comes back as `OrdinalTarget.label_weights`. None: the loss needs no such estimate.
   """
 
   fn: Callable[..., Array]
   summary: str
   needs_ordinal_head: bool = False
   proper: bool = True
+  label_weights: LabelWeights | None = None
 
   @property
   def hyper_parameters(self) -> dict[str, object]:
@@ -117,16 +94,38 @@ class LossSpec:
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+def _levels(fn: Callable[..., Array], summary: str, *, proper: bool = True) -> LossSpec:
+  return LossSpec(fn, summary, needs_ordinal_head=True, proper=proper)
+
+
 LOSSES: dict[str, LossSpec] = {
-  "rps_bce": LossSpec(rps_bce, "majority cross-entropy + alpha RPS (the paper's hybrid)", needs_ordinal_head=True),
-  "rps": LossSpec(rps, "Ranked Probability Score alone", needs_ordinal_head=True),
+  "rps_bce": _levels(rps_bce, "majority cross-entropy + alpha RPS (the paper's hybrid)"),
+  "rps": _levels(rps, "Ranked Probability Score alone"),
+  "rps_bce_dml": _levels(rps_bce_dml, "the hybrid + a soft-label Dice term", proper=False),
+  "nll": _levels(nll, "likelihood of the count under the head; nominal cross-entropy with softmax"),
+  "squared_emd": _levels(squared_emd, "squared earth mover's distance: the RPS by another name"),
+  "sord": _levels(sord, "cross-entropy against levels softened by distance", proper=False),
+  "w1": _levels(w1, "Wasserstein-1: a negative control", proper=False),
+  "sa_rps": _levels(sa_rps, "squared absolute RPS: a negative control", proper=False),
   "bce_majority": LossSpec(bce_majority, "cross-entropy against the majority vote, the usual baseline"),
   "bce_soft": LossSpec(bce_mean_vote, "cross-entropy against the share of votes (soft labels)"),
+  "bce_staple": LossSpec(
+    bce_staple, "cross-entropy against the STAPLE estimate", proper=False, label_weights=staple.label_weights
+  ),
+  "bce_dice": LossSpec(bce_dice, "cross-entropy + Dice on the majority", proper=False),
+  "bce_ml1_ace": LossSpec(bce_ml1_ace, "cross-entropy + calibration error within the image", proper=False),
+  "dml": LossSpec(dml, "Dice semimetric loss on the share of votes", proper=False),
+  "label_smoothing": LossSpec(label_smoothing, "cross-entropy against smoothed labels", proper=False),
+  "svls": LossSpec(svls, "label smoothing near outlines", proper=False),
+  "focal": LossSpec(focal, "focal loss", proper=False),
+  "mbls": LossSpec(mbls, "cross-entropy + a margin on the logits", proper=False),
+  "nacl": LossSpec(nacl, "cross-entropy + logits near the neighbourhood's labels", proper=False),
 }
 
 # Allowed values of hyper-parameters that are words, and lower bounds of those that are numbers.
 _CHOICES = {"divisor": DIVISORS, "binary_term": BINARY_TERMS}
-_AT_LEAST = {"alpha": 0.0}
+_AT_LEAST = {"alpha": 0.0, "dml_weight": 0.0, "sord_scale": 0.0, "smoothing": 0.0, "gamma": 0.0, "margin": 0.0}
+_AT_LEAST |= {"penalty": 0.0, "ace_weight": 0.0, "ace_bins": 1, "svls_sigma": 1e-3}
 
 
 def get_loss(name: str, head: Head, hyper_parameters: dict[str, object]) -> LossFn:
@@ -148,7 +147,7 @@ def get_loss(name: str, head: Head, hyper_parameters: dict[str, object]) -> Loss
   if spec.needs_ordinal_head and not head.ordinal:
     raise InputError(
       f"config.loss.name={name!r} scores a distribution over levels, but config.model.head={head.name!r} gives one "
-      f"probability per pixel. Use an ordinal head (softmax) or a binary loss (bce_majority, bce_soft)."
+      f"probability per pixel. Use an ordinal head (softmax, coral, ...) or a binary loss (bce_soft, ...)."
     )
   own = spec.hyper_parameters
   known: dict[str, object] = {}
