@@ -1,4 +1,4 @@
-"""From rater masks to ordered targets, and from level probabilities to read-outs (docs/method.md, sections 1, 2 and 4).
+"""From rater masks to ordered targets, and from level probabilities to read-outs (docs/method.md, sections 1, 2 and 5).
 
 A read-out is the probability of some event "enough raters marked this pixel". Each one is a weighted sum of the level
 probabilities with weights in [0, 1], which is why `read_out_weights`, `foreground_prob` and `foreground_logit` serve

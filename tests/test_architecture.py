@@ -7,7 +7,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-  ("types", "validate", "image_io", "rng", "ordinal", "staple", "losses", "heads", "calibration", "metrics", "agreement"),
+  ("types", "validate", "image_io", "rng", "ordinal", "staple"),
+  ("losses", "heads", "calibration", "metrics", "agreement"),
   ("models",),
   ("preprocess", "augment", "input_pipeline"),
   ("optim", "state", "step", "parallel", "checkpoint"),
