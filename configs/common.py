@@ -4,6 +4,10 @@ import ast
 import difflib
 from typing import Any
 
+# A model of these has one probability per pixel, so that it is the baseline that its name promises.
+BINARY_LOSSES = ("bce_majority", "bce_soft", "bce_staple", "bce_dice", "bce_ml1_ace", "dml", "label_smoothing", "svls")
+BINARY_LOSSES += ("focal", "mbls", "nacl")
+
 
 def parse_arg(arg: str | None, **defaults: Any) -> dict[str, Any]:
   """Parses what stands behind the colon of ``--config=path:arg``.
@@ -31,6 +35,13 @@ def parse_arg(arg: str | None, **defaults: Any) -> dict[str, Any]:
       raise ValueError(f"config argument '{name}' is unknown.{hint} This config takes: {known}.")
     values[name] = _convert(name, text if given else "True", defaults[name])
   return values
+
+
+def set_loss(config: Any, name: str) -> None:
+  """Sets ``config.loss.name``, and the sigmoid head for the losses of a binary model, which want no levels."""
+  config.loss.name = name
+  if name in BINARY_LOSSES:
+    config.model.head = "sigmoid"
 
 
 def _convert(name: str, text: str, default: Any) -> Any:

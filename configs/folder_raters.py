@@ -32,8 +32,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.preprocess.low = 0.5
   config.preprocess.high = 99.5
   config.augment.rotate_degrees = 180.0
-  config.loss.name = args["loss"]
-  if args["loss"].startswith("bce_"):
-    config.model.head = "sigmoid"
+  common.set_loss(config, args["loss"])
   config.eval.batch_size = 4
   return config

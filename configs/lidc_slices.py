@@ -14,7 +14,7 @@ from configs import common, default
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """`loss=`: rps_bce, rps, bce_soft or bce_majority; the binary losses take the sigmoid head."""
+  """`loss=`: as config.loss.name; the binary losses take the sigmoid head."""
   args = common.parse_arg(arg, loss="rps_bce")
   config: Any = default.get_config()
   config.data.builder = "lidc_slices"
@@ -22,9 +22,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.builder_args = ConfigDict()
   config.data.crop_size = (128, 128)  # whole: the nodule is in the middle, which tells it from its neighbours
   config.augment.rotate_degrees = 180.0
-  config.loss.name = args["loss"]
-  if args["loss"].startswith("bce_"):
-    config.model.head = "sigmoid"
+  common.set_loss(config, args["loss"])
   config.train.batch_size = 8
   config.train.num_steps = 4000
   config.train.eval_every_steps = 1000

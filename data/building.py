@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle, utils
 
-from data import fingerprints
+from data import downloads, fingerprints
 from data.common import Example, RaterBuilder
 from data.errors import DataError, did_you_mean
 
@@ -50,6 +50,8 @@ def _find_source(builder: RaterBuilder, manual_dir: str, *, must_exist: bool) ->
   if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
     return None
   root = pathlib.Path(manual_dir).expanduser() if manual_dir else default_manual_dir(builder)
+  if builder.DOWNLOADS and not manual_dir:
+    return _downloaded(builder, root, fetch=must_exist)
   if root.is_dir():
     try:
       return builder.find_source(root)
@@ -63,6 +65,17 @@ def _find_source(builder: RaterBuilder, manual_dir: str, *, must_exist: bool) ->
       f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
     )
   return None
+
+
+def _downloaded(builder: RaterBuilder, manual_root: pathlib.Path, *, fetch: bool) -> pathlib.Path | None:
+  """Returns the downloaded files; those that the user put into the default folder come first."""
+  if manual_root.is_dir():
+    with contextlib.suppress(DataError):
+      return builder.find_source(manual_root)
+  folder = pathlib.Path(builder.data_dir_root) / "downloads" / builder.name
+  if fetch:
+    downloads.fetch(builder.DOWNLOADS, folder, terms=f"{builder.LICENSE} {builder.HOMEPAGE}")
+  return builder.find_source(folder) if downloads.are_there(builder.DOWNLOADS, folder) else None
 
 
 def default_manual_dir(builder: RaterBuilder) -> pathlib.Path:

@@ -8,13 +8,13 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import fingerprints
+from data import archives, downloads, fingerprints
 from data.errors import DataError, did_you_mean
 
 Example = dict[str, Any]
@@ -95,6 +95,7 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   LICENSE: ClassVar[str] = ""
   NUM_CHANNELS: ClassVar[int] = 1
   IMAGE_DTYPE: ClassVar[type[np.generic]] = np.uint8
+  DOWNLOADS: ClassVar[tuple[downloads.Download, ...]] = ()  # fetched where the user names no folder
   LEVEL_PROBS: ClassVar[bool] = False  # True: records carry the exact distribution over the vote counts
   # Builders of files that the user downloads set TFDS's own MANUAL_DOWNLOAD_INSTRUCTIONS (the expected layout, one
   # line) and `find_source`.
@@ -134,6 +135,12 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       DataError: the files are not there; says which layout was expected.
     """
     return manual_dir
+
+  def unpacked(self, archive: pathlib.Path) -> pathlib.Path:
+    """Returns the folder with the content of a zip archive, unpacked beside the built data sets on the first call."""
+    status = archive.stat()
+    name = f"{archive.stem}-{status.st_size}-{status.st_mtime_ns}"
+    return archives.unpack(archive, pathlib.Path(self.data_dir_root) / "downloads" / "extracted" / name)
 
   def source_signature(self, source: pathlib.Path) -> str:
     """Returns a short code of the files' names and sizes: tells whether built data came from these files."""
@@ -218,6 +225,34 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _log_download_done(self) -> None:
     counts = ", ".join(f"{name} {split.num_examples}" for name, split in self.info.splits.items())
     print(f"Built {self.name}/{self.config.name}: {counts} examples", flush=True)
+
+
+def make_example(
+  name: str,
+  group: str,
+  image: np.ndarray,
+  masks: Sequence[np.ndarray | None],
+  *,
+  spacing: tuple[float, float] = (0.0, 0.0),
+) -> Example:
+  """Puts a record together.
+
+  Args:
+    name: its id.
+    group: the patient.
+    image: [H, W, C].
+    masks: one [H, W] of 0 and 1 per rater, None where the rater is missing.
+    spacing: mm per pixel along H and W; 0 = unknown.
+  """
+  empty = np.zeros(image.shape[:2], np.uint8)
+  return {
+    "id": name,
+    "group": group,
+    "image": np.ascontiguousarray(image),
+    "rater_masks": np.stack([empty if mask is None else mask.astype(np.uint8) for mask in masks], axis=-1),
+    "rater_valid": np.asarray([mask is not None for mask in masks]),
+    "spacing": np.asarray(spacing, np.float32),
+  }
 
 
 def check_example(example: Example, *, num_raters: int, num_channels: int, dtype: Any) -> None:

@@ -3,15 +3,19 @@
 import hashlib
 import itertools
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
 
 from data.errors import DataError
+from ordseg.image_io import stem
 
 # Shares of the patients. The split of a patient depends on its name alone.
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
+# Where the distributor's own test set is kept and has no validation set beside it.
+TRAIN_SHARES: Mapping[str, float] = {"train": 0.85, "validation": 0.15}
+_RUBBISH = ("thumbs.db", "desktop.ini")  # that file managers leave behind
 
 
 def read_grey(path: pathlib.Path) -> np.ndarray:
@@ -53,6 +57,56 @@ def read_mask(path: pathlib.Path, *, foreground: int = 255) -> np.ndarray:
     other = sorted(set(np.unique(values).tolist()) - {0, foreground})
     raise DataError(f"{path}: a mask holds 0 and {foreground} only, found also {str(other[:5]).strip('[]')}.")
   return marked.astype(np.uint8)
+
+
+def check_size(mask: np.ndarray, path: pathlib.Path, image: np.ndarray, image_path: pathlib.Path) -> None:
+  """Checks that a mask has the size of its image; both [..., H, W] or the image [H, W, C].
+
+  Raises:
+    DataError: names both files; says so where the axes look swapped.
+  """
+  want = image.shape[: mask.ndim]
+  if mask.shape != want:
+    swapped = " The axes look swapped." if sorted(mask.shape) == sorted(want) else ""
+    sizes = [" x ".join(map(str, shape)) for shape in (mask.shape, want)]
+    raise DataError(f"{path}: the mask is {sizes[0]} pixels, its image {image_path} {sizes[1]}.{swapped}")
+
+
+def find_root(manual_dir: pathlib.Path, names: Sequence[str], holds: str, *, builder: str, layout: str) -> pathlib.Path:
+  """Returns the folder of a benchmark: `manual_dir` or one of its folders `names`, whichever matches the glob `holds`.
+
+  Args:
+    manual_dir: what the user named.
+    names: folders that archives unpack to.
+    holds: a pattern that must match something in the folder.
+    builder: name, for the error.
+    layout: for the error.
+
+  Raises:
+    DataError: neither does.
+  """
+  for root in (manual_dir, *(manual_dir / name for name in names)):
+    if next(root.glob(holds), None):
+      return root
+  raise DataError(f"{builder}: expected {layout} in {manual_dir}; found no {holds}.")
+
+
+def by_name(folder: pathlib.Path, pattern: str = "*") -> dict[str, pathlib.Path]:
+  """Returns name without suffix -> file, for the files of a folder, sorted; hidden files and folders are left out.
+
+  Raises:
+    DataError: no such folder, or two files of one name.
+  """
+  if not folder.is_dir():
+    raise DataError(f"{folder}: there is no such folder.")
+  found: dict[str, pathlib.Path] = {}
+  for path in sorted(folder.glob(pattern)):
+    if path.name.startswith(".") or path.name.lower() in _RUBBISH or not path.is_file():
+      continue
+    other = found.setdefault(stem(path), path)
+    if other != path:
+      raise DataError(f"{path}: two files are named {stem(path)!r}; the other is {other}.")
+  return found
 
 
 def split_of(group: str, shares: Mapping[str, float] = SPLIT_SHARES) -> str:

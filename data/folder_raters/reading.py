@@ -140,7 +140,7 @@ def read_case(
     if rater in case.masks:
       masks[..., r] = read_mask(case.masks[rater], image, marked=marked, slice_axis=slice_axis)
   valid = np.asarray([rater in case.masks for rater in raters])
-  num_pages, (height, width) = len(masks), masks.shape[1:3]
+  num_pages, height, width = (masks.shape[k] for k in range(3))
   for page in range(num_pages):
     if keep == "marked" and num_pages > 1 and not masks[page].any():
       continue

@@ -1,0 +1,1 @@
+"""CoCaHis: colon cancer metastases in frozen sections, seven raters."""

@@ -1,0 +1,141 @@
+"""Builder of cocahis: H&E frozen sections of colon cancer metastases in the liver, seven raters."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data import common, files
+from data.errors import DataError
+from ordseg.validate import check_choice
+
+NUM_RATERS = 7
+STAINS = ("raw", "sn1", "sn2")
+_FILE = "CoCaHis.hdf5"
+_LAYOUT = f"{_FILE} (HE/raw, HE/sn1, HE/sn2, GT/GT1 .. GT/GT{NUM_RATERS}; attributes train_test_split, patient_num)"
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class CocahisConfig(common.RaterConfig):
+  """Which version of the images.
+
+  Attributes:
+    stain: raw, or one of the distributor's two stain normalisations. All three show the same tissue.
+  """
+
+  stain: str = "raw"
+
+  def __post_init__(self) -> None:
+    check_choice(self.stain, STAINS, field="config.data.builder_args.stain")
+
+
+class Builder(common.RaterBuilder):
+  """Reads one image after the other from the HDF5 file; the official test patients are kept."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
+    CocahisConfig(name=stain, description=f"Images {stain}.", stain=stain) for stain in STAINS
+  ]
+  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/cocahis/README.md."
+  HOMEPAGE = "https://cocahis.irb.hr"
+  LICENSE = "Not stated by the distributor; ask before you redistribute."
+  NUM_CHANNELS = 3
+
+  @property
+  def num_raters(self) -> int:
+    """Seven, anonymous."""
+    return NUM_RATERS
+
+  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder that holds the file."""
+    return files.find_root(manual_dir, ["CoCaHis", "cocahis"], _FILE, builder="cocahis", layout=_LAYOUT)
+
+  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
+    """Returns split -> images; validation is whole patients out of train."""
+    assert source is not None
+    path = source / _FILE
+    with _opened(path) as file:
+      splits = [text.lower() for text in _texts(path, file, "train_test_split")]
+      patients = _texts(path, file, "patient_num")
+      num_images = len(_dataset(path, file, f"HE/{self.config.stain}"))
+    for field, values in (("train_test_split", splits), ("patient_num", patients)):
+      if len(values) != num_images:
+        raise DataError(f"{path}: attribute {field} of HE has {len(values)} values for {num_images} images.")
+    unknown = set(splits) - {"train", "test"}
+    if unknown:
+      raise DataError(f"{path}: attribute train_test_split of HE holds {sorted(unknown)[0]!r}; expected train, test.")
+    chosen = _with_validation(path, splits, patients)
+    return {
+      split: self._read(path, [(i, patients[i]) for i in range(num_images) if chosen[i] == split])
+      for split in files.SPLIT_SHARES
+    }
+
+  def _read(self, path: pathlib.Path, rows: list[tuple[int, str]]) -> Iterator[common.Example]:
+    with _opened(path) as file:
+      images = _dataset(path, file, f"HE/{self.config.stain}")
+      raters = [_dataset(path, file, f"GT/GT{r + 1}") for r in range(NUM_RATERS)]
+      for index, patient in rows:
+        image = np.asarray(images[index])
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+          raise DataError(
+            f"{path}: HE/{self.config.stain}[{index}] is {image.dtype} {image.shape}, expected uint8 [H, W, 3]."
+          )
+        masks = [_mask(path, rater, index, image) for rater in raters]
+        name = f"patient{int(patient):02d}/image{index:02d}"
+        yield common.make_example(name, f"patient{int(patient):02d}", image, masks)
+
+
+def _with_validation(path: pathlib.Path, splits: list[str], patients: list[str]) -> list[str]:
+  both = {p for p, s in zip(patients, splits, strict=True) if s == "train"}
+  both &= {p for p, s in zip(patients, splits, strict=True) if s == "test"}
+  if both:
+    raise DataError(f"{path}: patient {sorted(both)[0]} is both in train and in test.")
+  training = {p for p, s in zip(patients, splits, strict=True) if s == "train"}
+  split_of = files.split_groups(training, files.TRAIN_SHARES)
+  return [split_of.get(patient, "test") for patient in patients]
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+  import h5py
+
+  try:
+    file = h5py.File(path, "r")
+  except OSError as error:
+    raise DataError(f"{path}: is no whole HDF5 file ({error}). Expected {_LAYOUT}") from error
+  with file:
+    yield file
+
+
+def _dataset(path: pathlib.Path, file: Any, name: str) -> Any:
+  if name not in file:
+    raise DataError(f"{path}: holds no {name}. Expected {_LAYOUT}")
+  return file[name]
+
+
+def _texts(path: pathlib.Path, file: Any, name: str) -> list[str]:
+  """Reads an attribute of HE as text, whether it was stored as str, bytes, numbers or as a data set of its own."""
+  group = _dataset(path, file, "HE")
+  if name not in group.attrs and name not in group:
+    raise DataError(f"{path}: HE has no attribute {name}. Expected {_LAYOUT}")
+  values = np.asarray(group.attrs[name] if name in group.attrs else group[name]).reshape(-1)
+  return [(value.decode() if isinstance(value, bytes) else str(value)).strip() for value in values.tolist()]
+
+
+def _mask(path: pathlib.Path, rater: Any, index: int, image: np.ndarray) -> np.ndarray:
+  if index >= len(rater):
+    raise DataError(f"{path}: {rater.name} holds {len(rater)} masks, expected one for image {index}.")
+  mask = np.asarray(rater[index])
+  mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
+  values = np.unique(mask)
+  if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+    shown = ", ".join(f"{value:g}" for value in values[:5].astype(float))
+    raise DataError(f"{path}: {rater.name}[{index}] must hold 0 and one other value, found {shown}.")
+  if mask.shape != image.shape[:2]:
+    raise DataError(f"{path}: {rater.name}[{index}] is {mask.shape} pixels, its image {image.shape[:2]}.")
+  return (mask > 0).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Gleason 2019: prostate tissue cores, up to six pathologists."""

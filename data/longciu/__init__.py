@@ -1,0 +1,1 @@
+"""LongCIU: CT slices of long-COVID patients, three raters."""

@@ -1,0 +1,1 @@
+"""PAPILA: fundus photographs of both eyes, two experts' contours."""

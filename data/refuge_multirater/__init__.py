@@ -1,0 +1,1 @@
+"""REFUGE-MultiRater: fundus photographs, disc and cup by seven ophthalmologists."""

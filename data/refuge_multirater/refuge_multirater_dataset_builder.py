@@ -1,0 +1,129 @@
+"""Builder of refuge_multirater: fundus photographs, disc and cup outlined by seven ophthalmologists."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data import common, files
+from data.errors import DataError
+from ordseg import image_io
+from ordseg.validate import check_choice
+
+NUM_RATERS = 7
+STRUCTURES = ("disc", "cup")
+_SETS = {"Training-400": "train", "Validation-400": "validation", "Test-400": "test"}
+_ROOT = "REFUGE-Multirater"
+_LAYOUT = f"{_ROOT}/{{Training,Validation,Test}}-400/NNNN/{{NNNN.jpg,NNNN_seg_{{disc,cup}}_{{1..7}}.png}}"
+_SMOOTHING = 0.02  # of the shorter side: standard deviation of the blur that finds the bright disc
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class RefugeConfig(common.RaterConfig):
+  """Which outline, and of what image.
+
+  Attributes:
+    structure: disc or cup.
+    crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
+      found in the photograph alone (`find_disc`), never in the masks.
+  """
+
+  structure: str = "disc"
+  crop: float = 0.0
+
+  def __post_init__(self) -> None:
+    check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
+    if not 0 <= self.crop <= 1:
+      raise DataError(f"config.data.builder_args.crop={self.crop} must be in [0, 1].")
+
+
+def _configs() -> list[RefugeConfig]:
+  whole = [RefugeConfig(name=s, description=f"The optic {s}, whole images.", structure=s) for s in STRUCTURES]
+  return whole + [
+    RefugeConfig(
+      name=f"{s}_crop", description=f"The optic {s}, cropped around the bright disc.", structure=s, crop=0.35
+    )
+    for s in STRUCTURES
+  ]
+
+
+class Builder(common.RaterBuilder):
+  """Reads the folders or the archive; the official splits, which come from two cameras, are kept."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = list(_configs())
+  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}, or {_ROOT}.zip; see data/refuge_multirater/README.md."
+  HOMEPAGE = "https://huggingface.co/datasets/realslimman/REFUGE-MultiRater"
+  LICENSE = "Card: Apache-2.0. The images come under the research terms of the REFUGE challenge."
+  NUM_CHANNELS = 3
+
+  @property
+  def num_raters(self) -> int:
+    """Seven ophthalmologists."""
+    return NUM_RATERS
+
+  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder that holds Training-400, unpacking the archive where only that is there."""
+    archive = manual_dir / f"{_ROOT}.zip"
+    if archive.is_file() and not (manual_dir / _ROOT).is_dir():
+      manual_dir = self.unpacked(archive)
+    return files.find_root(manual_dir, [_ROOT], "Training-400/*/", builder="refuge_multirater", layout=_LAYOUT)
+
+  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
+    """Returns split -> images. There are no patient numbers: each image is a group."""
+    assert source is not None
+    for name in _SETS:
+      if not (source / name).is_dir():
+        raise DataError(f"{source / name}: there is no such folder. The layout is {_LAYOUT}")
+    return {split: self._read(source / name) for name, split in _SETS.items()}
+
+  def _read(self, folder: pathlib.Path) -> Iterator[common.Example]:
+    cases = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+    for case in cases:
+      yield read_case(case, self.config)
+
+
+def read_case(folder: pathlib.Path, config: RefugeConfig) -> common.Example:
+  """Reads ``NNNN``: the photograph and the seven masks, and none of the other files, which are not aligned with it.
+
+  Raises:
+    DataError: a file is missing, damaged, of another size, or bright where the background should be; names the file.
+  """
+  name = folder.name
+  path = folder / f"{name}.jpg"
+  image = image_io.read_picture(path, num_channels=3)
+  masks = []
+  for r in range(NUM_RATERS):
+    mask_path = folder / f"{name}_seg_{config.structure}_{r + 1}.png"
+    mask = (image_io.read_picture(mask_path)[..., 0] >= 128).astype(np.uint8)
+    files.check_size(mask, mask_path, image, path)
+    if mask.mean() > 0.5:
+      raise DataError(f"{mask_path}: more than half of the pixels are marked; the mask looks inverted.")
+    masks.append(mask)
+  y, x = slice(None), slice(None)
+  if config.crop:
+    y, x = crop_around(find_disc(image), image.shape[:2], config.crop)
+  key = f"{folder.parent.name}/{name}"
+  return common.make_example(key, key, image[y, x], [mask[y, x] for mask in masks])
+
+
+def find_disc(image: np.ndarray) -> tuple[int, int]:
+  """Returns the row and column of the brightest region of a fundus photograph, the usual place of the optic disc.
+
+  Red and green are averaged and blurred over a few hundredths of the image; the brightest pixel wins.
+  """
+  blurred = cv2.GaussianBlur(image[..., :2].astype(np.float32).mean(-1), (0, 0), _SMOOTHING * min(image.shape[:2]))
+  row, column = np.unravel_index(int(np.argmax(blurred)), blurred.shape)
+  return int(row), int(column)
+
+
+def crop_around(centre: tuple[int, int], size: tuple[int, ...], share: float) -> tuple[slice, slice]:
+  """Returns the square of `share` of the shorter side around `centre`, moved inside the image."""
+  side = max(1, round(share * min(size)))
+  starts = [min(max(c - side // 2, 0), n - side) for c, n in zip(centre, size, strict=True)]
+  return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
