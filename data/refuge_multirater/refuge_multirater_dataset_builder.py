@@ -5,11 +5,10 @@ import pathlib
 from collections.abc import Iterator
 from typing import ClassVar
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import common, files
+from data import common, files, fundus
 from data.errors import DataError
 from ordseg import image_io
 from ordseg.validate import check_choice
@@ -19,7 +18,6 @@ STRUCTURES = ("disc", "cup")
 _SETS = {"Training-400": "train", "Validation-400": "validation", "Test-400": "test"}
 _ROOT = "REFUGE-Multirater"
 _LAYOUT = f"{_ROOT}/{{Training,Validation,Test}}-400/NNNN/{{NNNN.jpg,NNNN_seg_{{disc,cup}}_{{1..7}}.png}}"
-_SMOOTHING = 0.02  # of the shorter side: standard deviation of the blur that finds the bright disc
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -29,7 +27,7 @@ class RefugeConfig(common.RaterConfig):
   Attributes:
     structure: disc or cup.
     crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
-      found in the photograph alone (`find_disc`), never in the masks.
+      found in the photograph alone (`data.fundus`), never in the masks.
   """
 
   structure: str = "disc"
@@ -37,8 +35,7 @@ class RefugeConfig(common.RaterConfig):
 
   def __post_init__(self) -> None:
     check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
-    if not 0 <= self.crop <= 1:
-      raise DataError(f"config.data.builder_args.crop={self.crop} must be in [0, 1].")
+    fundus.check_crop(self.crop)
 
 
 def _configs() -> list[RefugeConfig]:
@@ -105,25 +102,6 @@ def read_case(folder: pathlib.Path, config: RefugeConfig) -> common.Example:
     if mask.mean() > 0.5:
       raise DataError(f"{mask_path}: more than half of the pixels are marked; the mask looks inverted.")
     masks.append(mask)
-  y, x = slice(None), slice(None)
-  if config.crop:
-    y, x = crop_around(find_disc(image), image.shape[:2], config.crop)
+  y, x = fundus.view(image, config.crop)
   key = f"{folder.parent.name}/{name}"
   return common.make_example(key, key, image[y, x], [mask[y, x] for mask in masks])
-
-
-def find_disc(image: np.ndarray) -> tuple[int, int]:
-  """Returns the row and column of the brightest region of a fundus photograph, the usual place of the optic disc.
-
-  Red and green are averaged and blurred over a few hundredths of the image; the brightest pixel wins.
-  """
-  blurred = cv2.GaussianBlur(image[..., :2].astype(np.float32).mean(-1), (0, 0), _SMOOTHING * min(image.shape[:2]))
-  row, column = np.unravel_index(int(np.argmax(blurred)), blurred.shape)
-  return int(row), int(column)
-
-
-def crop_around(centre: tuple[int, int], size: tuple[int, ...], share: float) -> tuple[slice, slice]:
-  """Returns the square of `share` of the shorter side around `centre`, moved inside the image."""
-  side = max(1, round(share * min(size)))
-  starts = [min(max(c - side // 2, 0), n - side) for c, n in zip(centre, size, strict=True)]
-  return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)

@@ -1,8 +1,8 @@
 """Writers of small archives, each in its distributor's exact layout, quirks included.
 
 A module for a benchmark has CONFIGS (its config names), `write(root)`, which returns {config: {id: Expected}}, and
-FAULTS: functions that damage what `write` wrote and return (config, the pattern of the error). tests/data/test_benchmarks.py
-does the rest.
+FAULTS: functions that damage what `write` wrote and return (config, the pattern of the error).
+tests/data/test_benchmarks.py does the rest.
 """
 
 import dataclasses

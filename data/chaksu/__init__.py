@@ -1,0 +1,1 @@
+"""Chaksu: fundus photographs, disc and cup, five experts."""

@@ -1,0 +1,1 @@
+"""CURVAS 2024: abdominal CT, three raters."""

@@ -1,0 +1,149 @@
+"""Builder of curvas: abdominal CT volumes, slice by slice, with the labels of three radiologists."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data import common, files
+from data.errors import DataError
+from ordseg import image_io
+from ordseg.validate import check_choice
+
+NUM_RATERS = 3
+LABELS = {"pancreas": 1, "kidney": 2, "liver": 3}
+_SETS = {"training_set": "train", "validation_set": "validation", "testing_set": "test"}
+_LAYOUT = "{training_set,validation_set,testing_set}/UKCHLLNNN/{image,annotation_1,annotation_2,annotation_3}.nii.gz"
+_KEEP = ("all", "marked")
+_EMPTY = ("missing", "vote")
+# Its header says 0.7 mm slices, those of the scan and of the other two raters 1 mm; the arrays lie on one another.
+_WRONG_HEADERS = ("UKCHLL007/annotation_2.nii.gz",)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class CurvasConfig(common.RaterConfig):
+  """Which organ, and which slices.
+
+  Attributes:
+    organ: pancreas, kidney or liver; the labels of one annotation are one task each.
+    keep: ``all`` slices, or those that some rater ``marked`` and `margin` more on either side. The latter is faster to
+      train on, but scores on it say nothing of false alarms elsewhere.
+    margin: slices.
+    step: every step-th of the kept slices, for a smaller set.
+    empty: what an annotation without a voxel of the organ means, where another rater marked some in the same scan:
+      a ``missing`` rater, or a ``vote`` that there is no such organ.
+  """
+
+  organ: str = "pancreas"
+  keep: str = "all"
+  margin: int = 0
+  step: int = 1
+  empty: str = "missing"
+
+  def __post_init__(self) -> None:
+    check_choice(self.organ, LABELS, field="config.data.builder_args.organ")
+    check_choice(self.keep, _KEEP, field="config.data.builder_args.keep")
+    check_choice(self.empty, _EMPTY, field="config.data.builder_args.empty")
+    for field, low in (("margin", 0), ("step", 1)):
+      if getattr(self, field) < low:
+        raise DataError(f"config.data.builder_args.{field}={getattr(self, field)} must be >= {low}.")
+
+
+class Builder(common.RaterBuilder):
+  """Reads the volumes as they are distributed, one in memory at a time; the challenge's own splits where they are."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
+    CurvasConfig(name=organ, description=f"The {organ}, label {label}.", organ=organ) for organ, label in LABELS.items()
+  ]
+  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/curvas/README.md."
+  HOMEPAGE = "https://curvas.grand-challenge.org"
+  LICENSE = "The challenge's terms; see its page and Zenodo."
+  IMAGE_DTYPE = np.int16  # HU
+
+  @property
+  def num_raters(self) -> int:
+    """Three radiologists."""
+    return NUM_RATERS
+
+  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder that holds training_set."""
+    return files.find_root(manual_dir, ["CURVAS"], "training_set/*/image.nii.gz", builder="curvas", layout=_LAYOUT)
+
+  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
+    """Returns split -> slices. Without the other two sets, the training patients are divided."""
+    assert source is not None
+    patients = {
+      split: sorted(p.parent for p in (source / name).glob("*/image.nii.gz")) for name, split in _SETS.items()
+    }
+    if not patients["test"]:
+      everybody = patients["train"] + patients["validation"]
+      split_of = files.split_groups({p.name for p in everybody}, files.SPLIT_SHARES)
+      patients = {split: [p for p in everybody if split_of[p.name] == split] for split in files.SPLIT_SHARES}
+    elif not patients["validation"]:
+      split_of = files.split_groups({p.name for p in patients["train"]}, files.TRAIN_SHARES)
+      for split in ("validation", "train"):
+        patients[split] = [p for p in patients["train"] if split_of[p.name] == split]
+    return {split: self._read(folders) for split, folders in patients.items()}
+
+  def _read(self, folders: list[pathlib.Path]) -> Iterator[common.Example]:
+    for folder in folders:
+      yield from read_patient(folder, self.config)
+
+
+def read_patient(folder: pathlib.Path, config: CurvasConfig) -> Iterator[common.Example]:
+  """Yields the slices of one volume, in the order of the file.
+
+  Raises:
+    DataError: an annotation is missing, of another size or place than the image, or holds other labels; names the file.
+  """
+  path = folder / "image.nii.gz"
+  scan = image_io.read(path)
+  masks = [_read_annotation(folder / f"annotation_{r + 1}.nii.gz", scan, config.organ) for r in range(NUM_RATERS)]
+  marked = np.stack([mask.any(axis=(1, 2)) for mask in masks])  # [R, D]
+  found = np.asarray(marked.any(axis=1))
+  there = [bool(x) for x in found] if config.empty == "missing" and found.any() else [True] * NUM_RATERS
+  spacing = (scan.spacing[1], scan.spacing[2])
+  for z in _kept(np.asarray(marked.any(axis=0)), config):
+    slices = [mask[z] if is_there else None for mask, is_there in zip(masks, there, strict=True)]
+    image = _hounsfield(scan.pages[z], path)
+    yield common.make_example(f"{folder.name}/z{z:04d}", folder.name, image, slices, spacing=spacing)
+
+
+def _hounsfield(page: np.ndarray, path: pathlib.Path) -> np.ndarray:
+  """[H, W, 1] int16."""
+  limits = np.iinfo(np.int16)
+  if not np.isfinite(page).all() or page.min() < limits.min or page.max() > limits.max:
+    raise DataError(f"{path}: expected Hounsfield units, found {page.min():g} to {page.max():g}.")
+  return np.rint(page).astype(np.int16)
+
+
+def _kept(marked: np.ndarray, config: CurvasConfig) -> list[int]:
+  keep = np.ones(len(marked), bool)
+  if config.keep == "marked":
+    near = np.convolve(marked.astype(np.uint8), np.ones(2 * config.margin + 1), mode="full")
+    keep = near[config.margin : config.margin + len(marked)] > 0
+  return np.flatnonzero(keep)[:: config.step].tolist()
+
+
+def _read_annotation(path: pathlib.Path, scan: image_io.ImageFile, organ: str) -> np.ndarray:
+  """[D, H, W] uint8, 0 or 1."""
+  file = image_io.read(path)
+  labels = file.pages[..., 0]
+  files.check_size(labels, path, scan.pages, scan.path)
+  lies_elsewhere = not np.allclose(file.header[1], scan.header[1], atol=1e-3)
+  if lies_elsewhere and not path.as_posix().endswith(_WRONG_HEADERS):
+    raise DataError(f"{path}: lies elsewhere in space (affine) than its image {scan.path}.")
+  mask = np.empty(labels.shape, np.uint8)
+  for z, page in enumerate(labels):  # by slice: a volume of floats is large enough once
+    rounded = np.rint(page)  # some are stored with a scale and come back near whole numbers
+    if not np.abs(page - rounded).max() <= 0.01 or rounded.min() < 0 or rounded.max() > max(LABELS.values()):
+      raise DataError(
+        f"{path}: expected the labels 0 to {max(LABELS.values())}, found {page.min():g} to {page.max():g}."
+      )
+    mask[z] = rounded == LABELS[organ]
+  return mask

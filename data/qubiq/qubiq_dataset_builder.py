@@ -1,0 +1,175 @@
+"""Builder of qubiq: the seven tasks of the challenge on quantification of uncertainties in biomedical images."""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data import common, files
+from data.errors import DataError
+from ordseg import image_io
+from ordseg.validate import check_choice
+
+_LAYOUT = (
+  "{training_data_v3_QC/<organ>/Training,validation_data_qubiq2021_QC/<organ>/Validation}/caseNN/"
+  "{image.nii.gz,taskTT_segRR.nii.gz}, <organ> one of brain-growth, brain-tumor, kidney, prostate"
+)
+_ORGANS = ("brain-growth", "brain-tumor", "kidney", "prostate")
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class QubiqConfig(common.RaterConfig):
+  """Which task.
+
+  Attributes:
+    organ: the folder.
+    task: its number in the file names.
+    num_raters: of a full panel; a case with fewer files has missing raters.
+    num_channels: of the image; brain tumours come in four MR modalities.
+  """
+
+  organ: str
+  task: int
+  num_raters: int
+  num_channels: int = 1
+
+  def __post_init__(self) -> None:
+    check_choice(self.organ, _ORGANS, field="config.data.builder_args.organ")
+    for field in ("task", "num_raters", "num_channels"):
+      if getattr(self, field) < 1:
+        raise DataError(f"config.data.builder_args.{field}={getattr(self, field)} must be >= 1.")
+
+
+def _config(name: str, organ: str, task: int, num_raters: int, num_channels: int = 1) -> QubiqConfig:
+  text = f"{organ}, task {task}, {num_raters} raters."
+  return QubiqConfig(
+    name=name, description=text, organ=organ, task=task, num_raters=num_raters, num_channels=num_channels
+  )
+
+
+class Builder(common.RaterBuilder):
+  """Reads the folders as they are distributed; the challenge's labelled validation cases are the test set."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
+    _config("brain_growth", "brain-growth", 1, 7),
+    _config("brain_tumor_1", "brain-tumor", 1, 3, 4),
+    _config("brain_tumor_2", "brain-tumor", 2, 3, 4),
+    _config("brain_tumor_3", "brain-tumor", 3, 3, 4),
+    _config("kidney", "kidney", 1, 3),
+    _config("prostate_1", "prostate", 1, 6),
+    _config("prostate_2", "prostate", 2, 6),
+  ]
+  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/qubiq/README.md."
+  HOMEPAGE = "https://qubiq21.grand-challenge.org"
+  LICENSE = "The challenge's terms; see its page."
+  IMAGE_DTYPE = np.float32  # the organs come in different types
+
+  @property
+  def num_raters(self) -> int:
+    """Of the task."""
+    return self.config.num_raters
+
+  @property
+  def num_channels(self) -> int:
+    """Four modalities of brain tumours, else one."""
+    return self.config.num_channels
+
+  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder that holds the organs, or the challenge's folders that hold them."""
+    if not self._find_cases(manual_dir):
+      raise DataError(
+        f"qubiq/{self.config.name}: expected {_LAYOUT} in {manual_dir}; found no {self.config.organ} cases."
+      )
+    return manual_dir
+
+  def _find_cases(self, source: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns name -> folder, sorted. Cases of one number in Training and Validation are two."""
+    organ = self.config.organ
+    cases: dict[str, pathlib.Path] = {}
+    for path in sorted(source.glob(f"{organ}/**/case*/image.nii.gz")) + sorted(
+      source.glob(f"*/{organ}/**/case*/image.nii.gz")
+    ):
+      parts = path.relative_to(source).parts
+      part = "Validation/" if any(p.lower().startswith("validation") for p in parts) else ""
+      name = f"{organ}/{part}{path.parent.name}"
+      if name in cases:
+        raise DataError(f"{path}: is case {name} a second time; the other is {cases[name]}.")
+      cases[name] = path.parent
+    return cases
+
+  def source_signature(self, source: pathlib.Path) -> str:
+    """Returns a code of the cases' files alone: `source` may hold other downloads."""
+    digest = hashlib.sha256()
+    for name, folder in self._find_cases(source).items():
+      for path in sorted(folder.glob("*.nii.gz")):
+        digest.update(f"{name}/{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
+    """Returns split -> cases, read while they are asked for."""
+    assert source is not None
+    cases = self._find_cases(source)
+    train = [name for name in cases if "/Validation/" not in name]
+    test = [name for name in cases if "/Validation/" in name]
+    shares = files.TRAIN_SHARES if test else files.SPLIT_SHARES
+    split_of = files.split_groups(train, shares) | dict.fromkeys(test, "test")
+    return {
+      split: self._read({name: cases[name] for name in cases if split_of[name] == split})
+      for split in files.SPLIT_SHARES
+    }
+
+  def _read(self, cases: dict[str, pathlib.Path]) -> Iterator[common.Example]:
+    return (read_case(folder, name, self.config) for name, folder in cases.items())
+
+
+def read_case(folder: pathlib.Path, name: str, config: QubiqConfig) -> common.Example:
+  """Reads ``caseNN``. The headers of some masks differ from the image's; the arrays lie on one another.
+
+  Raises:
+    DataError: names the file.
+  """
+  path = folder / "image.nii.gz"
+  file = image_io.read(path)
+  image = _slice(file.pages, path, config.num_channels)
+  masks = [_read_mask(p, image, path) if p.exists() else None for p in _mask_paths(folder, config)]
+  if all(mask is None for mask in masks):
+    raise DataError(f"{folder}: holds no task{config.task:02d}_seg*.nii.gz.")
+  spacing = (file.spacing[1], file.spacing[2])
+  return common.make_example(name, name, image, masks, spacing=spacing)
+
+
+def _mask_paths(folder: pathlib.Path, config: QubiqConfig) -> list[pathlib.Path]:
+  prefix = f"task{config.task:02d}_seg"
+  for path in sorted(folder.glob(f"{prefix}*.nii.gz")):
+    number = re.fullmatch(prefix + r"(\d\d)\.nii\.gz", path.name)
+    if not number or not 1 <= int(number[1]) <= config.num_raters:
+      raise DataError(f"{path}: expected raters 01 to {config.num_raters:02d} in this task.")
+  return [folder / f"{prefix}{r + 1:02d}.nii.gz" for r in range(config.num_raters)]
+
+
+def _slice(pages: np.ndarray, path: pathlib.Path, num_channels: int) -> np.ndarray:
+  """[D, H, W, C] -> [H, W, num_channels] float32; modalities are stored as pages or as channels."""
+  depth, *_, channels = pages.shape
+  if (depth, channels) == (num_channels, 1):
+    image = np.moveaxis(pages[..., 0], 0, -1)
+  elif (depth, channels) == (1, num_channels):
+    image = pages[0]
+  else:
+    raise DataError(f"{path}: expected one slice of {num_channels} channels, found {depth} slices of {channels}.")
+  image = image.astype(np.float32)
+  if not np.isfinite(image).all():
+    raise DataError(f"{path}: holds values that are not finite.")
+  return image
+
+
+def _read_mask(path: pathlib.Path, image: np.ndarray, image_path: pathlib.Path) -> np.ndarray:
+  mask = image_io.to_binary(_slice(image_io.read(path).pages, path, 1)[..., 0], path)
+  files.check_size(mask, path, image, image_path)
+  return mask

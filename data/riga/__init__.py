@@ -1,0 +1,1 @@
+"""RIGA: fundus photographs, disc and cup outlines drawn by six ophthalmologists."""

@@ -1,0 +1,1 @@
+"""Retinal vessels: DRIVE, STARE and CHASE_DB1, two observers."""
