@@ -2,6 +2,7 @@
 
   python run_eval.py --workdir=runs/mine --split=test
   python run_eval.py --workdir=runs/mine --split=validation --step=best
+  python run_eval.py --workdir=runs/seed0,runs/seed1,runs/seed2 --flips
 
 The config, the data set and the preprocessing come from the workdir. Where the data have moved since the training,
 say so with --data_dir or --manual_dir.
@@ -12,11 +13,13 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 import data
-from ordseg import eval_loop, parallel, validate
+from ordseg import eval_loop, parallel, predictor, validate
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that run_train.py wrote.")
+_WORKDIR = flags.DEFINE_list("workdir", None, "Folder of a run that run_train.py wrote; several make an ensemble.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate; TFDS slices such as test[:10%] work.")
 _STEP = flags.DEFINE_string("step", "best", "Checkpoint: a step, 'best' (by config.train.best_metric) or 'last'.")
+_FLIPS = flags.DEFINE_bool("flips", False, "Average over the mirror images (test-time augmentation).")
+_DROPOUT_SAMPLES = flags.DEFINE_integer("dropout_samples", 0, "Average over this many passes with dropout.", 0)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where built data sets live now, if not where config.json says.")
 _MANUAL_DIR = flags.DEFINE_string(
   "manual_dir", None, "Where the raw files are now, if the data set must be built again."
@@ -30,7 +33,8 @@ def main(argv: Sequence[str]) -> None:
   with validate.one_line_errors():
     if argv[1:]:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
-    run = eval_loop.load_run(str(_WORKDIR.value))
+    workdirs = _WORKDIR.value or []
+    run = predictor.load_run(workdirs[0])
     config = run.config
     parallel.setup(config.parallel.distributed)
     manual_dir = config.data.manual_dir if _MANUAL_DIR.value is None else _MANUAL_DIR.value
@@ -43,10 +47,10 @@ def main(argv: Sequence[str]) -> None:
     )
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=manual_dir))
     eval_loop.evaluate_run(
-      run,
+      workdirs,
+      predictor.How(step=_STEP.value, flips=_FLIPS.value, dropout_samples=_DROPOUT_SAMPLES.value),
       source=data.data_source(builder, _SPLIT.value),
       split=_SPLIT.value,
-      step=_STEP.value,
       data_info=data.info(builder),
     )
 

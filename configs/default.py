@@ -71,12 +71,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.augment.noise = 0.0  # standard deviation, on the prepared image
 
   config.model = ConfigDict()
-  config.model.name = "unet"  # unet
+  config.model.name = "unet"  # unet, resnet_fpn, resnet_unet
   config.model.head = "softmax"  # softmax, coral, cumulative, corn, binomial, beta_binomial; sigmoid: binary losses
-  config.model.width = 16  # channels of the first level; doubled at each further one
-  config.model.depth = 4  # levels of resolution
-  config.model.blocks_per_level = 2  # 3x3 convolutions per level, each way
-  config.model.norm = "group"  # group, instance, none
+  config.model.encoder = "resnet18"  # resnet_*: resnet18, resnet34, resnet50
+  config.model.encoder_weights = ""  # resnet_*: .safetensors or .pth state dict of torchvision or timm; '' is random
+  config.model.width = 16  # channels of the finest level; doubled at each further one; resnet_fpn: 8 and 16 times it
+  config.model.depth = 4  # unet: levels of resolution
+  config.model.blocks_per_level = 2  # unet, resnet_unet: 3x3 convolutions per level, each way
+  config.model.norm = "group"  # group, instance; unet also none; an encoder with weights has frozen batch norm
   config.model.dropout = 0.0  # probability, in [0, 1)
   config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and logits are float32
 
@@ -122,6 +124,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
   config.eval = ConfigDict()
   config.eval.batch_size = 16  # images of equal size at once, over the devices of one process
+  config.eval.window = 0  # pixels: larger images are predicted in overlapping windows of this side; 0: whole
+  config.eval.overlap = 0.25  # share of a window that the next one covers again, in [0, 1)
   config.eval.num_bins = 15  # equal-width bins of the calibration errors
 
   config.parallel = ConfigDict()

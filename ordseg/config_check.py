@@ -41,6 +41,8 @@ _RULES: dict[str, _Rule] = {
   "train.eval_every_steps": _POSITIVE,
   "train.checkpoint_every_steps": _POSITIVE,
   "train.keep_last": _POSITIVE,
+  "eval.window": (lambda x: x == 0 or x >= 16, "0 or >= 16"),
+  "eval.overlap": _FRACTION,
   "train.keep_best": _AT_LEAST_0,
   "train.best_mode": (lambda x: x in ("min", "max"), "'min' or 'max'"),
   "eval.batch_size": _POSITIVE,

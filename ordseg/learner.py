@@ -10,7 +10,7 @@ import numpy as np
 
 from ordseg import heads, losses, models, optim, parallel, rng, state, step
 from ordseg.state import TrainState
-from ordseg.types import Config, Params
+from ordseg.types import Config, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,14 +18,18 @@ class Learner:
   """What a config means: the functions that training and validation are made of.
 
   Attributes:
-    create: (level counts [L]) -> the state at step 0.
+    create: (level counts [L]) -> the state at step 0; reads ``config.model.encoder_weights`` where there are any.
+    template: () -> the shapes of that state; reads no file.
     train_step: see `parallel.make_train_step`.
     predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy.
+    sample: ((params, key), images) -> the same from one pass with dropout active.
   """
 
   create: Callable[[np.ndarray], TrainState]
+  template: Callable[[], TrainState]
   train_step: parallel.TrainStep
   predict: Callable[[Params, np.ndarray], np.ndarray]
+  sample: Callable[[tuple[Params, PRNGKey], np.ndarray], np.ndarray]
 
 
 def make_learner(config: Config, *, num_raters: int, num_channels: int) -> Learner:
@@ -47,15 +51,17 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int) -> Learn
   bound: dict[str, Any] = {"apply_fn": model.apply, "head": head, "num_raters": num_raters}
   key = jax.random.key(config.seed)
 
-  def create(level_counts: np.ndarray) -> TrainState:
+  def start(level_counts: np.ndarray, encoder: Params | None) -> TrainState:
     image = np.zeros((1, *config.data.crop_size, num_channels), np.float32)
     init = jax.jit(functools.partial(model.init, is_training=False))
     params = init(rng.stream(key, "init"), image)["params"]
+    params = params if encoder is None else models.set_encoder(params, encoder)
     params = models.set_output_bias(params, head.init_bias(heads.smoothed_level_freqs(level_counts)))
     return state.create(params, tx, with_ema=config.optim.ema_decay > 0)
 
   return Learner(
-    create=create,
+    create=lambda level_counts: start(level_counts, models.read_encoder(config.model, num_channels=num_channels)),
+    template=lambda: jax.eval_shape(lambda: start(np.ones(num_raters + 1), None)),
     train_step=parallel.make_train_step(
       functools.partial(step.local_gradients, loss_fn=loss_fn, **bound),
       functools.partial(
@@ -67,4 +73,5 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int) -> Learn
       key=key,
     ),
     predict=parallel.make_predict_step(functools.partial(step.predict_levels, **bound)),
+    sample=parallel.make_predict_step(functools.partial(step.sample_levels, **bound)),
   )

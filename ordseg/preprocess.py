@@ -1,5 +1,7 @@
 """From stored intensities to what the network sees: one function for training, evaluation and prediction."""
 
+import dataclasses
+
 import numpy as np
 
 from ordseg.types import Config
@@ -25,8 +27,36 @@ def check(config: Config) -> None:
     raise InputError(f"{given} are percentiles with intensity='percentile' and must lie in [0, 100].")
 
 
-def prepare_image(image: np.ndarray, preprocess_config: Config) -> np.ndarray:
-  """Scales the intensities of one whole image.
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+  """How the intensities of one image are scaled; the same for every part of it.
+
+  Attributes:
+    offset: subtracted, [C] or [1].
+    factor: multiplied after that, [C] or [1].
+    shift: added last.
+    clip: whether the result is held in [-1, 1].
+  """
+
+  offset: tuple[float, ...]
+  factor: tuple[float, ...]
+  shift: float
+  clip: bool
+
+  def apply(self, image: np.ndarray) -> np.ndarray:
+    """Scales an image or a part of it, [H, W, C] of the dtype it was fitted to; returns a new float32 array."""
+    if len(self.offset) > 1 or not self.clip:
+      out = (image.astype(np.float64) - np.asarray(self.offset)) * np.asarray(self.factor) + self.shift
+      return out.astype(np.float32)
+    # Float32 arithmetic: exact for 8 and 16 bits; wider types give up digits that the result cannot hold anyway.
+    out = np.subtract(image, np.float32(next(iter(self.offset))), dtype=np.float32, casting="unsafe")
+    out *= np.float32(next(iter(self.factor)))
+    out += np.float32(self.shift)
+    return np.clip(out, -1, 1, out=out)
+
+
+def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
+  """Finds the scaling of one whole image.
 
   | intensity  | result |
   |---|---|
@@ -40,23 +70,25 @@ def prepare_image(image: np.ndarray, preprocess_config: Config) -> np.ndarray:
     image: [H, W, C], any real dtype, not empty. Whole: statistics of a crop would depend on the crop.
     preprocess_config: the fields `intensity`, `low`, `high`; see configs/default.py.
 
-  Returns:
-    [H, W, C] float32, a new array.
-
   Raises:
     InputError: another rank or dtype, an empty image, or a NaN or infinity in it.
   """
-  image = np.asarray(image)
   _check_image(image)
   if preprocess_config.intensity == "zscore":
     return _zscore(image)
+  check_choice(preprocess_config.intensity, INTENSITIES, field="config.preprocess.intensity")
+  low, high = preprocess_config.low, preprocess_config.high
   if preprocess_config.intensity == "percentile":
-    low, high = np.percentile(image, [preprocess_config.low, preprocess_config.high])
-  elif preprocess_config.intensity == "range":
-    low, high = preprocess_config.low, preprocess_config.high
-  else:
-    check_choice(preprocess_config.intensity, INTENSITIES, field="config.preprocess.intensity")
-  return _to_unit_range(image, float(low), float(high))
+    low, high = np.percentile(image, [low, high])
+  if high <= low:
+    return Scaling(offset=(0.0,), factor=(0.0,), shift=0.0, clip=True)
+  return Scaling(offset=(float(low),), factor=(2 / (float(high) - float(low)),), shift=-1.0, clip=True)
+
+
+def prepare_image(image: np.ndarray, preprocess_config: Config) -> np.ndarray:
+  """Scales one whole image, [H, W, C] -> [H, W, C] float32, a new array; arguments and errors as of `fit`."""
+  image = np.asarray(image)
+  return fit(image, preprocess_config).apply(image)
 
 
 def _check_image(image: np.ndarray) -> None:
@@ -68,19 +100,9 @@ def _check_image(image: np.ndarray) -> None:
     raise InputError(f"image holds {np.count_nonzero(~np.isfinite(image))} values that are NaN or infinite.")
 
 
-def _to_unit_range(image: np.ndarray, low: float, high: float) -> np.ndarray:
-  if high <= low:
-    return np.zeros(image.shape, np.float32)
-  # Float32 arithmetic: exact for 8 and 16 bits; wider types give up digits that the result cannot hold anyway.
-  out = np.subtract(image, np.float32(low), dtype=np.float32, casting="unsafe")
-  out *= np.float32(2 / (high - low))
-  out -= np.float32(1)
-  return np.clip(out, -1, 1, out=out)
-
-
-def _zscore(image: np.ndarray) -> np.ndarray:
+def _zscore(image: np.ndarray) -> Scaling:
   planes = np.moveaxis(image, -1, 0).astype(np.float64, order="C")  # numpy reduces over the last axes far faster
-  mean, std = planes.mean(axis=(1, 2), keepdims=True), planes.std(axis=(1, 2), keepdims=True)
+  mean, std = planes.mean(axis=(1, 2)), planes.std(axis=(1, 2))
   is_constant = std <= 1e-7 * np.abs(mean)  # the deviations are rounding errors
-  planes = np.where(is_constant, 0.0, (planes - mean) / np.where(is_constant, 1.0, std))
-  return np.moveaxis(planes, 0, -1).astype(np.float32, order="C")
+  factor = np.where(is_constant, 0.0, 1 / np.where(is_constant, 1.0, std))
+  return Scaling(offset=tuple(mean.tolist()), factor=tuple(factor.tolist()), shift=0.0, clip=False)

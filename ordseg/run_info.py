@@ -55,7 +55,14 @@ def versions() -> dict[str, str]:
   return found
 
 
-def describe(config: Config, *, data_info: Mapping[str, Any], num_raters: int, num_channels: int) -> dict[str, Any]:
+def describe(
+  config: Config,
+  *,
+  data_info: Mapping[str, Any],
+  num_raters: int,
+  num_channels: int,
+  image_info: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
   """Returns the content of config.json.
 
   Args:
@@ -63,12 +70,14 @@ def describe(config: Config, *, data_info: Mapping[str, Any], num_raters: int, n
     data_info: name, version and fingerprint of the data set.
     num_raters: R.
     num_channels: C of the images.
+    image_info: dtype and spacing of a training image, by which prediction knows other images.
   """
   return {
     "config": plain(config),
     "data": dict(data_info),
     "num_raters": num_raters,
     "num_channels": num_channels,
+    "image": dict(image_info or {}),
     "versions": versions(),
   }
 

@@ -135,6 +135,15 @@ def _ema(state: TrainState, params: Params, decay: float) -> Params | None:
   return jax.tree.map(lambda e, p: e + (1.0 - now) * (p - e), state.ema_params, params)
 
 
+def sample_levels(
+  params_and_key: tuple[Params, PRNGKey], image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int
+) -> Array:
+  """As `predict_levels`, in one pass with dropout active, drawn from the key."""
+  params, key = params_and_key
+  logits = apply_fn({"params": params}, image, is_training=True, rngs={"dropout": key})
+  return heads.predict(head, logits, num_raters).level_probs
+
+
 def predict_levels(params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int) -> Array:
   """Predicts the level probabilities of images [B, H, W, C]: [B, H, W, L] float32, sums to 1."""
   logits = apply_fn({"params": params}, image, is_training=False)

@@ -17,14 +17,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import evaluate, input_pipeline, logging_utils, losses, parallel, run_info
+from ordseg import evaluate, input_pipeline, logging_utils, losses, models, parallel, run_info, sliding_window
 from ordseg.checkpoint import Checkpoints
 from ordseg.input_pipeline import examples
 from ordseg.learner import Learner, make_learner
 from ordseg.logging_utils import MetricsLog, Progress
 from ordseg.state import TrainState
 from ordseg.step import Metrics
-from ordseg.types import Batch, Config, Params
+from ordseg.types import Config, Params
 from ordseg.validate import InputError, did_you_mean
 
 BIAS_EXAMPLES = 256  # training examples that the first output bias is estimated from
@@ -74,8 +74,16 @@ def train(
   workdir = pathlib.Path(workdir)
   panel = _read_panel(train_source, validation_source)
   batch_size = parallel.per_process_batch_size(config.train.batch_size)
-  info = run_info.describe(config, data_info=data_info, num_raters=panel.num_raters, num_channels=panel.num_channels)
+  info = run_info.describe(
+    config,
+    data_info=data_info,
+    num_raters=panel.num_raters,
+    num_channels=panel.num_channels,
+    image_info=examples.image_info(train_source),
+  )
   learner = make_learner(config, num_raters=panel.num_raters, num_channels=panel.num_channels)
+  if not (workdir / run_info.FILE).exists():  # before anything is written: a slip in the path must not start a run
+    models.read_encoder(config.model, num_channels=panel.num_channels)
   changed = parallel.first_process_first(lambda: run_info.open_run(workdir, info, write=parallel.is_first_process()))
   for name, change in changed.items():
     _say(f"note: this run was started with another {name}: {change}")
@@ -151,9 +159,7 @@ def _start_state(
     size = sum(p.size for p in jax.tree.leaves(first.params))
     _say(f"starting: {size:,} parameters, {jax.device_count()} device(s), {parallel.process_count()} process(es)")
     return parallel.to_host(first)
-  num_levels = examples.read_panel(source).num_raters + 1
-  template = jax.eval_shape(lambda: learner.create(np.ones(num_levels)))
-  restored, position = checkpoints.restore(template)
+  restored, position = checkpoints.restore(learner.template())
   iterator.set_state(position)
   _say(f"continuing from step {int(restored.step)}")
   return restored
@@ -162,10 +168,10 @@ def _start_state(
 def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, num_raters: int) -> Validate:
   """Returns (params, limit=None) -> metrics of the validation split, or of its first `limit` batches."""
 
-  def validate(params: Params, limit: int | None = None) -> Mapping[str, Any]:
-    def predict(batch: Batch) -> np.ndarray:
-      return learner.predict(params, np.asarray(batch["image"]))
+  windows = sliding_window.from_config(config)
 
+  def validate(params: Params, limit: int | None = None) -> Mapping[str, Any]:
+    predict = sliding_window.windowed(lambda images: learner.predict(params, images), windows)
     batches = input_pipeline.eval_batches(
       source,
       preprocess_config=config.preprocess,
@@ -177,7 +183,7 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
     )
     batches = itertools.islice(batches, limit)
     result = evaluate.evaluate(
-      predict,
+      lambda batch: predict(np.asarray(batch["image"])),
       batches,
       num_raters=num_raters,
       num_bins=config.eval.num_bins,

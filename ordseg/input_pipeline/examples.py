@@ -71,6 +71,13 @@ def read_panel(source: Source) -> Panel:
   return read(source, 0, lambda e: Panel(_num_channels(e, "image"), _num_channels(e, "rater_masks")))
 
 
+def image_info(source: Source) -> dict[str, Any]:
+  """Returns dtype and spacing (mm along H and W, 0 = unknown) of the first image."""
+  example = source[0]
+  spacing = np.asarray(example.get("spacing", (0.0, 0.0)), np.float64)
+  return {"dtype": str(np.asarray(example["image"]).dtype), "spacing": [round(mm, 6) for mm in spacing.tolist()]}
+
+
 def read(source: Source, index: int, convert: Callable[[Example], T]) -> T:
   """Returns convert(source[index]); an InputError gets the example's id in front."""
   example = source[index]

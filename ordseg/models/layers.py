@@ -65,7 +65,50 @@ def depth_to_space(x: Array) -> Array:
   return x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def max_pool_3x3(x: Array) -> Array:
+  """Maximum over 3x3 windows around every second pixel: [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C].
+
+  As PyTorch's MaxPool2d(3, stride=2, padding=1); written as maxima of slices, whose gradient takes a CPU a fraction of
+  the time that `flax.linen.max_pool`'s does. Equal maxima share the gradient.
+  """
+  return _max_of_3(_max_of_3(x, 1), 2)
+
+
+def _max_of_3(x: Array, axis: int) -> Array:
+  size = x.shape[axis]
+  padding = [(1, 1 + size % 2) if a == axis else (0, 0) for a in range(x.ndim)]
+  x = jnp.pad(x, padding, constant_values=-jnp.inf)
+  start = lambda first: jax.lax.slice_in_dim(x, first, first + size + size % 2 - 1, 2, axis)  # noqa: E731
+  return jnp.maximum(jnp.maximum(start(0), start(1)), start(2))
+
+
+def double_linear(x: Array) -> Array:
+  """Doubles H and W of [B, H, W, C] by linear interpolation between pixel centres, edges repeated.
+
+  `jax.image.resize` with method 'linear', as slices: its matrix products take three times as long.
+  """
+  return _double_linear(_double_linear(x, 1), 2)
+
+
+def _double_linear(x: Array, axis: int) -> Array:
+  size = x.shape[axis]
+  part = lambda start, stop: jax.lax.slice_in_dim(x, start, stop, axis=axis)  # noqa: E731
+  before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)
+  after = jnp.concatenate([part(1, size), part(size - 1, size)], axis)
+  doubled = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+  return doubled.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+def double_nearest(x: Array) -> Array:
+  """Repeats every pixel of [B, H, W, C] twice along H and W."""
+  return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def crop_like(x: Array, other: Array) -> Array:
+  """Cuts [B, H, W, C] at the bottom and the right to the H and W of `other`."""
+  return x[:, : other.shape[1], : other.shape[2]]
+
+
 def group_norm_relu(x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float) -> Array:
   """relu(scale * (x - mean) / sqrt(variance + epsilon) + bias), moments per example and group of channels.
 
@@ -83,7 +126,17 @@ def group_norm_relu(x: Array, scale: Array, bias: Array, num_groups: int, epsilo
   Returns:
     [B, H, W, C] of x's dtype.
   """
-  return _group_norm_forward(x, scale, bias, num_groups, epsilon)[0]
+  return _group_norm(x, scale, bias, num_groups, epsilon, True)
+
+
+def group_norm(x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float) -> Array:
+  """`group_norm_relu` without the ReLU."""
+  return _group_norm(x, scale, bias, num_groups, epsilon, False)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _group_norm(x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float, has_relu: bool) -> Array:
+  return _group_norm_forward(x, scale, bias, num_groups, epsilon, has_relu)[0]
 
 
 def _sum_pixels(x: Array) -> Array:
@@ -103,24 +156,31 @@ def _over_pixels(x: Array) -> Array:
   return x.reshape(-1, 1, 1, x.shape[-1])
 
 
-def _group_norm_forward(x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float) -> tuple[Array, Any]:
+def _group_norm_forward(
+  x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float, has_relu: bool
+) -> tuple[Array, Any]:
   num_pixels = x.shape[1] * x.shape[2]
   wide = x.astype(jnp.float32)
   mean = _group_mean(_sum_pixels(wide), num_groups, num_pixels)
   variance = _group_mean(_sum_pixels(jnp.square(wide - _over_pixels(mean))), num_groups, num_pixels)
   inverse_std = jax.lax.rsqrt(variance + epsilon)
   slope = inverse_std * scale[None]
-  y = nn.relu((wide - _over_pixels(mean)) * _over_pixels(slope) + _over_pixels(bias))
+  y = (wide - _over_pixels(mean)) * _over_pixels(slope) + _over_pixels(bias)
+  y = nn.relu(y) if has_relu else y
   return y.astype(x.dtype), (x, scale, bias, mean, inverse_std)
 
 
-def _group_norm_backward(num_groups: int, epsilon: float, residuals: Any, grad: Array) -> tuple[Array, Array, Array]:
+def _group_norm_backward(
+  num_groups: int, epsilon: float, has_relu: bool, residuals: Any, grad: Array
+) -> tuple[Array, Array, Array]:
   del epsilon
   x, scale, bias, mean, inverse_std = residuals
   num_pixels = x.shape[1] * x.shape[2]
   slope = inverse_std * scale[None]
   centred = x.astype(jnp.float32) - _over_pixels(mean)
-  grad = jnp.where(centred * _over_pixels(slope) + _over_pixels(bias) > 0, grad.astype(jnp.float32), 0)
+  grad = grad.astype(jnp.float32)
+  if has_relu:
+    grad = jnp.where(centred * _over_pixels(slope) + _over_pixels(bias) > 0, grad, 0)
   grad_sum = _sum_pixels(grad)
   grad_dot = _sum_pixels(grad * centred) * inverse_std  # with the normalised x
   mean_grad = _group_mean(grad_sum * scale[None], num_groups, num_pixels)
@@ -133,7 +193,7 @@ def _group_norm_backward(num_groups: int, epsilon: float, residuals: Any, grad: 
   return grad_x.astype(x.dtype), grad_dot.sum(axis=0), grad_sum.sum(axis=0)
 
 
-group_norm_relu.defvjp(_group_norm_forward, _group_norm_backward)
+_group_norm.defvjp(_group_norm_forward, _group_norm_backward)
 
 
 def num_groups(norm: str, channels: int) -> int:

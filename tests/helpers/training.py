@@ -3,6 +3,7 @@
 import numpy as np
 
 from configs import default
+from ordseg import train_loop
 
 NUM_RATERS = 3
 
@@ -77,3 +78,13 @@ def train_tiny(workdir, config):
     workdir=workdir,
     data_info=DATA_INFO,
   )
+
+
+def small_run(workdir):
+  """Trains a few steps with dropout into `workdir`, which it returns."""
+  config = tiny_config(model__dropout=0.2)
+  info = {"builder": "tiny", "version": "1", "fingerprint": "0" * 64, "settings": {}, "licence": "none"}
+  train_loop.train(
+    config, train_source=TinySource(), validation_source=TinySource(4, seed=1, size=16), workdir=workdir, data_info=info
+  )
+  return workdir

@@ -1,0 +1,108 @@
+"""Writes maps where their image lies: pages of a TIFF, voxels of a NIfTI file with its affine, pictures."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from ordseg.image_io import formats
+from ordseg.image_io.reading import ImageFile
+from ordseg.validate import InputError
+
+PRECISIONS = ("float32", "uint16")
+
+
+def suffix_for(image: ImageFile, *, is_large: bool = False) -> str:
+  """Returns the suffix of maps of an image: its own kind; NIfTI for DICOM; TIFF for pictures too large for PNG."""
+  kind = formats.suffix(image.path)
+  if image.path.is_dir() or kind in formats.DICOMS or kind in formats.NIFTIS:
+    return ".nii.gz"
+  if kind.endswith(formats.TIFFS) or len(image.pages) > 1 or is_large:
+    return ".tif"
+  return ".png"
+
+
+def write_map(path: pathlib.Path, values: np.ndarray, image: ImageFile, *, precision: str = "float32") -> None:
+  """Writes a map in the geometry of its image; replaces what is there at once.
+
+  Args:
+    path: its suffix decides the format: see `suffix_for`.
+    values: [D, H, W], the pages in the order of `image.pages`; probabilities in [0, 1], masks as uint8, or counts.
+    image: what it is a map of.
+    precision: of floats: ``float32``, or ``uint16``, where 65535 stands for 1 (PNG always takes that).
+
+  Raises:
+    InputError: the place cannot be written to.
+  """
+  part = path.with_name(f".part-{path.name}")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = formats.suffix(path)
+    if kind == ".nii.gz":
+      _write_nifti(part, _stored(values, precision), image)
+    elif kind == ".tif":
+      write_tiff(part, _stored(values, precision))
+    else:
+      PIL.Image.fromarray(_stored(values[0], "uint16")).save(part, format="PNG")
+    part.replace(path)
+  except OSError as error:
+    part.unlink(missing_ok=True)
+    raise InputError(f"{path}: cannot be written ({error}).") from error
+
+
+def _stored(values: np.ndarray, precision: str) -> np.ndarray:
+  if values.dtype.kind != "f" or precision == "float32":
+    return values.astype(np.float32) if values.dtype.kind == "f" else values
+  return np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16)
+
+
+def write_tiff(path: pathlib.Path, values: np.ndarray) -> None:
+  """Writes [D, H, W] as the pages of a TIFF, BigTIFF where it must be."""
+  import tifffile
+
+  values = values[0] if len(values) == 1 else values
+  tifffile.imwrite(path, values, photometric="minisblack", compression="deflate", bigtiff=values.nbytes > 2**31)
+
+
+def _write_nifti(path: pathlib.Path, values: np.ndarray, image: ImageFile) -> None:
+  import nibabel
+
+  header, affine = _nifti_geometry(image)
+  out: Any = nibabel.Nifti1Image(values.transpose(2, 1, 0), affine, header)
+  out.set_data_dtype(values.dtype)
+  if header is not None:
+    out.header.set_slope_inter(1, 0)
+  nibabel.save(out, path)
+
+
+def _nifti_geometry(image: ImageFile) -> tuple[Any, np.ndarray]:
+  """Returns the header to start from, and the affine from voxel (column, row, page) to mm, x to the right (RAS)."""
+  if isinstance(image.header, tuple):
+    return image.header
+  return None, dicom_affine(image.header, image.spacing)
+
+
+def dicom_affine(slices: list[Any], spacing: tuple[float, float, float]) -> np.ndarray:
+  """Returns [4, 4] float64, from voxel (column, row, page) to mm in NIfTI's axes.
+
+  DICOM's x and y point left and back (LPS), NIfTI's right and front: their rows change sign (DICOM PS3.3 C.7.6.2.1.1).
+
+  Args:
+    slices: pydicom data sets in the order of the pages.
+    spacing: mm along pages, rows, columns.
+  """
+  first, last = slices[0], slices[-1]
+  affine = np.eye(4)
+  if "ImageOrientationPatient" not in first or "ImagePositionPatient" not in first:
+    affine[:3, :3] = np.diag([spacing[2] or 1.0, spacing[1] or 1.0, spacing[0] or 1.0])
+    return affine
+  along_row, along_column = np.reshape(np.asarray(first.ImageOrientationPatient, np.float64), (2, 3))
+  start, end = (np.asarray(data.ImagePositionPatient, np.float64) for data in (first, last))
+  step = (end - start) / (len(slices) - 1) if len(slices) > 1 else np.cross(along_row, along_column) * (spacing[0] or 1)
+  affine[:3, 0] = along_row * spacing[2]
+  affine[:3, 1] = along_column * spacing[1]
+  affine[:3, 2] = step
+  affine[:3, 3] = start
+  affine[:2] *= -1
+  return affine

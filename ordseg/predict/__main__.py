@@ -1,0 +1,62 @@
+"""Predicts images with a trained run: maps of how many raters would mark each pixel, in the images' own geometry.
+
+ordseg-predict --workdir=runs/mine --input=scans/ --output=maps/
+
+Exit status: 0 all files done, 1 some failed (summary.csv says which and why), 2 the command itself is wrong.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import logging
+
+from ordseg import parallel, validate
+from ordseg import predictor as predictors
+from ordseg.image_io import writing
+from ordseg.predict import Options, find_inputs, maps, predict_files
+from ordseg.sliding_window import Windows
+
+
+def parser() -> argparse.ArgumentParser:
+  """Returns the command line."""
+  out = argparse.ArgumentParser(
+    prog="ordseg-predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  out.add_argument("--workdir", required=True, help="folder of a trained run; several, with commas, are an ensemble")
+  out.add_argument("--input", required=True, help="file, folder, DICOM series folder, or pattern in quotes")
+  out.add_argument("--output", required=True, type=pathlib.Path, help="folder for maps, overlays and summary.csv")
+  out.add_argument("--step", default="best", help="checkpoint: a step, best or last")
+  out.add_argument("--maps", default=",".join(maps.ALWAYS), help="all, or some of mean_vote, majority, mask, entropy, "
+                   "disagreement, at_least_1 .. at_least_R")  # fmt: skip
+  out.add_argument("--precision", default="float32", choices=writing.PRECISIONS, help="of TIFF and NIfTI maps")
+  out.add_argument("--no_overlay", action="store_true", help="draw no pictures")
+  out.add_argument("--window", type=int, default=512, help="pixels a side; larger images are cut; 0: never")
+  out.add_argument("--overlap", type=float, default=0.25, help="share of a window that the next covers again")
+  out.add_argument("--batch_size", type=int, default=4, help="windows at once")
+  out.add_argument("--flips", action="store_true", help="average over mirror images")
+  out.add_argument("--dropout_samples", type=int, default=0, help="average over passes with dropout")
+  return out
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  args = parser().parse_args(argv)
+  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
+  with validate.one_line_errors():
+    inputs = find_inputs(args.input)
+    parallel.setup(False)
+    how = predictors.How(step=args.step, flips=args.flips, dropout_samples=args.dropout_samples)
+    predictor = predictors.load(args.workdir.split(","), how)
+    multiple = 2 ** (predictor.run.config.model.depth - 1)
+    windows = Windows(size=args.window, overlap=args.overlap, batch_size=args.batch_size, multiple=multiple)
+    options = Options(maps=args.maps, precision=args.precision, windows=windows, overlay=not args.no_overlay)
+    rows = predict_files(predictor, inputs, args.output, options)
+  failed = [row for row in rows if row["status"] != "ok"]
+  print(f"{len(rows) - len(failed)} of {len(rows)} done; {args.output / 'summary.csv'}")
+  sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+  main()
