@@ -51,7 +51,7 @@ benchmarks: $(READY) ## the three speed comparisons; PyTorch must be installed (
 	$(BIN)/python benchmarks/input_pipeline.py
 
 lock: ## write requirements.lock anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra test --extra dev --no-header --no-emit-index-url \
+	uv pip compile --universal --python-version 3.11 --extra data --extra test --extra dev --no-header --no-emit-index-url \
 		--no-emit-find-links --upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and caches, not runs/
