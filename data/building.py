@@ -74,8 +74,18 @@ def _downloaded(builder: RaterBuilder, manual_root: pathlib.Path, *, fetch: bool
       return builder.find_source(manual_root)
   folder = pathlib.Path(builder.data_dir_root) / "downloads" / builder.name
   if fetch:
-    downloads.fetch(builder.DOWNLOADS, folder, terms=f"{builder.LICENSE} {builder.HOMEPAGE}")
+    _fetch(builder, folder)
   return builder.find_source(folder) if downloads.are_there(builder.DOWNLOADS, folder) else None
+
+
+def _fetch(builder: RaterBuilder, folder: pathlib.Path) -> None:
+  """Fetches what is missing; processes of this machine that meet here fetch it once."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.with_name(f".{folder.name}.lock")):
+      downloads.fetch(builder.DOWNLOADS, folder, terms=f"{builder.LICENSE} {builder.HOMEPAGE}")
+  except OSError as error:
+    raise DataError(f"{builder.name}: cannot be downloaded to {folder} ({error}).") from error
 
 
 def default_manual_dir(builder: RaterBuilder) -> pathlib.Path:

@@ -143,10 +143,15 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return archives.unpack(archive, pathlib.Path(self.data_dir_root) / "downloads" / "extracted" / name)
 
   def source_signature(self, source: pathlib.Path) -> str:
-    """Returns a short code of the files' names and sizes: tells whether built data came from these files."""
+    """Returns a short code of the files' names and sizes: tells whether built data came from these files.
+
+    Hidden files do not count: unfinished downloads and what file managers leave come and go.
+    """
     digest = hashlib.sha256()
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-      digest.update(f"{path.relative_to(source).as_posix()} {path.stat().st_size}\n".encode())
+    for path in sorted(source.rglob("*")):
+      name = path.relative_to(source)
+      if not any(part.startswith(".") for part in name.parts) and path.is_file():
+        digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 
   @property

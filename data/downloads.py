@@ -3,11 +3,11 @@
 import dataclasses
 import hashlib
 import http.client
-import os
 import pathlib
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterable
 
 from data.errors import DataError
@@ -58,7 +58,8 @@ def fetch(downloads: Iterable[Download], folder: pathlib.Path, *, terms: str) ->
 
 
 def _fetch_one(download: Download, path: pathlib.Path) -> None:
-  part = path.with_name(f".{path.name}.{os.getpid()}.part")
+  # Not the process number: containers that share a folder share numbers too, and would write into one file.
+  part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
   by_hand = f"Download it by hand and point --config.data.manual_dir to its folder: {download.url}"
   try:
     digest = _receive(download, part)

@@ -134,7 +134,7 @@ def _load_member(run: Run, how: How) -> tuple[LevelPredictFn, int]:
   net = learner.make_learner(run.config, num_raters=run.num_raters, num_channels=run.num_channels)
   with train_loop.open_checkpoints(run.config, run.workdir) as checkpoints:
     host_params, found_step = checkpoints.restore_eval_params(how.step)
-  _check_fits(host_params, net, run)
+  check_fits(host_params, run)
   params = parallel.replicate(host_params)
   if not how.dropout_samples:
     return lambda images: net.predict(params, images), found_step
@@ -148,8 +148,9 @@ def _load_member(run: Run, how: How) -> tuple[LevelPredictFn, int]:
   return ensembles.with_samples(sample, how.dropout_samples), found_step
 
 
-def _check_fits(params: Params, net: learner.Learner, run: Run) -> None:
+def check_fits(params: Params, run: Run) -> None:
   """Raises InputError where a checkpoint's parameters are not those of the network that the config describes now."""
+  net = learner.make_learner(run.config, num_raters=run.num_raters, num_channels=run.num_channels)
   want = net.template().params
   if jax.tree.map(np.shape, want) != jax.tree.map(np.shape, params):
     raise InputError(

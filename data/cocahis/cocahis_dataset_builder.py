@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -61,8 +62,12 @@ class Builder(common.RaterBuilder):
     path = source / _FILE
     with _opened(path) as file:
       splits = [text.lower() for text in _texts(path, file, "train_test_split")]
-      patients = _texts(path, file, "patient_num")
+      patients = [_number(path, text) for text in _texts(path, file, "patient_num")]
       num_images = len(_dataset(path, file, f"HE/{self.config.stain}"))
+      for r in range(NUM_RATERS):
+        num_masks = len(_dataset(path, file, f"GT/GT{r + 1}"))
+        if num_masks != num_images:
+          raise DataError(f"{path}: GT/GT{r + 1} holds {num_masks} masks for {num_images} images.")
     for field, values in (("train_test_split", splits), ("patient_num", patients)):
       if len(values) != num_images:
         raise DataError(f"{path}: attribute {field} of HE has {len(values)} values for {num_images} images.")
@@ -80,7 +85,7 @@ class Builder(common.RaterBuilder):
       images = _dataset(path, file, f"HE/{self.config.stain}")
       raters = [_dataset(path, file, f"GT/GT{r + 1}") for r in range(NUM_RATERS)]
       for index, patient in rows:
-        image = np.asarray(images[index])
+        image = _row(path, images, index)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
           raise DataError(
             f"{path}: HE/{self.config.stain}[{index}] is {image.dtype} {image.shape}, expected uint8 [H, W, 3]."
@@ -113,24 +118,41 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
 
 
 def _dataset(path: pathlib.Path, file: Any, name: str) -> Any:
-  if name not in file:
-    raise DataError(f"{path}: holds no {name}. Expected {_LAYOUT}")
-  return file[name]
+  found = file.get(name)
+  if not getattr(found, "shape", ()):  # not there, a group, or a single number
+    raise DataError(f"{path}: holds no array {name}. Expected {_LAYOUT}")
+  return found
+
+
+def _row(path: pathlib.Path, dataset: Any, index: int) -> np.ndarray:
+  try:
+    return np.asarray(dataset[index])
+  except OSError as error:
+    raise DataError(f"{path}: {dataset.name}[{index}] cannot be read, the file may be damaged ({error}).") from error
 
 
 def _texts(path: pathlib.Path, file: Any, name: str) -> list[str]:
   """Reads an attribute of HE as text, whether it was stored as str, bytes, numbers or as a data set of its own."""
-  group = _dataset(path, file, "HE")
+  group = file["HE"] if "HE" in file else None
+  if group is None or not hasattr(group, "keys"):
+    raise DataError(f"{path}: holds no group HE. Expected {_LAYOUT}")
   if name not in group.attrs and name not in group:
     raise DataError(f"{path}: HE has no attribute {name}. Expected {_LAYOUT}")
   values = np.asarray(group.attrs[name] if name in group.attrs else group[name]).reshape(-1)
-  return [(value.decode() if isinstance(value, bytes) else str(value)).strip() for value in values.tolist()]
+  texts = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values.tolist()]
+  return [text.strip() for text in texts]
+
+
+def _number(path: pathlib.Path, text: str) -> str:
+  """Returns a patient's number without leading zeros, whether it was stored as '1', 1 or 1.0."""
+  match = re.fullmatch(r"0*(\d+)(\.0*)?", text, re.ASCII)
+  if not match:
+    raise DataError(f"{path}: attribute patient_num of HE holds {text!r}; expected numbers.")
+  return match[1]
 
 
 def _mask(path: pathlib.Path, rater: Any, index: int, image: np.ndarray) -> np.ndarray:
-  if index >= len(rater):
-    raise DataError(f"{path}: {rater.name} holds {len(rater)} masks, expected one for image {index}.")
-  mask = np.asarray(rater[index])
+  mask = _row(path, rater, index)
   mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
   values = np.unique(mask)
   if len(values) > 2 or (len(values) == 2 and values[0] != 0):

@@ -1,8 +1,10 @@
 """Builder of longciu: CT slices of long-COVID patients, opacities outlined by three raters."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
+import warnings
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -20,6 +22,7 @@ LABELS = {"any": (1, 2), "ggo": (1,), "consolidation": (2,)}
 SLICES_PER_BLOCK = 10  # the distributor's splits are made of such blocks; there is no table of patients
 _IMAGE, _SPLITS, _ZIP = "longciu_img.nii.gz", "longciu_splits.json", "longciu.zip"
 _RATERS = tuple(f"longciu_{r + 1}_tgt.nii.gz" for r in range(NUM_RATERS))
+_PUBLISHED_PERCENT = (6.98, 4.83, 2.89)  # of all pixels, any opacity
 _LAYOUT = f"{_ZIP}, or {_IMAGE}, {', '.join(_RATERS)} and {_SPLITS}"
 _SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 _URL = "https://iro.uiowa.edu/view/fileRedirect?instCode=01IOWA_INST&download=true&filePid="
@@ -84,7 +87,19 @@ class Builder(common.RaterBuilder):
     """Returns split -> slices."""
     assert source is not None
     splits = _read_splits(source / _SPLITS)
+    self._check_totals(source)
     return {split: self._read(source, sorted(splits[name])) for name, split in _SPLIT_NAMES.items()}
+
+  def _check_totals(self, root: pathlib.Path) -> None:
+    """Warns where the very files that were published do not give the published totals: they are misread then."""
+    sha256 = {download.name: download.sha256 for download in self.DOWNLOADS}
+    for name, published in zip(_RATERS, _PUBLISHED_PERCENT, strict=True):
+      with (root / name).open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256[name]:
+          continue
+      found = 100 * float((image_io.read(root / name).pages > 0).mean())
+      if abs(found - published) > 0.01:
+        warnings.warn(f"{root / name}: {found:.2f} % of the pixels are marked, published are {published} %.", stacklevel=2)
 
   def _read(self, root: pathlib.Path, slices: list[int]) -> Iterator[common.Example]:
     num_slices = 1 + max(max(found) for found in _read_splits(root / _SPLITS).values())

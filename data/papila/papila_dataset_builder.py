@@ -98,7 +98,8 @@ def _root_below(folder: pathlib.Path) -> pathlib.Path | None:
   """The archive has a folder named after its version at the top."""
   if not folder.is_dir():
     return None
-  return next((f.parent for f in sorted(folder.glob("**/FundusImages")) if f.is_dir()), None)
+  found = (f for f in sorted(folder.glob("**/FundusImages")) if f.is_dir() and "__MACOSX" not in f.parts)
+  return next((f.parent for f in found), None)
 
 
 def _patient(path: pathlib.Path) -> str:
@@ -109,7 +110,10 @@ def _patient(path: pathlib.Path) -> str:
 
 
 def _fill(path: pathlib.Path, image: np.ndarray) -> np.ndarray:
-  """Fills a contour, its outline included; the file holds one x and y in pixels per line, the last joins the first."""
+  """Fills a contour, its outline included; the file holds one x and y in pixels per line, the last joins the first.
+
+  Points are rounded first: Pillow cuts fractions off, which would move every mask by half a pixel up and left.
+  """
   try:
     points = np.loadtxt(path, ndmin=2)
   except (OSError, ValueError, UnicodeDecodeError) as error:
@@ -120,5 +124,5 @@ def _fill(path: pathlib.Path, image: np.ndarray) -> np.ndarray:
   if points.min() < -1 or points[:, 0].max() > width or points[:, 1].max() > height:
     raise DataError(f"{path}: the contour leaves the image of {height} x {width} pixels; are x and y swapped?")
   canvas = PIL.Image.new("L", (width, height))
-  PIL.ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points.tolist()], fill=1, outline=1)
+  PIL.ImageDraw.Draw(canvas).polygon([(x, y) for x, y in np.rint(points).tolist()], fill=1, outline=1)
   return np.asarray(canvas)

@@ -15,6 +15,7 @@ from ordseg.validate import check_choice
 
 NUM_RATERS = 7
 STRUCTURES = ("disc", "cup")
+_LUMA = np.asarray([0.299, 0.587, 0.114])  # colour to grey as Pillow does it
 _SETS = {"Training-400": "train", "Validation-400": "validation", "Test-400": "test"}
 _ROOT = "REFUGE-Multirater"
 _LAYOUT = f"{_ROOT}/{{Training,Validation,Test}}-400/NNNN/{{NNNN.jpg,NNNN_seg_{{disc,cup}}_{{1..7}}.png}}"
@@ -89,7 +90,8 @@ def read_case(folder: pathlib.Path, config: RefugeConfig) -> common.Example:
   """Reads ``NNNN``: the photograph and the seven masks, and none of the other files, which are not aligned with it.
 
   Raises:
-    DataError: a file is missing, damaged, of another size, or bright where the background should be; names the file.
+    DataError: a file is missing, damaged, of another size, not 8-bit, dark where something is marked, or bright where
+      the background should be; names the file.
   """
   name = folder.name
   path = folder / f"{name}.jpg"
@@ -97,7 +99,7 @@ def read_case(folder: pathlib.Path, config: RefugeConfig) -> common.Example:
   masks = []
   for r in range(NUM_RATERS):
     mask_path = folder / f"{name}_seg_{config.structure}_{r + 1}.png"
-    mask = (image_io.read_picture(mask_path)[..., 0] >= 128).astype(np.uint8)
+    mask = _read_mask(mask_path)
     files.check_size(mask, mask_path, image, path)
     if mask.mean() > 0.5:
       raise DataError(f"{mask_path}: more than half of the pixels are marked; the mask looks inverted.")
@@ -105,3 +107,14 @@ def read_case(folder: pathlib.Path, config: RefugeConfig) -> common.Example:
   y, x = fundus.view(image, config.crop)
   key = f"{folder.parent.name}/{name}"
   return common.make_example(key, key, image[y, x], [mask[y, x] for mask in masks])
+
+
+def _read_mask(path: pathlib.Path) -> np.ndarray:
+  """[H, W] uint8, 0 or 1: grey values of 128 and more."""
+  values = image_io.read_picture(path)
+  if values.dtype != np.uint8:
+    raise DataError(f"{path}: expected an 8-bit mask, found {values.dtype}.")
+  grey = values[..., 0] if values.shape[-1] == 1 else np.rint(values @ _LUMA)
+  if 0 < grey.max() < 2:  # stored as 0 and 1: the threshold would make an empty vote of it
+    raise DataError(f"{path}: expected a grey mask, marked where it is 128 or more; found 0 and 1 only.")
+  return (grey >= 128).astype(np.uint8)

@@ -1,0 +1,176 @@
+"""Exports a trained run as one file that runs without this package: a JAX artefact, or ONNX.
+
+python -m ordseg.export --workdir=runs/mine --format=jax --out=exported/
+python -m ordseg.export --workdir=runs/mine --format=onnx --size=256,256 --out=exported/
+
+Both map prepared images [B, H, W, C] float32 to the probabilities of 0..R votes [B, H, W, R + 1]; metadata.json beside
+them says how images are prepared and what the outputs mean (docs/export.md).
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from ordseg import heads, logging_utils, models, ordinal, predictor, run_info, train_loop, validate
+from ordseg.predictor import Run
+from ordseg.types import Array
+from ordseg.validate import InputError
+
+FORMATS = ("jax", "onnx")
+_FILES = {"jax": "model.jax", "onnx": "model.onnx"}
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+_TOLERANCE = 1e-4
+
+
+def level_probs_fn(run: Run, step: str | int) -> tuple[Callable[[Array], Array], int]:
+  """Returns (images [B, H, W, C] -> level_probs [B, H, W, L]) with the parameters inside, and the checkpoint's step."""
+  with train_loop.open_checkpoints(run.config, run.workdir) as checkpoints:
+    params, found_step = checkpoints.restore_eval_params(step)
+  predictor.check_fits(params, run)
+  head = heads.get_head(run.config.model.head)
+  num_outputs, num_constants = head.num_outputs(run.num_raters), head.num_constants(run.num_raters)
+  model = models.get_model(run.config.model, num_outputs=num_outputs, num_constants=num_constants)
+
+  def predict(images: Array) -> Array:
+    logits = model.apply({"params": params}, images, is_training=False)
+    assert isinstance(logits, jax.Array)
+    return heads.predict(head, logits, run.num_raters).level_probs
+
+  return predict, found_step
+
+
+def size_multiple(run: Run) -> int:
+  """Returns what H and W must be multiples of: the network halves images so often."""
+  return 2 ** (run.config.model.depth - 1) if run.config.model.name == "unet" else 32
+
+
+def metadata(run: Run, step: int) -> dict[str, Any]:
+  """Returns what a user of the exported file must know, ready for JSON."""
+  names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.num_raters + 1))]
+  return {
+    "input": {
+      "shape": ["batch", "height", "width", run.num_channels],
+      "dtype": "float32",
+      "height_and_width_multiple_of": size_multiple(run),
+      "preprocess": run_info.plain(run.config.preprocess),
+      "trained_on": dict(run.image_info),
+    },
+    "output": {
+      "shape": ["batch", "height", "width", run.num_raters + 1],
+      "meaning": f"probability that 0, 1, .., {run.num_raters} of {run.num_raters} raters mark the pixel",
+      "read_outs": {name: ordinal.read_out_weights(name, run.num_raters).tolist() for name in names},
+    },
+    "model": {
+      "head": run.config.model.head,
+      "network": run.config.model.name,
+      "loss": run.config.loss.name,
+      "step": step,
+    },
+    "data": dict(run.data_info),
+    "versions": run_info.versions(),
+    "intended_use": "Research. Not for clinical use.",
+  }
+
+
+def export_run(
+  run: Run, out_dir: pathlib.Path, *, file_format: str, step: str | int, size: tuple[int, int]
+) -> pathlib.Path:
+  """Writes the model and metadata.json; both are checked against the run on a random image first.
+
+  Args:
+    run: from `predictor.load_run`.
+    out_dir: made if missing.
+    file_format: ``jax`` (any batch; H and W any multiples of `size_multiple`) or ``onnx`` (any batch, one size).
+    step: a checkpoint's step, 'best' or 'last'.
+    size: H and W of the ONNX model.
+
+  Returns:
+    The model's path.
+
+  Raises:
+    InputError: no such checkpoint, a size the network cannot halve, a missing converter, or an export that does not
+      reproduce the run to 1e-4.
+  """
+  multiple = size_multiple(run)
+  if any(n < multiple or n % multiple for n in size):
+    raise InputError(f"--size={size[0]},{size[1]} must be multiples of {multiple}, which this network halves.")
+  predict, found_step = level_probs_fn(run, step)
+  image = np.random.default_rng(0).uniform(-1, 1, (2, *size, run.num_channels)).astype(np.float32)
+  want = np.asarray(jax.jit(predict)(image))
+  about = metadata(run, found_step)
+  if file_format == "jax":
+    content = _to_jax(predict, run.num_channels, multiple)
+    found = np.asarray(jax.export.deserialize(bytearray(content)).call(image))
+  else:
+    content = _to_onnx(predict, (*size, run.num_channels), about)
+    found = _run_onnx(content, image)
+  error = float(np.abs(found - want).max())
+  if error > _TOLERANCE:
+    raise InputError(f"{run.workdir}: the exported model differs from the run by {error:.1e}; nothing was written.")
+  out_dir.mkdir(parents=True, exist_ok=True)
+  path = out_dir / _FILES[file_format]
+  part = path.with_name(f".{path.name}.part")
+  part.write_bytes(content)
+  part.replace(path)
+  logging_utils.write_json(out_dir / "metadata.json", {**about, "largest_difference_from_the_run": error})
+  return path
+
+
+def _to_jax(predict: Callable[[Array], Array], num_channels: int, multiple: int) -> bytes:
+  height, width = (f"{multiple}*{name}" if multiple > 1 else name for name in ("h", "w"))
+  shape = jax.export.symbolic_shape(f"b, {height}, {width}, {num_channels}")
+  argument = jax.ShapeDtypeStruct(shape, jnp.float32)
+  return bytes(jax.export.export(jax.jit(predict), platforms=_PLATFORMS)(argument).serialize())
+
+
+def _to_onnx(predict: Callable[[Array], Array], shape: tuple[int, ...], about: dict[str, Any]) -> bytes:
+  try:
+    import jax2onnx
+  except ImportError as error:
+    raise InputError("--format=onnx needs the converter: pip install 'ordseg[onnx]'.") from error
+  model: Any = jax2onnx.to_onnx(predict, [("batch", *shape)], model_name="ordseg")
+  entry = model.metadata_props.add()
+  entry.key, entry.value = "ordseg", json.dumps(about)
+  return model.SerializeToString()
+
+
+def _run_onnx(content: bytes, image: np.ndarray) -> np.ndarray:
+  try:
+    import onnxruntime
+  except ImportError as error:
+    raise InputError("--format=onnx needs the runtime, to check the model: pip install 'ordseg[onnx]'.") from error
+  session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+  return np.asarray(session.run(None, {session.get_inputs()[0].name: image})[0])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  parser = argparse.ArgumentParser(
+    prog="python -m ordseg.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--workdir", required=True, help="folder of a trained run")
+  parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the model and metadata.json")
+  parser.add_argument("--format", default="jax", choices=FORMATS)
+  parser.add_argument("--step", default="best", help="checkpoint: a step, best or last")
+  parser.add_argument("--size", default="256,256", help="height,width of the ONNX model's images")
+  args = parser.parse_args(argv)
+  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
+  with validate.one_line_errors():
+    words = args.size.split(",")
+    if len(words) != 2 or not all(word.isdigit() for word in words):
+      raise InputError(f"--size={args.size} must be two integers: height,width.")
+    run = predictor.load_run(args.workdir)
+    size = (int(words[0]), int(words[1]))
+    path = export_run(run, args.out, file_format=args.format, step=args.step, size=size)
+    print(f"{path} and {args.out / 'metadata.json'}: equal to the run to {_TOLERANCE:g}")
+
+
+if __name__ == "__main__":
+  main()
