@@ -1,21 +1,46 @@
-"""Crops of fundus photographs around the optic disc, found in the photograph alone: no mask decides what is seen."""
+"""What the fundus benchmarks share: disc or cup, and crops around the disc that no mask decides."""
+
+import dataclasses
 
 import cv2
 import numpy as np
 
+from data import common
 from data.errors import DataError
+from ordseg.validate import check_choice
+
+STRUCTURES = ("disc", "cup")
+_CROP = 0.35  # of the shorter side, in the configs that crop
 
 _SMOOTHING = 0.02  # of the shorter side: standard deviation of the blur that finds the bright disc
 
 
-def check_crop(crop: float) -> None:
-  """Checks the setting of a builder.
+@dataclasses.dataclass(eq=False, kw_only=True)
+class FundusConfig(common.RaterConfig):
+  """Which outline, and of what image.
 
-  Raises:
-    DataError: not a share.
+  Attributes:
+    structure: disc (with the cup inside) or cup.
+    crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
+      found in the photograph alone (`find_disc`), never in the masks.
   """
-  if not 0 <= crop <= 1:
-    raise DataError(f"config.data.builder_args.crop={crop} must be in [0, 1].")
+
+  structure: str = "disc"
+  crop: float = 0.0
+
+  def __post_init__(self) -> None:
+    check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
+    if not 0 <= self.crop <= 1:
+      raise DataError(f"config.data.builder_args.crop={self.crop} must be in [0, 1].")
+
+
+def configs() -> list[FundusConfig]:
+  """Returns disc, cup, disc_crop and cup_crop."""
+  whole = [FundusConfig(name=s, description=f"The optic {s}, whole images.", structure=s) for s in STRUCTURES]
+  return whole + [
+    FundusConfig(name=f"{s}_crop", description=f"The optic {s}, cropped around the disc.", structure=s, crop=_CROP)
+    for s in STRUCTURES
+  ]
 
 
 def view(image: np.ndarray, crop: float) -> tuple[slice, slice]:

@@ -11,8 +11,8 @@ import tensorflow_datasets as tfds
 
 from data import common, files, fundus
 from data.errors import DataError
+from data.fundus import FundusConfig
 from ordseg import image_io
-from ordseg.validate import check_choice
 
 NUM_RATERS = 5
 # In the experts' maps the disc's rim is about 127 and the cup 255; some are JPEG, so the values spread.
@@ -22,35 +22,12 @@ _MAPS = "4.0_OD_CO_Fusion_Images"
 _LAYOUT = f"{{Train,Test}}/{_IMAGES}/<device>/<id>.* with {{Train,Test}}/{_MAPS}/Expert k/<device>/<id>.*, k = 1..5"
 
 
-@dataclasses.dataclass(eq=False, kw_only=True)
-class ChaksuConfig(common.RaterConfig):
-  """Which outline.
-
-  Attributes:
-    structure: disc (with the cup inside) or cup.
-    crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
-      found in the photograph alone (`data.fundus`), never in the masks.
-  """
-
-  structure: str = "disc"
-  crop: float = 0.0
-
-  def __post_init__(self) -> None:
-    check_choice(self.structure, THRESHOLDS, field="config.data.builder_args.structure")
-    fundus.check_crop(self.crop)
-
-
 class Builder(common.RaterBuilder):
   """Reads the folders as they are distributed; the official test set is kept."""
 
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
-    ChaksuConfig(name="disc", description="The optic disc, cup included."),
-    ChaksuConfig(name="cup", description="The optic cup.", structure="cup"),
-    ChaksuConfig(name="disc_crop", description="The optic disc, cropped around it.", crop=0.35),
-    ChaksuConfig(name="cup_crop", description="The optic cup, cropped around the disc.", structure="cup", crop=0.35),
-  ]
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = list(fundus.configs())
   MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/chaksu/README.md."
   HOMEPAGE = "https://doi.org/10.6084/m9.figshare.20123135"
   LICENSE = "CC BY 4.0; check the distributor's page, which is the homepage."
@@ -133,7 +110,7 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
   return sorted(path for path in root.glob("*/") if not path.name.startswith((".", "__MACOSX")))
 
 
-def read_case(case: Case, config: ChaksuConfig) -> common.Example:
+def read_case(case: Case, config: FundusConfig) -> common.Example:
   """Reads an image and its maps; an expert without a map is missing."""
   image = image_io.read_picture(case.image, num_channels=3)
   threshold = THRESHOLDS[config.structure]

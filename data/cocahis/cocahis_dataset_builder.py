@@ -120,7 +120,7 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
 def _dataset(path: pathlib.Path, file: Any, name: str) -> Any:
   found = file.get(name)
   if not getattr(found, "shape", ()):  # not there, a group, or a single number
-    raise DataError(f"{path}: holds no array {name}. Expected {_LAYOUT}")
+    raise DataError(f"{path}: holds no {name} that is an array. Expected {_LAYOUT}")
   return found
 
 
@@ -133,8 +133,8 @@ def _row(path: pathlib.Path, dataset: Any, index: int) -> np.ndarray:
 
 def _texts(path: pathlib.Path, file: Any, name: str) -> list[str]:
   """Reads an attribute of HE as text, whether it was stored as str, bytes, numbers or as a data set of its own."""
-  group = file["HE"] if "HE" in file else None
-  if group is None or not hasattr(group, "keys"):
+  group = file.get("HE")
+  if not hasattr(group, "keys"):  # not there, or an array
     raise DataError(f"{path}: holds no group HE. Expected {_LAYOUT}")
   if name not in group.attrs and name not in group:
     raise DataError(f"{path}: HE has no attribute {name}. Expected {_LAYOUT}")

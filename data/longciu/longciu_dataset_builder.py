@@ -99,7 +99,9 @@ class Builder(common.RaterBuilder):
           continue
       found = 100 * float((image_io.read(root / name).pages > 0).mean())
       if abs(found - published) > 0.01:
-        warnings.warn(f"{root / name}: {found:.2f} % of the pixels are marked, published are {published} %.", stacklevel=2)
+        warnings.warn(
+          f"{root / name}: {found:.2f} % of the pixels are marked, published are {published} %.", stacklevel=2
+        )
 
   def _read(self, root: pathlib.Path, slices: list[int]) -> Iterator[common.Example]:
     num_slices = 1 + max(max(found) for found in _read_splits(root / _SPLITS).values())

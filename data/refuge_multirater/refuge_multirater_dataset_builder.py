@@ -1,6 +1,5 @@
 """Builder of refuge_multirater: fundus photographs, disc and cup outlined by seven ophthalmologists."""
 
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import ClassVar
@@ -10,43 +9,14 @@ import tensorflow_datasets as tfds
 
 from data import common, files, fundus
 from data.errors import DataError
+from data.fundus import FundusConfig
 from ordseg import image_io
-from ordseg.validate import check_choice
 
 NUM_RATERS = 7
-STRUCTURES = ("disc", "cup")
 _LUMA = np.asarray([0.299, 0.587, 0.114])  # colour to grey as Pillow does it
 _SETS = {"Training-400": "train", "Validation-400": "validation", "Test-400": "test"}
 _ROOT = "REFUGE-Multirater"
 _LAYOUT = f"{_ROOT}/{{Training,Validation,Test}}-400/NNNN/{{NNNN.jpg,NNNN_seg_{{disc,cup}}_{{1..7}}.png}}"
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class RefugeConfig(common.RaterConfig):
-  """Which outline, and of what image.
-
-  Attributes:
-    structure: disc or cup.
-    crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
-      found in the photograph alone (`data.fundus`), never in the masks.
-  """
-
-  structure: str = "disc"
-  crop: float = 0.0
-
-  def __post_init__(self) -> None:
-    check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
-    fundus.check_crop(self.crop)
-
-
-def _configs() -> list[RefugeConfig]:
-  whole = [RefugeConfig(name=s, description=f"The optic {s}, whole images.", structure=s) for s in STRUCTURES]
-  return whole + [
-    RefugeConfig(
-      name=f"{s}_crop", description=f"The optic {s}, cropped around the bright disc.", structure=s, crop=0.35
-    )
-    for s in STRUCTURES
-  ]
 
 
 class Builder(common.RaterBuilder):
@@ -54,7 +24,7 @@ class Builder(common.RaterBuilder):
 
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = list(_configs())
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = list(fundus.configs())
   MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}, or {_ROOT}.zip; see data/refuge_multirater/README.md."
   HOMEPAGE = "https://huggingface.co/datasets/realslimman/REFUGE-MultiRater"
   LICENSE = "Card: Apache-2.0. The images come under the research terms of the REFUGE challenge."
@@ -86,7 +56,7 @@ class Builder(common.RaterBuilder):
       yield read_case(case, self.config)
 
 
-def read_case(folder: pathlib.Path, config: RefugeConfig) -> common.Example:
+def read_case(folder: pathlib.Path, config: FundusConfig) -> common.Example:
   """Reads ``NNNN``: the photograph and the seven masks, and none of the other files, which are not aligned with it.
 
   Raises:

@@ -13,34 +13,14 @@ from data import common, files, fundus
 from data.errors import DataError
 from data.riga import outlines
 from ordseg import image_io
-from ordseg.validate import check_choice
 
 NUM_RATERS = 6
-STRUCTURES = ("disc", "cup")
 _SOURCES = ("BinRushed", "Magrabia", "MESSIDOR")
 _TEST = "Magrabia"  # the field's usual split
 _LAYOUT = "{BinRushed/BinRushed*,Magrabia/Magrabi*,MESSIDOR}/image<N>prime.* with image<N>-1.* to image<N>-6.*"
 _NAME = re.compile(r"image(\d+)(?:(prime)|-(\d+))", re.IGNORECASE)
 _Key = tuple[str, int]  # folder and number
 _THRESHOLDS = {".tif": 1, ".tiff": 1, ".jpg": 10, ".jpeg": 10}
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class RigaConfig(common.RaterConfig):
-  """Which outline.
-
-  Attributes:
-    structure: disc (with the cup inside) or cup.
-    crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
-      found in the photograph alone (`data.fundus`), never in the masks.
-  """
-
-  structure: str = "disc"
-  crop: float = 0.0
-
-  def __post_init__(self) -> None:
-    check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
-    fundus.check_crop(self.crop)
 
 
 @dataclasses.dataclass
@@ -57,12 +37,7 @@ class Builder(common.RaterBuilder):
 
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
-    RigaConfig(name="disc", description="The optic disc."),
-    RigaConfig(name="cup", description="The optic cup.", structure="cup"),
-    RigaConfig(name="disc_crop", description="The optic disc, cropped around it.", crop=0.35),
-    RigaConfig(name="cup_crop", description="The optic cup, cropped around the disc.", structure="cup", crop=0.35),
-  ]
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = list(fundus.configs())
   MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/riga/README.md."
   HOMEPAGE = "https://doi.org/10.7302/Z23R0R29"
   LICENSE = "CC BY-NC; check the distributor's page, which is the homepage."
@@ -165,5 +140,5 @@ def read_case(case: Case, structure: str) -> tuple[np.ndarray, list[np.ndarray |
     copy = image_io.read_picture(path, num_channels=3)
     files.check_size(copy[..., 0], path, image, case.photo)
     threshold = max(_THRESHOLDS[file.suffix.lower()] for file in (path, case.photo))
-    masks.append(outlines.trace(image, copy, threshold=threshold)[STRUCTURES.index(structure)])
+    masks.append(outlines.trace(image, copy, threshold=threshold)[fundus.STRUCTURES.index(structure)])
   return image, masks

@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 
 import data
-from data import DataError
-from data.riga import outlines, riga_dataset_builder
+from data import DataError, fundus
+from data.riga import outlines
 from tests.data.archives import riga as archive
 
 SIZE = (300, 340)
@@ -103,4 +103,4 @@ def test_what_was_left_out_is_said(tmp_path, capsys):
 
 def test_the_structure_is_checked():
   with pytest.raises(DataError, match=r"config\.data\.builder_args\.structure='rim' is unknown"):
-    riga_dataset_builder.RigaConfig(name="x", structure="rim")
+    fundus.FundusConfig(name="x", structure="rim")

