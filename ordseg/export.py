@@ -8,6 +8,7 @@ them says how images are prepared and what the outputs mean (docs/export.md).
 """
 
 import argparse
+import importlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -131,22 +132,22 @@ def _to_jax(predict: Callable[[Array], Array], num_channels: int, multiple: int)
 
 
 def _to_onnx(predict: Callable[[Array], Array], shape: tuple[int, ...], about: dict[str, Any]) -> bytes:
-  try:
-    import jax2onnx
-  except ImportError as error:
-    raise InputError("--format=onnx needs the converter: pip install 'ordseg[onnx]'.") from error
-  model: Any = jax2onnx.to_onnx(predict, [("batch", *shape)], model_name="ordseg")
+  model: Any = _optional("jax2onnx").to_onnx(predict, [("batch", *shape)], model_name="ordseg")
   entry = model.metadata_props.add()
   entry.key, entry.value = "ordseg", json.dumps(about)
   return model.SerializeToString()
 
 
-def _run_onnx(content: bytes, image: np.ndarray) -> np.ndarray:
+def _optional(name: str) -> Any:
+  """Imports a package of the extra ``onnx``."""
   try:
-    import onnxruntime
+    return importlib.import_module(name)
   except ImportError as error:
-    raise InputError("--format=onnx needs the runtime, to check the model: pip install 'ordseg[onnx]'.") from error
-  session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    raise InputError(f"--format=onnx needs the package {name}: pip install 'ordseg[onnx]'.") from error
+
+
+def _run_onnx(content: bytes, image: np.ndarray) -> np.ndarray:
+  session = _optional("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
   return np.asarray(session.run(None, {session.get_inputs()[0].name: image})[0])
 
 
