@@ -126,7 +126,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.eval.batch_size = 16  # images of equal size at once, over the devices of one process
   config.eval.window = 0  # pixels: larger images are predicted in overlapping windows of this side; 0: whole
   config.eval.overlap = 0.25  # share of a window that the next one covers again, in [0, 1)
-  config.eval.num_bins = 15  # equal-width bins of the calibration errors
+  config.eval.num_bins = 15  # bins of the calibration errors, of equal width and of equal mass
+  config.eval.roi = "image"  # pixels that count: image; union_dilated: roi_margin around what any rater marked
+  config.eval.roi_margin = 16  # pixels, >= 1
+  config.eval.surface = False  # distances between outlines (Hausdorff 95 %, surface Dice); slower than all the rest
+  config.eval.surface_tolerance = 2.0  # of the surface Dice: mm where the spacing is known, else pixels
 
   config.parallel = ConfigDict()
   config.parallel.distributed = False  # True: initialise jax.distributed even where no cluster is detected

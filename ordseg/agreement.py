@@ -21,7 +21,7 @@ def rater_metrics(sums: ImageSums, *, num_bins: int) -> dict[str, Any]:
 
   Returns:
     pairwise_dice and pairwise_kappa [R][R] (NaN where a pair never met) and their means over pairs, fleiss_kappa,
-    prevalence [R], share_disputed, leave_one_out.
+    krippendorff_alpha, prevalence [R], share_disputed, leave_one_out.
   """
   pair_dice, kappa = pairwise_dice(sums), pairwise_kappa(sums)
   return {
@@ -30,6 +30,7 @@ def rater_metrics(sums: ImageSums, *, num_bins: int) -> dict[str, Any]:
     "pairwise_kappa": kappa.tolist(),
     "pairwise_kappa_mean": _mean_over_pairs(kappa),
     "fleiss_kappa": fleiss_kappa(sums),
+    "krippendorff_alpha": krippendorff_alpha(sums),
     "prevalence": prevalence(sums).tolist(),
     "share_disputed": share_disputed(sums),
     "leave_one_out": leave_one_out(sums, num_bins=num_bins),

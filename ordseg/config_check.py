@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ordseg import augment, heads, losses, models, optim, preprocess
+from ordseg import augment, heads, losses, metrics, models, optim, preprocess
 from ordseg.types import Config
 from ordseg.validate import InputError, did_you_mean
 
@@ -47,6 +47,7 @@ _RULES: dict[str, _Rule] = {
   "train.best_mode": (lambda x: x in ("min", "max"), "'min' or 'max'"),
   "eval.batch_size": _POSITIVE,
   "eval.num_bins": _POSITIVE,
+  "eval.surface_tolerance": _AT_LEAST_0,
 }
 
 
@@ -116,6 +117,7 @@ def check(config: Config, reference: Config) -> None:
   preprocess.check(config.preprocess)
   augment.check(config.augment)
   optim.check(config.optim)
+  metrics.Region(config.eval.roi, config.eval.roi_margin)
 
 
 def _check_schema(config: Config, reference: Config) -> None:

@@ -53,9 +53,10 @@ def evaluate_run(
       batch_size=run.config.eval.batch_size,
       process_index=parallel.process_index(),
       process_count=parallel.process_count(),
+      keep=("level_probs", "spacing"),
     ),
     num_raters=run.num_raters,
-    num_bins=run.config.eval.num_bins,
+    **evaluate.from_config(run.config.eval),
     gather=parallel.gather_across_processes,
     progress=_Progress(len(source) // parallel.process_count(), split),
   )

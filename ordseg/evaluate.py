@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import io
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,8 +18,8 @@ import numpy as np
 from ordseg import agreement, calibration, gallery, logging_utils, metrics, ordinal
 from ordseg.gallery import Example
 from ordseg.input_pipeline import EvalBatch
-from ordseg.metrics import ImageSums
-from ordseg.types import Batch
+from ordseg.metrics import ImageSums, Region, SurfaceScores, surface
+from ordseg.types import Batch, Config
 from ordseg.validate import InputError
 
 NUM_EXAMPLES = gallery.NUM_EXAMPLES  # pictures of each kind
@@ -33,18 +33,29 @@ class Scores:
 
   Attributes:
     sums: of I images.
-    ranks: [2, NUM_RANKS, 4] int64, for the AUC; see `metrics.image_sums`.
+    ranks: [2, NUM_RANKS, 5] int64, pooled over them; see `metrics.pooled_ranks`.
+    surface: of I images, None where outlines were not asked for.
   """
 
   sums: ImageSums
   ranks: np.ndarray
+  surface: SurfaceScores | None = None
 
-  def metrics(self) -> dict[str, Any]:
-    """Returns read_outs.<name>.<metric> and levels.<metric>."""
+  def metrics(self, groups: Sequence[str]) -> dict[str, Any]:
+    """Returns read_outs.<name>.<metric> and levels.<metric>; `groups` [I] as in `metrics.top_label_metrics`."""
     return {
-      "read_outs": {name: metrics.read_out_metrics(self.sums, self.ranks, name) for name in ordinal.READ_OUTS},
-      "levels": metrics.level_metrics(self.sums),
+      "read_outs": {name: self._read_out(name, groups) for name in ordinal.READ_OUTS},
+      "levels": {**metrics.level_metrics(self.sums), **metrics.nested_metrics(self.sums)},
     }
+
+  def _read_out(self, name: str, groups: Sequence[str]) -> dict[str, Any]:
+    ranks, num_bins = self.ranks[ordinal.READ_OUTS.index(name)], self.sums.bin_count.shape[-1]
+    out = metrics.read_out_metrics(self.sums, self.ranks, name)
+    out |= metrics.histogram_metrics(ranks, num_bins)
+    out |= metrics.top_label_metrics(self.sums, name, groups)
+    if self.surface is not None:
+      out |= metrics.surface_metrics(self.surface, name, self.sums.label_area(5) > 0)
+    return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +87,8 @@ def evaluate(
   *,
   num_raters: int,
   num_bins: int = 15,
+  region: Region | None = None,
+  surface_tolerance: float | None = None,
   gather: Gather = lambda tree: tree,
   progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
@@ -86,7 +99,10 @@ def evaluate(
     batches: whole images, every process its own share, which may be empty. Where they carry ``level_probs``, the true
       distribution is scored by the same code as the oracle.
     num_raters: R.
-    num_bins: bins of equal width of the calibration errors, 1..255.
+    num_bins: bins of the calibration errors, of equal width and of equal mass, 1..255.
+    region: the pixels that count for everything; all by default.
+    surface_tolerance: of the surface Dice, in mm where batches carry a ``spacing`` > 0, else in pixels; None leaves all
+      distances between outlines out, which take longer than all the rest.
     gather: merges over processes (`parallel.gather_across_processes`); called equally often by all of them.
     progress: called with the number of images done on this process after each batch.
 
@@ -96,27 +112,42 @@ def evaluate(
   Raises:
     InputError: no image on any process, or a prediction that is not a distribution over R + 1 levels.
   """
-  model, oracle = _Counter(num_raters, num_bins, "prediction"), _Counter(num_raters, num_bins, "level_probs")
-  pictures = gallery.Gallery()
+  model, oracle = (_Counter(num_raters, num_bins, surface_tolerance, what) for what in ("prediction", "level_probs"))
+  pictures, region = gallery.Gallery(), region or Region()
   for item in batches:
     level_probs = np.asarray(predict_fn(item.batch))
+    item = dataclasses.replace(item, batch=region.restrict(item.batch))
     sums = model.add(level_probs, item)
     if "level_probs" in item.batch:
       oracle.add(np.asarray(item.batch["level_probs"]), item)
     pictures.offer(item, level_probs, sums)
     if progress is not None:
       progress(len(model.ids))
-  return _merge(model.state(), oracle.state(), pictures.state(), num_bins=num_bins, gather=gather)
+  result = _merge(model.state(), oracle.state(), pictures.state(), num_bins=num_bins, gather=gather)
+  result.metrics["roi"] = region.describe()
+  if result.model.surface is not None:
+    result.metrics["surface"] = {"tolerance": surface_tolerance, "unit": surface.unit(result.model.surface)}
+  return result
+
+
+def from_config(section: Config) -> dict[str, Any]:
+  """Returns what `evaluate` takes from ``config.eval``; a run of a version without a field has its default."""
+  return {
+    "num_bins": section.num_bins,
+    "region": Region(section.get("roi", "image"), section.get("roi_margin", Region.margin)),
+    "surface_tolerance": section.get("surface_tolerance", 2.0) if section.get("surface", False) else None,
+  }
 
 
 class _Counter:
   """Sums of one predictor over the batches of this process."""
 
-  def __init__(self, num_raters: int, num_bins: int, what: str):
-    self._num_levels, self._what = num_raters + 1, what
+  def __init__(self, num_raters: int, num_bins: int, tolerance: float | None, what: str):
+    self._num_levels, self._tolerance, self._what = num_raters + 1, tolerance, what
     self._count = _count_batch(num_bins)
     self._parts = [metrics.empty(num_raters, num_bins)]
-    self._ranks = np.zeros((len(ordinal.READ_OUTS), metrics.NUM_RANKS, 4), np.int64)
+    self._surface = [] if tolerance is None else [surface.empty(num_raters)]
+    self._ranks = np.zeros((len(ordinal.READ_OUTS), metrics.NUM_RANKS, 5), np.int64)
     self.ids: list[str] = []
     self._groups: list[str] = []
 
@@ -134,7 +165,9 @@ class _Counter:
       raise InputError(
         f"the {self._what} of image {name!r} is no distribution over levels: not finite, or its sum not 1."
       )
-    self._ranks += found.pop("ranks")[: item.num_real].astype(np.int64).sum(0)
+    self._ranks += metrics.pooled_ranks(found, item.num_real, size)
+    if self._tolerance is not None:
+      self._surface.append(surface.batch_scores(level_probs, item.batch, item.num_real, self._tolerance))
     self._parts.append(metrics.to_host(found, item.num_real))
     self.ids += item.ids
     self._groups += item.groups
@@ -143,7 +176,8 @@ class _Counter:
   def state(self) -> dict[str, Any]:
     """Returns a pytree of arrays that `gather` can concatenate, whatever this process saw."""
     names = np.asarray([*zip(self.ids, self._groups, strict=True)], np.str_).reshape(-1, 2)
-    return {"sums": metrics.concatenate(self._parts), "ranks": self._ranks[None], "names": names}
+    state = {"sums": metrics.concatenate(self._parts), "ranks": self._ranks[None], "names": names}
+    return {**state, "surface": surface.concatenate(self._surface)} if self._surface else state
 
 
 @functools.cache
@@ -185,7 +219,7 @@ def _merge(
   marked = scores.sums.label_area(5) > 0
   middle = np.median(metrics.image_metrics(scores.sums, gallery.READ_OUT)["dice"][marked]) if marked.any() else 0.0
   return EvalResult(
-    metrics=_all_metrics(scores, true_scores, num_bins),
+    metrics=_all_metrics(scores, true_scores, groups, num_bins),
     model=scores,
     oracle=true_scores,
     ids=ids,
@@ -198,10 +232,12 @@ def _merge(
 def _sorted(state: dict[str, Any]) -> tuple[Scores, list[str], list[str]]:
   names = state["names"]
   order = np.argsort(names[:, 0], kind="stable")
-  return Scores(state["sums"].rows(order), state["ranks"].sum(0)), names[order, 0].tolist(), names[order, 1].tolist()
+  distances = jax.tree.map(lambda x: x[order], state.get("surface"))
+  scores = Scores(state["sums"].rows(order), state["ranks"].sum(0), distances)
+  return scores, names[order, 0].tolist(), names[order, 1].tolist()
 
 
-def _all_metrics(model: Scores, oracle: Scores | None, num_bins: int) -> dict[str, Any]:
+def _all_metrics(model: Scores, oracle: Scores | None, groups: Sequence[str], num_bins: int) -> dict[str, Any]:
   sums = model.sums
   out = {
     "num_images": sums.num_images,
@@ -210,12 +246,12 @@ def _all_metrics(model: Scores, oracle: Scores | None, num_bins: int) -> dict[st
     "num_pixels": int(sums.num_pixels.sum()),
     "num_raters": sums.rater_valid.shape[1],
     "num_bins": num_bins,
-    **model.metrics(),
+    **model.metrics(groups),
     "floors": metrics.floor_metrics(sums),
     "raters": agreement.rater_metrics(sums, num_bins=num_bins),
   }
   if oracle is not None:
-    out["oracle"] = oracle.metrics()
+    out["oracle"] = oracle.metrics(groups)
   return out
 
 
@@ -230,7 +266,7 @@ def write(result: EvalResult, out_dir: str | pathlib.Path, info: Mapping[str, An
   out_dir = pathlib.Path(out_dir)
   out_dir.mkdir(parents=True, exist_ok=True)
   logging_utils.write_text(out_dir / "per_image.csv", _per_image_csv(result))
-  logging_utils.write_json(out_dir / "curves.json", curves(result.model.sums))
+  logging_utils.write_json(out_dir / "curves.json", curves(result.model))
   gallery.write(result.examples, out_dir / "examples.npz")
   logging_utils.write_json(out_dir / "metrics.json", {**info, **result.metrics})
 
@@ -246,7 +282,12 @@ def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:
   for o, name in enumerate(ordinal.READ_OUTS):
     columns[f"{name}_predicted_pixels"] = sums.predicted[:, o, metrics.AT_HALF]
     columns |= {f"{name}_{key}": values for key, values in metrics.image_metrics(sums, name).items()}
+    columns[f"{name}_ece_curvas"] = metrics.image_ece_curvas(sums, name)
+    if result.model.surface is not None:
+      distances = metrics.image_surface(result.model.surface, name)
+      columns |= {f"{name}_{key}": values for key, values in distances.items()}
   columns["rps"] = metrics.image_rps(sums)
+  columns |= {"ged_nested": metrics.image_ged_nested(sums), "ncc_nested": metrics.image_ncc_nested(sums)}
   columns["brier_floor"] = calibration.ratio(sums.vote_variance, sums.num_pixels)
   columns["nll_floor"] = calibration.ratio(sums.vote_entropy, sums.num_pixels)
   names = zip(result.ids, result.groups, strict=True)
@@ -266,21 +307,23 @@ def _per_image_csv(result: EvalResult) -> str:
   return text.getvalue()
 
 
-def curves(sums: ImageSums) -> dict[str, Any]:
+def curves(scores: Scores) -> dict[str, Any]:
   """Returns the pooled reliability curves, each as `calibration.curve`, for curves.json.
 
-  read_outs.<name>.pooled against all votes, .majority against the majority vote, .raters[r] against one rater, and
-  levels[j - 1] of at_least_j.
+  read_outs.<name>.pooled against all votes, .equal_mass the same in bins of equal mass, .majority against the majority
+  vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j.
   """
-  curve = calibration.curve
+  sums, curve, num_bins = scores.sums, calibration.curve, scores.sums.bin_count.shape[-1]
   return {
     "read_outs": {
       name: {
         "pooled": curve(metrics.vote_bins(sums, name).pooled()),
+        "equal_mass": metrics.equal_mass_curve(scores.ranks[o], num_bins),
         "majority": curve(metrics.majority_bins(sums, name).pooled()),
         "raters": [curve(bins) for bins in metrics.rater_bins(sums, name).pooled()],
+        "top_label": metrics.top_label_curve(sums, name),
       }
-      for name in ordinal.READ_OUTS
+      for o, name in enumerate(ordinal.READ_OUTS)
     },
     "levels": [curve(bins) for bins in metrics.level_bins(sums).pooled()],
   }

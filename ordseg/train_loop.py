@@ -179,14 +179,14 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
       process_index=parallel.process_index(),
       process_count=parallel.process_count(),
       # The truth, where the data have it, is large; it is read only if it decides.
-      keep=("level_probs",) if config.train.best_metric.startswith("oracle.") else (),
+      keep=("spacing", *["level_probs"] * config.train.best_metric.startswith("oracle.")),
     )
     batches = itertools.islice(batches, limit)
     result = evaluate.evaluate(
       lambda batch: predict(np.asarray(batch["image"])),
       batches,
       num_raters=num_raters,
-      num_bins=config.eval.num_bins,
+      **evaluate.from_config(config.eval),
       gather=parallel.gather_across_processes,
     )
     return result.metrics

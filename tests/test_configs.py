@@ -70,6 +70,9 @@ def check_with(**changes):
     ({"augment__scale": -0.1}, r"augment.scale"),
     ({"optim__name": "adam"}, "Did you mean 'adamw'"),
     ({"optim__schedule": "cos"}, "cosine"),
+    ({"eval__roi": "union"}, "config.eval.roi='union' is unknown"),
+    ({"eval__roi_margin": 0}, "config.eval.roi_margin=0 must be >= 1"),
+    ({"eval__surface_tolerance": -1.0}, "config.eval.surface_tolerance=-1.0 must be >= 0"),
   ],
 )
 def test_a_wrong_field_is_named(changes, message):

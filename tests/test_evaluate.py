@@ -116,7 +116,7 @@ def test_files(data, tmp_path):
 
 
 def test_curves_amount_to_the_errors(data, result):
-  curves = evaluate.curves(result.model.sums)
+  curves = evaluate.curves(result.model)
 
   def error(curve):
     gaps = [
@@ -128,6 +128,7 @@ def test_curves_amount_to_the_errors(data, result):
     got, want = curves["read_outs"][name], result.metrics["read_outs"][name]
     assert error(got["pooled"]) == pytest.approx(want["mr_ece_pooled"])
     assert error(got["majority"]) == pytest.approx(want["ece_majority"])
+    assert error(got["equal_mass"]) == pytest.approx(want["mr_ece_equal_mass"])
     assert sum(got["majority"]["count"]) == result.metrics["num_pixels"]
     sizes = [sum(rater["count"]) for rater in got["raters"]]
     assert sizes == [3 * 144 + 60, 3 * 144 + 60, 3 * 144 + 60, 3 * 144 + 60]

@@ -18,6 +18,8 @@ from flax import struct
 from jax import lax
 
 from ordseg import calibration, ordinal
+from ordseg.metrics import cells, counts
+from ordseg.metrics.cells import NUM_RANKS, rank_cell
 from ordseg.types import Array, Batch
 
 # QUBIQ: Dice of probability and share of votes, both cut at these tenths, averaged.
@@ -27,14 +29,6 @@ AT_HALF = SOFT_DICE_TENTHS.index(5)  # this cut of the share of votes is the maj
 PROB_EPSILON = 2.0**-24
 # float32 sums of squares and of nats would lose digits: fixed point, with an error of at most 2**-31 or 2**-27 each.
 SQUARE_BITS, NAT_BITS = 30, 26
-
-# Cells for the AUC, by the distance of a probability from 0, or from 1 above 1/2: 2**-12 wide from 1/64 on, and 1/16 of
-# an octave below that, down to the smallest float32 near 0 and to 2**-24 near 1.
-_CELLS_PER_UNIT, _TAIL, _TAIL_BITS = 4096, 2.0**-6, 4
-_TAIL_CELLS = (127 - 6) << _TAIL_BITS
-_FIRST_ABOVE = (127 - 24) << _TAIL_BITS
-_HALF = _TAIL_CELLS + int((0.5 - _TAIL) * _CELLS_PER_UNIT)
-NUM_RANKS = 2 * _HALF - _FIRST_ABOVE + 2
 
 
 # --- On the device ----------------------------------------------------------------------------------------------------
@@ -63,8 +57,9 @@ def image_sums(level_probs: Array, batch: Batch, *, num_bins: int) -> dict[str, 
     num_bins: bins of the calibration errors, 1..255.
 
   Returns:
-    Arrays for `to_host`; ``proper``, whether all that counts is a distribution; and ``ranks`` [2, NUM_RANKS, 4] int32,
-    per read-out and cell the pixels outside and inside the majority, and the votes against and for.
+    Arrays for `to_host`; ``proper``, whether all that counts is a distribution; and for `pooled_ranks` ``ranks``
+    [2, NUM_RANKS, 4] int32, per read-out and cell the pixels outside and inside the majority and the votes against and
+    for, and ``rank_probs`` [2, NUM_RANKS, K].
   """
   num_raters = level_probs.shape[-1] - 1
   valid = jnp.asarray(batch["rater_valid"]) != 0
@@ -72,13 +67,15 @@ def image_sums(level_probs: Array, batch: Batch, *, num_bins: int) -> dict[str, 
   weights = _weights(pixels.num_valid, num_raters)
   columns = jnp.einsum("pl,ol->op", level_probs.reshape(-1, num_raters + 1), weights, precision=lax.Precision.HIGHEST)
   probs = jnp.clip(columns[:-1], 0.0, 1.0)
+  tails, full_tails = jnp.split(probs[2:], 2)
   return {
     "num_valid": pixels.num_valid,
     "rater_valid": valid.astype(jnp.int32),
     "proper": jnp.all((jnp.abs(columns[-1] - 1.0) < 1e-3) | ~pixels.counts),
     **_panel_sums(pixels),
-    **jax.vmap(lambda prob: _read_out_sums(prob, pixels, num_bins=num_bins))(probs[:2]),
-    **_level_sums(probs[2:], pixels, num_bins=num_bins),
+    **jax.vmap(lambda prob: _read_out_sums(prob, pixels, valid, num_bins=num_bins))(probs[:2]),
+    **_level_sums(tails, pixels, num_bins=num_bins),
+    **counts.nested_counts(full_tails, pixels.raters, pixels.counts),
   }
 
 
@@ -101,11 +98,12 @@ def _columns(rater_masks: Array, valid: Array, mask: Array) -> _Pixels:
 
 
 def _weights(num_valid: Array, num_raters: int) -> Array:
-  """Returns [R + 3, L]: the weights of the read-outs, of each `at_least_j` for n raters, and ones."""
+  """Returns [2 R + 3, L]: the weights of the read-outs, of each `at_least_j` for n and for R raters, and ones."""
   tails = np.flip(np.cumsum(np.flip(ordinal.thinning_matrices(num_raters), -1), -1), -1)  # [n, l, c]: P(c or more)
   at_least = jnp.asarray(np.moveaxis(tails, -1, 1)[:, 1:], jnp.float32)[num_valid]
-  read_outs = [ordinal.read_out_weights(name, num_raters) for name in ordinal.READ_OUTS]
-  return jnp.concatenate([jnp.asarray(np.stack(read_outs)), at_least, jnp.ones_like(at_least[:1])])
+  names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, num_raters + 1))]
+  full = jnp.asarray(np.stack([ordinal.read_out_weights(name, num_raters) for name in names]))
+  return jnp.concatenate([full[:2], at_least, full[2:], jnp.ones_like(at_least[:1])])
 
 
 def _panel_sums(pixels: _Pixels) -> dict[str, Array]:
@@ -120,7 +118,7 @@ def _panel_sums(pixels: _Pixels) -> dict[str, Array]:
   }
 
 
-def _read_out_sums(prob: Array, pixels: _Pixels, *, num_bins: int) -> dict[str, Array]:
+def _read_out_sums(prob: Array, pixels: _Pixels, valid: Array, *, num_bins: int) -> dict[str, Array]:
   """Counts of one read-out, `prob` [P] float32."""
   bins = calibration.bin_pixels(prob, [*pixels.raters, pixels.at_least(5)], pixels.counts, num_bins=num_bins)
   cuts = [(prob >= tenths / 10) & pixels.counts for tenths in SOFT_DICE_TENTHS]
@@ -139,35 +137,23 @@ def _read_out_sums(prob: Array, pixels: _Pixels, *, num_bins: int) -> dict[str, 
     "rater_overlap": overlaps[AT_HALF, 1 + len(cuts) :],
     "square": calibration.fixed_point_sum(jnp.square(prob - mean_vote), pixels.counts, fraction_bits=SQUARE_BITS),
     "nll": calibration.fixed_point_sum(nats, pixels.counts, fraction_bits=NAT_BITS),
-    "ranks": _rank_counts(prob, pixels),
+    **_rank_counts(prob, pixels),
+    **counts.top_label_counts(prob, pixels.raters, valid, pixels.counts),
   }
 
 
-def rank_cell(prob: Array) -> Array:
-  """Returns the cell of each probability for the AUC, int32 in 0..NUM_RANKS-1, never decreasing in the probability.
-
-  Cells are small near 0 and 1, where most probabilities are: 1e-9 and 1e-12 are told apart. They are read off the bits
-  of the float, so that no cell depends on how a logarithm is rounded.
-  """
-  prob = jnp.clip(prob, 0.0, 1.0)
-  above = NUM_RANKS - 1 - jnp.maximum(_distance_cell(1.0 - prob) - _FIRST_ABOVE + 1, 0)
-  return jnp.where(prob < 0.5, _distance_cell(prob), above)
-
-
-def _distance_cell(s: Array) -> Array:
-  tail = lax.bitcast_convert_type(s, jnp.int32) >> (23 - _TAIL_BITS)
-  middle = _TAIL_CELLS + ((s - _TAIL) * _CELLS_PER_UNIT).astype(jnp.int32)
-  return jnp.where(s < _TAIL, tail, middle)
-
-
-def _rank_counts(prob: Array, pixels: _Pixels) -> Array:
-  num_levels = len(pixels.raters) + 1
-  cell = rank_cell(prob) * num_levels + pixels.votes
-  joint = jax.ops.segment_sum(pixels.counts.astype(jnp.int32), cell, num_segments=NUM_RANKS * num_levels)
+def _rank_counts(prob: Array, pixels: _Pixels) -> dict[str, Array]:
+  num_levels, cell = len(pixels.raters) + 1, rank_cell(prob)
+  joint = jax.ops.segment_sum(
+    pixels.counts.astype(jnp.int32), cell * num_levels + pixels.votes, num_segments=NUM_RANKS * num_levels
+  )
   votes, n = jnp.arange(num_levels), pixels.num_valid
   inside = ordinal.majority_label(votes[None], n[None])[0]
   columns = jnp.stack([~inside, inside, jnp.maximum(n - votes, 0), votes], axis=-1).astype(jnp.int32)
-  return joint.reshape(NUM_RANKS, num_levels) @ columns
+  return {
+    "ranks": joint.reshape(NUM_RANKS, num_levels) @ columns,
+    "rank_probs": cells.low_sums(prob, cell, pixels.counts),
+  }
 
 
 def _level_sums(tails: Array, pixels: _Pixels, *, num_bins: int) -> dict[str, Array]:
@@ -217,6 +203,11 @@ class ImageSums:
     level_bin_prob: [I, R, K].
     level_bin_label: [I, R, K] pixels with j votes or more.
     rps: [I] sum of the RPS (divisor n + 1, of the prediction thinned to n), in units of 2**-30.
+    top_count: [I, O, 25] pixels by confidence max(p, 1 - p), see `counts.top_label_counts`.
+    top_prob: [I, O, 25] sums of |2 p - 1|, in units of 2**-24.
+    top_correct: [I, O, R, 25] pixels where the mask p >= 1/2 has the label of a rater who answered.
+    nested_count: [I, L] pixels by the number of nested masks P(c >= j) >= 1/2 that hold them, of the full panel.
+    nested_rater: [I, R, L] those that a rater marked.
   """
 
   num_valid: np.ndarray
@@ -237,6 +228,11 @@ class ImageSums:
   level_bin_prob: np.ndarray
   level_bin_label: np.ndarray
   rps: np.ndarray
+  top_count: np.ndarray
+  top_prob: np.ndarray
+  top_correct: np.ndarray
+  nested_count: np.ndarray
+  nested_rater: np.ndarray
 
   @property
   def num_images(self) -> int:
@@ -287,12 +283,13 @@ def concatenate(parts: list[ImageSums]) -> ImageSums:
 
 def empty(num_raters: int, num_bins: int) -> ImageSums:
   """Returns the sums of no images."""
-  R, K, T = num_raters, num_bins, len(SOFT_DICE_TENTHS)
+  R, K, T, C = num_raters, num_bins, len(SOFT_DICE_TENTHS), counts.NUM_TOP_BINS
   shapes = {
     "num_valid": (), "rater_valid": (R,), "level_count": (R + 1,), "rater_levels": (R, R + 1), "both_marked": (R, R),
     "bin_count": (2, K), "bin_prob": (2, K), "bin_majority": (2, K), "bin_rater": (2, R, K), "predicted": (2, T),
     "overlap": (2, T), "rater_overlap": (2, R), "square": (2,), "nll": (2,), "level_bin_count": (R, K),
-    "level_bin_prob": (R, K), "level_bin_label": (R, K), "rps": (),
+    "level_bin_prob": (R, K), "level_bin_label": (R, K), "rps": (), "top_count": (2, C), "top_prob": (2, C),
+    "top_correct": (2, R, C), "nested_count": (R + 1,), "nested_rater": (R, R + 1),
   }  # fmt: skip
   return ImageSums(**{name: np.zeros((0, *shape), np.int64) for name, shape in shapes.items()})
 
@@ -304,7 +301,25 @@ def to_host(sums: dict[str, Any], num_real: int) -> ImageSums:
   out = {name: array.astype(np.int64) for name, array in arrays.items()}
   for name in ("square", "nll", "rps"):
     out[name] = calibration.fixed_point_total(arrays[name])
-  for name in ("bin", "level_bin"):
-    counts = calibration.BinCounts(arrays[f"{name}_count"], arrays[f"{name}_prob"], arrays[f"{name}_count"])
-    out[f"{name}_prob"] = counts.prob_total()
+  for name in ("bin", "level_bin", "top"):
+    bins = calibration.BinCounts(arrays[f"{name}_count"], arrays[f"{name}_prob"], arrays[f"{name}_count"])
+    out[f"{name}_prob"] = bins.prob_total()
   return ImageSums(**out)
+
+
+def pooled_ranks(sums: dict[str, Any], num_real: int, num_pixels: int) -> np.ndarray:
+  """Adds up what the device counted per cell over the images of a batch.
+
+  Args:
+    sums: of a batch, from `image_sums`.
+    num_real: images that count.
+    num_pixels: P of each image as it was counted, padding included.
+
+  Returns:
+    [2, NUM_RANKS, 5] int64, per read-out and cell: pixels outside and inside the majority, votes against and for, and
+    the sum of the probability over all pairs, in units of 2**-24.
+  """
+  counted = np.asarray(sums["ranks"])[:num_real].astype(np.int64)
+  probs = cells.prob_total(np.asarray(sums["rank_probs"])[:num_real], counted[..., 0] + counted[..., 1], num_pixels)
+  weight = np.asarray(sums["num_valid"])[:num_real].astype(np.int64)[:, None, None]
+  return np.concatenate([counted.sum(0), (probs * weight).sum(0)[..., None]], -1)

@@ -74,6 +74,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "subject": terms.subject(e),
     "model_name": terms.model_name(e),
     "one_map": terms.one_map(e),
+    "region": terms.region(e),
     "sentences": prose.calibration_sentences(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "headlines": headlines(e, rows),
     "groups": score_groups(e),
@@ -144,7 +145,11 @@ def _quartiles(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
 
 def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metric, list[Cell]]]]]:
   """Returns the summary table: per group its metrics, each with one cell per read-out."""
-  return [(group, [(m, _read_out_cells(e, m, group.own)) for m in group.metrics]) for group in terms.READ_OUT_GROUPS]
+  return [
+    (group, [(m, _read_out_cells(e, m, group.own)) for m in group.metrics])
+    for group in terms.READ_OUT_GROUPS
+    if not (group.optional and terms.outlines(e) == "")
+  ]
 
 
 def _read_out_cells(e: Evaluation, m: terms.Metric, own: str) -> list[Cell]:
@@ -297,7 +302,9 @@ def provenance(e: Evaluation) -> list[tuple[str, str]]:
     ("Images in which a majority marked something", e.text("num_images_with_majority")),
     ("Pixels", f"{e.metrics['num_pixels']:,}" if e.number("num_pixels") is not None else terms.MISSING),
     ("Model", terms.model_name(e)),
-    ("Bins", f"{e.num_bins} of equal width"),
+    ("Pixels that count", terms.region(e) or "all"),
+    *([("Outlines", terms.outlines(e))] if terms.outlines(e) else []),
+    ("Bins", f"{e.num_bins} of equal width, unless a score says otherwise"),
     ("Versions", versions or terms.MISSING),
   ]
 

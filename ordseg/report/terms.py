@@ -44,12 +44,14 @@ class Group:
     note: what the group scores against, in a sentence.
     own: the read-out that is calibrated to that target; '' where neither has the advantage.
     metrics: its rows.
+    optional: whether an evaluation may lack it; it is left out then.
   """
 
   title: str
   note: str
   own: str
   metrics: tuple[Metric, ...]
+  optional: bool = False
 
 
 READ_OUT_GROUPS = (
@@ -87,6 +89,41 @@ READ_OUT_GROUPS = (
         _NO_ANSWER,
       ),
       Metric("mce", "MCE", "The gap of the worst bin; a bin with few pixels can decide it.", "lower", _NO_ANSWER),
+      Metric(
+        "mr_ece_equal_mass",
+        "MR-ECE, equal-mass bins",
+        "MR-ECE with as many pixels in each bin as ties allow; most bins then divide the background.",
+        "lower",
+        _NO_ANSWER,
+      ),
+      Metric(
+        "smooth_ece",
+        "SmoothECE",
+        "MR-ECE without bins: the gap smoothed over neighbouring probabilities.",
+        "lower",
+        _NO_ANSWER,
+      ),
+      Metric(
+        "ece_top_label",
+        "ECE, top label",
+        "Gap between how sure the mask is and how often a rater agrees with it; mean over all pixels.",
+        "lower",
+        _NO_ANSWER,
+      ),
+      Metric(
+        "ece_curvas",
+        "ECE as in CURVAS",
+        "The same to one rater at a time within one image; mean over raters, then over images.",
+        "lower",
+        _NO_ANSWER,
+      ),
+      Metric(
+        "ece_curvas_by_group",
+        "ECE as in CURVAS, groups",
+        "The same within one group, such as all slices of a volume; mean over groups.",
+        "lower",
+        _NO_ANSWER,
+      ),
       Metric(
         "brier",
         "Brier score",
@@ -173,6 +210,46 @@ READ_OUT_GROUPS = (
       ),
     ),
   ),
+  Group(
+    "Outlines",
+    "Either map cut at 50 %; tolerance and unit are under “Where the numbers come from”.",
+    "",
+    (
+      Metric(
+        "hd95",
+        "Hausdorff distance, 95 %",
+        "How far apart the outlines of mask and majority are, but for the farthest 5 %.",
+        "lower",
+        _NO_MAJORITY,
+        2,
+      ),
+      Metric(
+        "hd95_rater_mean",
+        "Hausdorff distance, 95 %, each rater",
+        "The same with one rater's mask at a time, mean over raters.",
+        "lower",
+        _NO_MAJORITY,
+        2,
+      ),
+      Metric(
+        "surface_dice",
+        "Surface Dice",
+        "Share of both outlines, mask and majority, that lies within the tolerance of the other.",
+        "higher",
+        _NO_MAJORITY,
+        3,
+      ),
+      Metric(
+        "surface_dice_rater_mean",
+        "Surface Dice, each rater",
+        "The same with one rater's mask at a time, mean over raters.",
+        "higher",
+        _NO_MAJORITY,
+        3,
+      ),
+    ),
+    optional=True,
+  ),
 )
 
 LEVEL_METRICS = (
@@ -183,6 +260,22 @@ LEVEL_METRICS = (
     "Gap between “at least j raters mark it” and how often they did; mean over j and all pixels.",
     "lower",
     _NO_ANSWER,
+  ),
+  Metric(
+    "ged_nested",
+    "GED, nested masks",
+    "Distance of the masks “at least j raters”, taken as samples, from the raters' masks; mean over images.",
+    "lower",
+    _NO_ANSWER,
+    3,
+  ),
+  Metric(
+    "ncc_nested",
+    "NCC, nested masks",
+    "Do these masks differ where they miss a rater's mask? Correlation within an image; mean over images.",
+    "higher",
+    "every mask agrees with every rater everywhere, or nobody answered",
+    3,
   ),
 )
 
@@ -200,6 +293,14 @@ AGREEMENT_METRICS = (
     "fleiss_kappa",
     "Fleiss' kappa",
     "Agreement of the panel beyond chance: 0 is chance, 1 is full agreement.",
+    "",
+    _NO_PAIR,
+    3,
+  ),
+  Metric(
+    "krippendorff_alpha",
+    "Krippendorff's alpha",
+    "The same, by disagreement; made for panels in which raters are missing.",
     "",
     _NO_PAIR,
     3,
@@ -260,6 +361,20 @@ def subject(evaluation: Evaluation) -> str:
     f"{evaluation.data_name}, {evaluation.text('split')} split: {images} image{'s' * (images != 1)}, "
     f"{raters} rater{'s' * (raters != 1)}"
   )
+
+
+def region(evaluation: Evaluation) -> str:
+  """Returns which pixels count where not all of them do, '' where all do."""
+  margin = evaluation.number("roi.margin")
+  if evaluation.text("roi.kind", "image") == "image" or margin is None:
+    return ""
+  return f"within {int(margin)} pixels of what any rater marked; images in which nobody marked anything count whole"
+
+
+def outlines(evaluation: Evaluation) -> str:
+  """Returns unit and tolerance of the distances between outlines; '' where none were measured."""
+  tolerance, unit = evaluation.number("surface.tolerance"), evaluation.text("surface.unit")
+  return "" if tolerance is None else f"distances in {unit}, tolerance of the surface Dice {tolerance:g}"
 
 
 def model_name(evaluation: Evaluation) -> str:

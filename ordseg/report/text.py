@@ -70,7 +70,7 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
       floor = e.number(f"floors.{m.key}")
       notes = f"{m.better} is better" + (f", floor {terms.number(floor, m.decimals)}" if floor is not None else "")
       rows.append([m.label, *cells, notes])
-  for m in terms.LEVEL_METRICS:
+  for m in (m for m in terms.LEVEL_METRICS if m.key in _SUMMARY):
     cells = [_cell(e, f"levels.{m.key}", m), "", *([_cell(e, f"oracle.levels.{m.key}", m), ""] * has_oracle)]
     rows.append([f"{m.label} (no read-out)", *cells, f"{m.better} is better"])
   width = max(len(row[-1]) for row in rows)
@@ -80,7 +80,7 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
   return "\n".join([*lines, "", *_people(e)])
 
 
-_SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice")
+_SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice", "rps", "level_ece")
 
 
 def _cell(e: reading.Evaluation, path: str, metric: terms.Metric, own: bool = True) -> str:

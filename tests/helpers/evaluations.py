@@ -44,7 +44,7 @@ def blobs(num_images, num_raters, seed):
   return image[..., None].astype(np.float32), masks.astype(np.uint8), levels.astype(np.float32)
 
 
-def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, oracle=True, info=None):
+def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, oracle=True, info=None, **options):
   """Evaluates the true distribution raised to the power `sharpen`, and writes the folder; returns it.
 
   Args:
@@ -56,6 +56,7 @@ def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, 
     valid: 0: no rater answered anything.
     oracle: whether the data carry the truth.
     info: changes to `INFO`.
+    **options: of `evaluate.evaluate`.
   """
   image, masks, levels = blobs(num_images, num_raters, seed)
   prediction = levels**sharpen
@@ -70,7 +71,7 @@ def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, 
     batch["level_probs"] = levels
   ids = [f"image-{k:02d}" for k in range(num_images)]
   result = evaluate.evaluate(
-    lambda _: prediction, [EvalBatch(ids, ["p"] * num_images, batch, num_images)], num_raters=num_raters
+    lambda _: prediction, [EvalBatch(ids, ["p"] * num_images, batch, num_images)], num_raters=num_raters, **options
   )
   evaluate.write(result, folder, {**INFO, **(info or {})})
   return folder

@@ -1,0 +1,55 @@
+"""Which pixels an evaluation looks at: the whole image, or the surroundings of what any rater marked."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from ordseg.types import Batch
+from ordseg.validate import InputError, check_choice
+
+KINDS = ("image", "union_dilated")
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+  """A region of interest.
+
+  Attributes:
+    kind: 'image', or 'union_dilated': within `margin` of a pixel that a rater who answered marked.
+    margin: pixels, >= 1, Euclidean.
+
+  Raises:
+    InputError: the kind is unknown, or the margin is less than a pixel. Without a margin the region would be chosen by
+      the truth alone: a map too wide everywhere would look perfect.
+  """
+
+  kind: str = "image"
+  margin: int = 16
+
+  def __post_init__(self) -> None:
+    check_choice(self.kind, KINDS, field="config.eval.roi")
+    if self.margin < 1:
+      raise InputError(f"config.eval.roi_margin={self.margin!r} must be >= 1 pixel.")
+
+  def restrict(self, batch: Batch) -> Batch:
+    """Returns the batch with `mask` 0 outside the region.
+
+    Images in which nobody marked anything count whole: leaving them out would select by the truth.
+
+    Args:
+      batch: with rater_masks [B, H, W, R], rater_valid [B, R] and mask [B, H, W].
+    """
+    if self.kind == "image":
+      return batch
+    masks, valid = np.asarray(batch["rater_masks"]) > 0, np.asarray(batch["rater_valid"]) > 0
+    unions = np.any(masks & valid[:, None, None, :], axis=-1)
+    mask = np.asarray(batch["mask"]).copy()
+    for k in np.flatnonzero(unions.any((1, 2))).tolist():
+      outside = np.ascontiguousarray(~unions[k], np.uint8)
+      mask[k][cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > self.margin] = 0
+    return {**batch, "mask": mask}
+
+  def describe(self) -> dict[str, str | int]:
+    """Returns what metrics.json says of it."""
+    return {"kind": self.kind} if self.kind == "image" else {"kind": self.kind, "margin": self.margin}
