@@ -101,6 +101,15 @@ def test_alpha_with_missing_raters_golden():
   assert agreement.krippendorff_alpha(with_third) == pytest.approx(want)
 
 
+def test_krippendorff_alpha_against_the_package(data, result):
+  """Missing raters are NaN there, image by image; pixels that only one rater saw take no part."""
+  krippendorff = pytest.importorskip("krippendorff")
+  _, masks, valid, counts = data
+  columns = [np.where(valid[k] > 0, masks[k][counts[k] > 0].astype(float), np.nan).T for k in range(len(masks))]
+  want = krippendorff.alpha(reliability_data=np.concatenate(columns, 1), level_of_measurement="nominal")
+  assert np.isnan(columns[1]).any() and result.metrics["raters"]["krippendorff_alpha"] == pytest.approx(want)
+
+
 def test_fleiss_kappa_golden():
   """By hand: 3 raters, 4 pixels with 0, 1, 3, 3 votes."""
   sums = panel_sums([[0, 0, 0], [0, 1, 0], [1, 1, 1], [1, 1, 1]])
