@@ -32,7 +32,7 @@ def ours(image: np.ndarray, args: argparse.Namespace) -> Callable[[], None]:
   def predict(images: jax.Array) -> jax.Array:
     return heads.predict(head, net.apply(params, images, is_training=False), NUM_RATERS).level_probs
 
-  windows = sliding_window.Windows(size=args.window, overlap=args.overlap, batch_size=args.batch_size, multiple=8)
+  windows = sliding_window.Windows(size=args.window, overlap=args.overlap, batch_size=args.batch_size, multiples=(8,))
 
   def run() -> None:
     sliding_window.predict_image(lambda images: np.asarray(predict(images)), image, windows)

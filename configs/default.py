@@ -49,7 +49,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.train_split = "train"  # a split of the data set, or a slice of one such as train[:10%]
   config.data.validation_split = "validation"  # chooses the best checkpoint
   config.data.raters = "all"  # whom training sees: all; random: one per image, drawn anew; or numbers: "0,2"
-  config.data.crop_size = (64, 64)  # pixels (H, W) of a training example; smaller images are padded, masked
+  config.data.crop_size = (
+    64,
+    64,
+  )  # pixels (H, W), or (D, H, W), of a training example; smaller images are padded, masked
   config.data.num_threads = 2  # threads that read and augment, per process
   config.data.prefetch_batches = 2  # batches kept ready on the device
 
@@ -71,13 +74,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.augment.noise = 0.0  # standard deviation, on the prepared image
 
   config.model = ConfigDict()
-  config.model.name = "unet"  # unet, resnet_fpn, resnet_unet
+  config.model.name = "unet"  # unet, resnet_fpn, resnet_unet; unet3d for volumes
   config.model.head = "softmax"  # softmax, coral, cumulative, corn, binomial, beta_binomial; sigmoid: binary losses
   config.model.encoder = "resnet18"  # resnet_*: resnet18, resnet34, resnet50
   config.model.encoder_weights = ""  # resnet_*: .safetensors or .pth state dict of torchvision or timm; '' is random
   config.model.width = 16  # channels of the finest level; doubled at each further one; resnet_fpn: 8 and 16 times it
-  config.model.depth = 4  # unet: levels of resolution
-  config.model.blocks_per_level = 2  # unet, resnet_unet: 3x3 convolutions per level, each way
+  config.model.depth = 4  # unet, unet3d: levels of resolution
+  config.model.flat_levels = 0  # unet3d: finest levels that treat slices apart, for slices farther apart than pixels
+  config.model.blocks_per_level = 2  # unet, unet3d, resnet_unet: 3x3 convolutions per level, each way
   config.model.norm = "group"  # group, instance; unet also none; an encoder with weights has frozen batch norm
   config.model.dropout = 0.0  # probability, in [0, 1)
   config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and logits are float32
@@ -125,6 +129,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.eval = ConfigDict()
   config.eval.batch_size = 16  # images of equal size at once, over the devices of one process
   config.eval.window = 0  # pixels: larger images are predicted in overlapping windows of this side; 0: whole
+  config.eval.window_slices = 0  # the same for the slices of volumes; 0: all of them
   config.eval.overlap = 0.25  # share of a window that the next one covers again, in [0, 1)
   config.eval.num_bins = 15  # bins of the calibration errors, of equal width and of equal mass
   config.eval.roi = "image"  # pixels that count: image; union_dilated: roi_margin around what any rater marked

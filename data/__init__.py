@@ -120,7 +120,8 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
   """Returns what a run records of its data, ready for JSON.
 
   Returns:
-    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence'}.
+    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence'}, and
+    'classes', the names of the structures, where there are several.
 
   Raises:
     DataError: the data set is not built, or not whole.
@@ -133,6 +134,7 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
     "fingerprint": record["fingerprint"],
     "settings": record["settings"],
     "licence": builder.LICENSE,
+    **({"classes": list(builder.class_names)} if builder.class_names else {}),
   }
 
 

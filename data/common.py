@@ -120,6 +120,16 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """R, the size of a full panel."""
     raise NotImplementedError
 
+  @property
+  def num_axes(self) -> int:
+    """2 for images [H, W, C], 3 for volumes [D, H, W, C]."""
+    return 2
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names of the structures where several are segmented side by side; () for one, which has no axis."""
+    return ()
+
   def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[Example]]:
     """Returns split -> examples of the schema of data/README.md. A split without examples is left out.
 
@@ -184,19 +194,20 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Returns the example schema of data/README.md as TFDS features."""
 
     # Arrays go in as zlib: Image would need TensorFlow, and a plain Tensor stores each integer in 8 bytes.
-    def array(last: int, dtype: Any) -> tfds.features.Tensor:
-      return tfds.features.Tensor(shape=(None, None, last), dtype=dtype, encoding="zlib")
+    def array(*last: int, dtype: Any) -> tfds.features.Tensor:
+      return tfds.features.Tensor(shape=(*(None,) * self.num_axes, *last), dtype=dtype, encoding="zlib")
 
+    classes = (len(self.class_names),) if self.class_names else ()
     features: dict[str, Any] = {
       "id": tfds.features.Text(),
       "group": tfds.features.Text(),
-      "image": array(self.num_channels, self.image_dtype),
-      "rater_masks": array(self.num_raters, np.uint8),
-      "rater_valid": tfds.features.Tensor(shape=(self.num_raters,), dtype=np.bool_),
-      "spacing": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+      "image": array(self.num_channels, dtype=self.image_dtype),
+      "rater_masks": array(*classes, self.num_raters, dtype=np.uint8),
+      "rater_valid": tfds.features.Tensor(shape=(*classes, self.num_raters), dtype=np.bool_),
+      "spacing": tfds.features.Tensor(shape=(self.num_axes,), dtype=np.float32),
     }
     if self.LEVEL_PROBS:
-      features["level_probs"] = array(self.num_raters + 1, np.float32)
+      features["level_probs"] = array(*classes, self.num_raters + 1, dtype=np.float32)
     return features
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, Example]]]:
@@ -212,7 +223,14 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, Example]]:
     for example in examples:
-      check_example(example, num_raters=self.num_raters, num_channels=self.num_channels, dtype=self.image_dtype)
+      check_example(
+        example,
+        num_raters=self.num_raters,
+        num_channels=self.num_channels,
+        dtype=self.image_dtype,
+        num_axes=self.num_axes,
+        num_classes=len(self.class_names),
+      )
       self._digests[split].append(fingerprints.example_digest(example))
       yield example["id"], example
 
@@ -238,18 +256,18 @@ def make_example(
   image: np.ndarray,
   masks: Sequence[np.ndarray | None],
   *,
-  spacing: tuple[float, float] = (0.0, 0.0),
+  spacing: tuple[float, ...] = (0.0, 0.0),
 ) -> Example:
   """Puts a record together.
 
   Args:
     name: its id.
     group: the patient.
-    image: [H, W, C].
-    masks: one [H, W] of 0 and 1 per rater, None where the rater is missing.
-    spacing: mm per pixel along H and W; 0 = unknown.
+    image: [H, W, C] or [D, H, W, C].
+    masks: one [H, W] or [D, H, W] of 0 and 1 per rater, None where the rater is missing.
+    spacing: mm per pixel along (D,) H and W; 0 = unknown.
   """
-  empty = np.zeros(image.shape[:2], np.uint8)
+  empty = np.zeros(image.shape[:-1], np.uint8)
   return {
     "id": name,
     "group": group,
@@ -260,8 +278,19 @@ def make_example(
   }
 
 
-def check_example(example: Example, *, num_raters: int, num_channels: int, dtype: Any) -> None:
-  """Checks a record against the schema of data/README.md.
+def join_classes(examples: Sequence[Example]) -> Example:
+  """Returns one record of several that differ in their structure alone: a class each, side by side."""
+  out = {**examples[0], "rater_valid": np.stack([example["rater_valid"] for example in examples])}
+  for name in ("rater_masks", "level_probs"):
+    if name in out:
+      out[name] = np.stack([example[name] for example in examples], axis=-2)
+  return out
+
+
+def check_example(
+  example: Example, *, num_raters: int, num_channels: int, dtype: Any, num_axes: int = 2, num_classes: int = 0
+) -> None:
+  """Checks a record against the schema of data/README.md; `num_classes` is 0 where there is no axis for them.
 
   Raises:
     DataError: naming the example and the feature.
@@ -274,15 +303,16 @@ def check_example(example: Example, *, num_raters: int, num_channels: int, dtype
       raise DataError(f"example {name!r}: {what}.")
 
   expect(example["group"], "'group' must name the patient")
-  is_image = image.ndim == 3 and image.shape[-1] == num_channels and image.size > 0
-  expect(is_image, f"'image' must be [H, W, {num_channels}], found {image.shape}")
+  is_image = image.ndim == num_axes + 1 and image.shape[-1] == num_channels and image.size > 0
+  expect(is_image, f"'image' must be [{'D, ' * (num_axes - 2)}H, W, {num_channels}], found {image.shape}")
   expect(image.dtype == dtype, f"'image' must be {np.dtype(dtype)}, found {image.dtype}")
-  shape = (*image.shape[:2], num_raters)
+  panel = (num_classes, num_raters) if num_classes else (num_raters,)
+  shape = (*image.shape[:-1], *panel)
   expect(masks.shape == shape, f"'rater_masks' must be {shape}, found {masks.shape}")
   expect(masks.dtype == np.uint8 and masks.max() <= 1, "'rater_masks' must be uint8 0 or 1")
-  expect(valid.shape == (num_raters,) and valid.dtype == np.bool_, f"'rater_valid' must be [{num_raters}] bool")
+  expect(valid.shape == panel and valid.dtype == np.bool_, f"'rater_valid' must be {list(panel)} bool")
   expect(valid.any(), "no rater answered; leave such an example out")
   expect(not masks[..., ~valid].any(), "'rater_masks' must be 0 where 'rater_valid' is False")
   if "level_probs" in example:
-    probs, shape = example["level_probs"], (*image.shape[:2], num_raters + 1)
+    probs, shape = example["level_probs"], (*image.shape[:-1], *panel[:-1], num_raters + 1)
     expect(probs.shape == shape and probs.dtype == np.float32, f"'level_probs' must be {shape} float32")

@@ -17,6 +17,7 @@ from scipy import special
 from ordseg.types import Config
 from ordseg.validate import InputError
 
+_MAX_CHANNELS = 64  # of one call of cv2.remap, whose arrays may have 128
 _AT_LEAST_0 = ("rotate_degrees", "scale", "elastic_alpha", "elastic_sigma", "brightness", "contrast", "gamma", "noise")
 _NO_MAP: Any = None  # cv2.remap's second map, for the first holds x and y; OpenCV 5 takes no empty array for it
 
@@ -84,6 +85,54 @@ def augment(
   noise_std = abs(noise) * c.noise
   image = _intensity(image, gamma * c.gamma, contrast * c.contrast, brightness * c.brightness, noise_std, rng)
   return image, rater_masks, mask
+
+
+def augment_volume(
+  image: np.ndarray,
+  rater_masks: np.ndarray,
+  rng: np.random.Generator,
+  augment_config: Config,
+  *,
+  crop_size: tuple[int, ...] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Augments one prepared volume and brings it to `crop_size`: all slices alike, as `augment` does one image.
+
+  Turning and bending stay within slices, whose pixels are usually finer than the slices' distance; across slices the
+  crop is placed, and mirrored where `flip` is on.
+
+  Args:
+    image: [D, H, W, C] float32. Not changed.
+    rater_masks: [D, H, W, R] uint8 in {0, 1}.
+    rng: the only source of randomness.
+    augment_config: see configs/default.py.
+    crop_size: (d, h, w); the volume's own size by default.
+
+  Returns:
+    image [d, h, w, C], rater_masks [d, h, w, R] and mask [d, h, w], as those of `augment`.
+  """
+  slices = crop_size[0] if crop_size is not None else len(image)
+  place, flip = rng.uniform(-1, 1, 2)
+  source = np.arange(slices) + _crop_offset(len(image), slices, place)
+  if augment_config.enabled and augment_config.flip and flip < 0:
+    source = source[::-1]
+  inside = (source >= 0) & (source < len(image))
+  source = np.clip(source, 0, len(image) - 1)
+  plane = crop_size[1:] if crop_size is not None else image.shape[1:3]
+  stacks = (_as_channels(image[source]), _as_channels(rater_masks[source]))
+  image_stack, mask_stack, mask = augment(*stacks, rng, augment_config, crop_size=(plane[0], plane[1]))
+  masks = _as_slices(mask_stack, slices)
+  counts = inside[:, None, None] & (mask != 0)
+  return _as_slices(image_stack, slices), masks * counts[..., None], counts.astype(np.uint8)
+
+
+def _as_channels(volume: np.ndarray) -> np.ndarray:
+  """[D, H, W, C] -> [H, W, D C], contiguous."""
+  return np.ascontiguousarray(volume.transpose(1, 2, 0, 3)).reshape(*volume.shape[1:3], -1)
+
+
+def _as_slices(stack: np.ndarray, slices: int) -> np.ndarray:
+  """[h, w, D C] -> [D, h, w, C], contiguous."""
+  return np.ascontiguousarray(stack.reshape(*stack.shape[:2], slices, -1).transpose(2, 0, 1, 3))
 
 
 def _crop_offset(length: int, crop: int, u: float) -> int:
@@ -169,7 +218,7 @@ def _sample(
     positions += displacement
   xy = positions.view(np.float32).reshape(*positions.shape, 2)
   image, rater_masks = (np.ascontiguousarray(a[y0:y1, x0:x1]) for a in (image, rater_masks))
-  linear = cv2.remap(image, xy, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+  linear = _remap(image, xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
   masks = _nearest(rater_masks, xy)
   inside = y_inside and x_inside
   mask = np.ones(positions.shape, np.uint8) if inside else _nearest(np.ones(image.shape[:2], np.uint8), xy)
@@ -188,7 +237,17 @@ def _window(low: float, high: float, length: int) -> tuple[int, int, bool]:
 
 
 def _nearest(array: np.ndarray, xy: np.ndarray) -> np.ndarray:
-  return cv2.remap(array, xy, _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+  return _remap(array, xy, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _remap(array: np.ndarray, xy: np.ndarray, interpolation: int, **border: Any) -> np.ndarray:
+  """cv2.remap for any number of channels."""
+  if array.ndim == 2 or array.shape[-1] <= _MAX_CHANNELS:
+    return cv2.remap(array, xy, _NO_MAP, interpolation, **border)
+  starts = range(0, array.shape[-1], _MAX_CHANNELS)
+  parts = [np.ascontiguousarray(array[..., k : k + _MAX_CHANNELS]) for k in starts]
+  found = [cv2.remap(part, xy, _NO_MAP, interpolation, **border) for part in parts]
+  return np.concatenate([x.reshape(*xy.shape[:2], -1) for x in found], axis=-1)
 
 
 def _intensity(
@@ -212,7 +271,7 @@ def _intensity(
   if high > low:
     unit = _affine(image, 1 / (high - low), -low / (high - low))
     np.clip(unit, 0, 1, out=unit)
-    image = cv2.pow(unit, 1 + gamma if gamma > 0 else 1 / (1 - gamma)).reshape(image.shape)
+    image = cv2.pow(_flat(unit), 1 + gamma if gamma > 0 else 1 / (1 - gamma)).reshape(image.shape)
     scale, shift = high - low, low
   if contrast:
     mean = scale * float(image.mean()) + shift
@@ -226,7 +285,13 @@ def _affine(
   image: np.ndarray, scale: float, shift: float, other: np.ndarray | None = None, weight: float = 0.0
 ) -> np.ndarray:
   """scale * image + shift + weight * other, in one pass."""
-  return cv2.addWeighted(image, scale, image if other is None else other, weight, shift).reshape(image.shape)
+  flat = _flat(image)
+  return cv2.addWeighted(flat, scale, flat if other is None else _flat(other), weight, shift).reshape(image.shape)
+
+
+def _flat(image: np.ndarray) -> np.ndarray:
+  """[H, W, C] -> [H, W C]: OpenCV's arrays have few channels, a volume has many."""
+  return image.reshape(len(image), -1)
 
 
 @functools.cache

@@ -21,7 +21,7 @@ def evaluate_run(
   source: input_pipeline.Source,
   split: str,
   data_info: Mapping[str, Any],
-) -> pathlib.Path:
+) -> list[pathlib.Path]:
   """Evaluates a run, or several as an ensemble, and writes ``<first workdir>/eval/<split>/``. All processes must call.
 
   Args:
@@ -32,7 +32,7 @@ def evaluate_run(
     data_info: of the data set that `source` belongs to.
 
   Returns:
-    The folder written to.
+    The folder written to; one per class, ``<split>-<class>``, where there are several.
 
   Raises:
     InputError: another data set than the run was trained on, or what `predictor.load` says.
@@ -45,7 +45,7 @@ def evaluate_run(
       "their splits may overlap. Point --data_dir or --manual_dir to the data of the training."
     )
   predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
-  result = evaluate.evaluate(
+  results = evaluate.evaluate_classes(
     lambda batch: predict(np.asarray(batch["image"])),
     input_pipeline.eval_batches(
       source,
@@ -56,18 +56,29 @@ def evaluate_run(
       keep=("level_probs", "spacing"),
     ),
     num_raters=run.num_raters,
+    num_classes=run.num_classes,
     **evaluate.from_config(run.config.eval),
     gather=parallel.gather_across_processes,
     progress=_Progress(len(source) // parallel.process_count(), split),
   )
-  name = "".join(c if c.isalnum() or c in "-." else "_" for c in split) + how.label(len(workdirs))
-  out_dir = run.workdir / "eval" / name
+  name = _file_name(split) + how.label(len(workdirs))
+  out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
   if parallel.is_first_process():
-    evaluate.write(result, out_dir, _describe(predictor, workdirs, how, split))
-    page = report.write_report(out_dir)
-    print(report.text_summary(out_dir))
-    print(f"report: {page}")
-  return out_dir
+    for result, out_dir, label in zip(results, out_dirs, run.class_names, strict=True):
+      about = {"class": label} if label else {}
+      evaluate.write(result, out_dir, {**_describe(predictor, workdirs, how, split), **about})
+      page = report.write_report(out_dir)
+      print(report.text_summary(out_dir))
+      print(f"report: {page}")
+  return out_dirs
+
+
+def _class_suffix(label: str) -> str:
+  return f"-{_file_name(label)}" if label else ""
+
+
+def _file_name(text: str) -> str:
+  return "".join(c if c.isalnum() or c in "-." else "_" for c in text)
 
 
 def _named(data_info: Mapping[str, Any]) -> str:

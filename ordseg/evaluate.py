@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import agreement, calibration, gallery, logging_utils, metrics, ordinal
+from ordseg import agreement, calibration, folding, gallery, logging_utils, metrics, ordinal
 from ordseg.gallery import Example
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import ImageSums, Region, SurfaceScores, surface
@@ -23,6 +23,7 @@ from ordseg.types import Batch, Config
 from ordseg.validate import InputError
 
 NUM_EXAMPLES = gallery.NUM_EXAMPLES  # pictures of each kind
+MAX_PIXELS = 2**22  # of an image that are counted at once; a volume is counted in parts
 PredictFn = Callable[[Batch], np.ndarray]  # a batch -> level probabilities [B, H, W, L]
 Gather = Callable[[Any], Any]  # a pytree of numpy arrays -> the same with those of all processes, concatenated
 
@@ -81,24 +82,33 @@ class EvalResult:
   num_bins: int
 
 
-def evaluate(
+def evaluate(predict_fn: PredictFn, batches: Iterable[EvalBatch], **kwargs: Any) -> EvalResult:
+  """`evaluate_classes` of one structure."""
+  (result,) = evaluate_classes(predict_fn, batches, **kwargs)
+  return result
+
+
+def evaluate_classes(
   predict_fn: PredictFn,
   batches: Iterable[EvalBatch],
   *,
   num_raters: int,
+  num_classes: int = 1,
   num_bins: int = 15,
   region: Region | None = None,
   surface_tolerance: float | None = None,
   gather: Gather = lambda tree: tree,
   progress: Callable[[int], None] | None = None,
-) -> EvalResult:
+) -> list[EvalResult]:
   """Evaluates a predictor.
 
   Args:
-    predict_fn: batch -> level probabilities [B, H, W, R + 1]; what it says of dummies is ignored.
+    predict_fn: batch -> level probabilities [B, H, W, R + 1] of images, [B, D, H, W, R + 1] of volumes, with an axis
+      of classes before the last where there are several; what it says of dummies is ignored.
     batches: whole images, every process its own share, which may be empty. Where they carry ``level_probs``, the true
       distribution is scored by the same code as the oracle.
     num_raters: R.
+    num_classes: structures that are segmented side by side.
     num_bins: bins of the calibration errors, of equal width and of equal mass, 1..255.
     region: the pixels that count for everything; all by default.
     surface_tolerance: of the surface Dice, in mm where batches carry a ``spacing`` > 0, else in pixels; None leaves all
@@ -107,27 +117,66 @@ def evaluate(
     progress: called with the number of images done on this process after each batch.
 
   Returns:
-    The result.
+    One result per class.
 
   Raises:
     InputError: no image on any process, or a prediction that is not a distribution over R + 1 levels.
   """
-  model, oracle = (_Counter(num_raters, num_bins, surface_tolerance, what) for what in ("prediction", "level_probs"))
-  pictures, region = gallery.Gallery(), region or Region()
+  classes = [_Class(num_raters, num_bins, region or Region(), surface_tolerance) for _ in range(num_classes)]
+  num_done = 0
   for item in batches:
     level_probs = np.asarray(predict_fn(item.batch))
-    item = dataclasses.replace(item, batch=region.restrict(item.batch))
-    sums = model.add(level_probs, item)
-    if "level_probs" in item.batch:
-      oracle.add(np.asarray(item.batch["level_probs"]), item)
-    pictures.offer(item, level_probs, sums)
+    for k, one in enumerate(classes):
+      own = dataclasses.replace(item, batch=folding.class_batch(item.batch, k))
+      one.add(level_probs[..., k, :] if num_classes > 1 else level_probs, own)
+    num_done += item.num_real
     if progress is not None:
-      progress(len(model.ids))
-  result = _merge(model.state(), oracle.state(), pictures.state(), num_bins=num_bins, gather=gather)
-  result.metrics["roi"] = region.describe()
-  if result.model.surface is not None:
-    result.metrics["surface"] = {"tolerance": surface_tolerance, "unit": surface.unit(result.model.surface)}
-  return result
+      progress(num_done)
+  return [one.result(gather) for one in classes]
+
+
+class _Class:
+  """The evaluation of one structure on this process."""
+
+  def __init__(self, num_raters: int, num_bins: int, region: Region, tolerance: float | None):
+    self._model, self._oracle = (
+      _Counter(num_raters, num_bins, tolerance, what) for what in ("prediction", "level_probs")
+    )
+    self._pictures, self._region = gallery.Gallery(), region
+    self._num_bins, self._tolerance = num_bins, tolerance
+
+  def add(self, level_probs: np.ndarray, item: EvalBatch) -> None:
+    """Counts a batch, [B, H, W, L] or [B, D, H, W, L]."""
+    item = dataclasses.replace(item, batch=self._region.restrict(item.batch))
+    sums = self._model.add(level_probs, item)
+    if "level_probs" in item.batch:
+      self._oracle.add(np.asarray(item.batch["level_probs"]), item)
+    self._pictures.offer(item, level_probs, sums)
+
+  def result(self, gather: Gather) -> EvalResult:
+    """Merges over processes."""
+    states = self._model.state(), self._oracle.state(), self._pictures.state()
+    result = _merge(*states, num_bins=self._num_bins, gather=gather)
+    result.metrics["roi"] = self._region.describe()
+    if result.model.surface is not None:
+      result.metrics["surface"] = {"tolerance": self._tolerance, "unit": surface.unit(result.model.surface)}
+    return result
+
+
+def mean_metrics(results: Sequence[EvalResult]) -> dict[str, Any]:
+  """Returns the metrics of one result, or the mean of each over several classes."""
+  return results[0].metrics if len(results) == 1 else _mean([result.metrics for result in results])
+
+
+def _mean(trees: list[Any]) -> Any:
+  first = trees[0]
+  if isinstance(first, Mapping):
+    return {name: _mean([tree[name] for tree in trees]) for name in first}
+  if isinstance(first, list):
+    return [_mean(list(items)) for items in zip(*trees, strict=True)]
+  if isinstance(first, int | float) and not isinstance(first, bool):
+    return float(np.mean(np.asarray(trees, np.float64)))
+  return first
 
 
 def from_config(section: Config) -> dict[str, Any]:
@@ -155,10 +204,23 @@ class _Counter:
     """Counts a batch; returns the sums of its real images."""
     want = (*np.shape(item.batch["mask"]), self._num_levels)
     if level_probs.shape != want:
-      raise InputError(f"the {self._what} of a batch has shape {level_probs.shape}, expected {want} [B, H, W, levels].")
-    size = _padded_size(want[1] * want[2])
-    columns = [_columns(x, size) for x in (level_probs, item.batch["rater_masks"], item.batch["mask"])]
-    found = jax.device_get(self._count(*columns, np.asarray(item.batch["rater_valid"])))
+      raise InputError(f"the {self._what} of a batch has shape {level_probs.shape}, expected {want} [B, S, levels].")
+    columns = [_columns(x, len(want) - 1) for x in (level_probs, item.batch["rater_masks"], item.batch["mask"])]
+    parts = [
+      self._add_part([x[:, start : start + MAX_PIXELS] for x in columns], item)
+      for start in range(0, columns[0].shape[1], MAX_PIXELS)
+    ]
+    self._parts.append(metrics.add(parts) if len(parts) > 1 else parts[0])
+    if self._tolerance is not None:
+      self._surface.append(surface.batch_scores(level_probs, item.batch, item.num_real, self._tolerance))
+    self.ids += item.ids
+    self._groups += item.groups
+    return self._parts[-1]
+
+  def _add_part(self, columns: list[np.ndarray], item: EvalBatch) -> ImageSums:
+    """Counts some pixels of each image: [B, P, L], [B, P, R], [B, P]."""
+    size = _padded_size(columns[0].shape[1])
+    found = jax.device_get(self._count(*(_padded(x, size) for x in columns), np.asarray(item.batch["rater_valid"])))
     proper = found.pop("proper")[: item.num_real]
     if not proper.all():
       name = item.ids[int(np.argmin(proper))]
@@ -166,12 +228,7 @@ class _Counter:
         f"the {self._what} of image {name!r} is no distribution over levels: not finite, or its sum not 1."
       )
     self._ranks += metrics.pooled_ranks(found, item.num_real, size)
-    if self._tolerance is not None:
-      self._surface.append(surface.batch_scores(level_probs, item.batch, item.num_real, self._tolerance))
-    self._parts.append(metrics.to_host(found, item.num_real))
-    self.ids += item.ids
-    self._groups += item.groups
-    return self._parts[-1]
+    return metrics.to_host(found, item.num_real)
 
   def state(self) -> dict[str, Any]:
     """Returns a pytree of arrays that `gather` can concatenate, whatever this process saw."""
@@ -200,10 +257,14 @@ def _padded_size(num_pixels: int) -> int:
   return -(-num_pixels // step) * step
 
 
-def _columns(x: Any, size: int) -> np.ndarray:
-  """[B, H, W, ...] -> [B, size, ...]; what is added is 0, so its mask is."""
+def _columns(x: Any, axes: int) -> np.ndarray:
+  """[B, S, ...] -> [B, P, ...], with `axes` axes before the dots."""
   x = np.asarray(x)
-  x = x.reshape(len(x), -1, *x.shape[3:])
+  return x.reshape(len(x), -1, *x.shape[axes:])
+
+
+def _padded(x: np.ndarray, size: int) -> np.ndarray:
+  """[B, P, ...] -> [B, size, ...]; what is added is 0, so its mask is."""
   missing = size - x.shape[1]
   return np.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2)) if missing else x
 

@@ -8,6 +8,7 @@ them says how images are prepared and what the outputs mean (docs/export.md).
 """
 
 import argparse
+import functools
 import importlib
 import json
 import pathlib
@@ -21,6 +22,7 @@ from absl import logging
 
 from ordseg import heads, logging_utils, models, ordinal, predictor, run_info, train_loop, validate
 from ordseg.predictor import Run
+from ordseg.step import predict_levels
 from ordseg.types import Array
 from ordseg.validate import InputError
 
@@ -28,6 +30,8 @@ FORMATS = ("jax", "onnx")
 _FILES = {"jax": "model.jax", "onnx": "model.onnx"}
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _TOLERANCE = 1e-4
+_AXES = ("depth", "height", "width")
+_SIZES = {2: "256,256", 3: "32,128,128"}
 
 
 def level_probs_fn(run: Run, step: str | int) -> tuple[Callable[[Array], Array], int]:
@@ -37,34 +41,29 @@ def level_probs_fn(run: Run, step: str | int) -> tuple[Callable[[Array], Array],
   predictor.check_fits(params, run)
   head = heads.get_head(run.config.model.head)
   num_outputs, num_constants = head.num_outputs(run.num_raters), head.num_constants(run.num_raters)
-  model = models.get_model(run.config.model, num_outputs=num_outputs, num_constants=num_constants)
-
-  def predict(images: Array) -> Array:
-    logits = model.apply({"params": params}, images, is_training=False)
-    assert isinstance(logits, jax.Array)
-    return heads.predict(head, logits, run.num_raters).level_probs
-
-  return predict, found_step
-
-
-def size_multiple(run: Run) -> int:
-  """Returns what H and W must be multiples of: the network halves images so often."""
-  return 2 ** (run.config.model.depth - 1) if run.config.model.name == "unet" else 32
+  model: Any = models.get_model(
+    run.config.model, num_outputs=num_outputs, num_constants=num_constants, num_classes=run.num_classes
+  )
+  sizes = {"num_raters": run.num_raters, "num_classes": run.num_classes}
+  return functools.partial(predict_levels, params, apply_fn=model.apply, head=head, **sizes), found_step
 
 
 def metadata(run: Run, step: int) -> dict[str, Any]:
   """Returns what a user of the exported file must know, ready for JSON."""
   names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.num_raters + 1))]
+  axes = ["batch", *_AXES[-run.num_axes :]]
+  classes = [run.num_classes] if run.num_classes > 1 else []
   return {
     "input": {
-      "shape": ["batch", "height", "width", run.num_channels],
+      "shape": [*axes, run.num_channels],
       "dtype": "float32",
-      "height_and_width_multiple_of": size_multiple(run),
+      "multiples_of": dict(zip(axes[1:], models.size_multiples(run.config.model), strict=True)),
       "preprocess": run_info.plain(run.config.preprocess),
       "trained_on": dict(run.image_info),
     },
     "output": {
-      "shape": ["batch", "height", "width", run.num_raters + 1],
+      "shape": [*axes, *classes, run.num_raters + 1],
+      "classes": [name for name in run.class_names if name],
       "meaning": f"probability that 0, 1, .., {run.num_raters} of {run.num_raters} raters mark the pixel",
       "read_outs": {name: ordinal.read_out_weights(name, run.num_raters).tolist() for name in names},
     },
@@ -81,16 +80,16 @@ def metadata(run: Run, step: int) -> dict[str, Any]:
 
 
 def export_run(
-  run: Run, out_dir: pathlib.Path, *, file_format: str, step: str | int, size: tuple[int, int]
+  run: Run, out_dir: pathlib.Path, *, file_format: str, step: str | int, size: tuple[int, ...]
 ) -> pathlib.Path:
   """Writes the model and metadata.json; both are checked against the run on a random image first.
 
   Args:
     run: from `predictor.load_run`.
     out_dir: made if missing.
-    file_format: ``jax`` (any batch; H and W any multiples of `size_multiple`) or ``onnx`` (any batch, one size).
+    file_format: ``jax`` (any batch; any multiples of `models.size_multiples`) or ``onnx`` (any batch, one size).
     step: a checkpoint's step, 'best' or 'last'.
-    size: H and W of the ONNX model.
+    size: H and W, or D, H and W, of the ONNX model.
 
   Returns:
     The model's path.
@@ -99,15 +98,18 @@ def export_run(
     InputError: no such checkpoint, a size the network cannot halve, a missing converter, or an export that does not
       reproduce the run to 1e-4.
   """
-  multiple = size_multiple(run)
-  if any(n < multiple or n % multiple for n in size):
-    raise InputError(f"--size={size[0]},{size[1]} must be multiples of {multiple}, which this network halves.")
+  multiples = models.size_multiples(run.config.model)
+  if len(size) != run.num_axes or any(n < m or n % m for n, m in zip(size, multiples, strict=True)):
+    raise InputError(
+      f"--size={','.join(map(str, size))} must be {','.join(_AXES[-run.num_axes :])}: multiples of"
+      f" {','.join(map(str, multiples))}, which this network halves."
+    )
   predict, found_step = level_probs_fn(run, step)
   image = np.random.default_rng(0).uniform(-1, 1, (2, *size, run.num_channels)).astype(np.float32)
   want = np.asarray(jax.jit(predict)(image))
   about = metadata(run, found_step)
   if file_format == "jax":
-    content = _to_jax(predict, run.num_channels, multiple)
+    content = _to_jax(predict, run.num_channels, multiples)
     found = np.asarray(jax.export.deserialize(bytearray(content)).call(image))
   else:
     content = _to_onnx(predict, (*size, run.num_channels), about)
@@ -124,9 +126,10 @@ def export_run(
   return path
 
 
-def _to_jax(predict: Callable[[Array], Array], num_channels: int, multiple: int) -> bytes:
-  height, width = (f"{multiple}*{name}" if multiple > 1 else name for name in ("h", "w"))
-  shape = jax.export.symbolic_shape(f"b, {height}, {width}, {num_channels}")
+def _to_jax(predict: Callable[[Array], Array], num_channels: int, multiples: tuple[int, ...]) -> bytes:
+  names = [axis[0] for axis in _AXES[-len(multiples) :]]
+  axes = [f"{multiple}*{name}" if multiple > 1 else name for multiple, name in zip(multiples, names, strict=True)]
+  shape = jax.export.symbolic_shape(f"b, {', '.join(axes)}, {num_channels}")
   argument = jax.ShapeDtypeStruct(shape, jnp.float32)
   return bytes(jax.export.export(jax.jit(predict), platforms=_PLATFORMS)(argument).serialize())
 
@@ -160,15 +163,16 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the model and metadata.json")
   parser.add_argument("--format", default="jax", choices=FORMATS)
   parser.add_argument("--step", default="best", help="checkpoint: a step, best or last")
-  parser.add_argument("--size", default="256,256", help="height,width of the ONNX model's images")
+  parser.add_argument("--size", default="", help="height,width of the ONNX model's images, 256,256 by default; "
+                      "depth,height,width of its volumes, 32,128,128 by default")  # fmt: skip
   args = parser.parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
-    words = args.size.split(",")
-    if len(words) != 2 or not all(word.isdigit() for word in words):
-      raise InputError(f"--size={args.size} must be two integers: height,width.")
     run = predictor.load_run(args.workdir)
-    size = (int(words[0]), int(words[1]))
+    words = (args.size or _SIZES[run.num_axes]).split(",")
+    if not all(word.isdigit() for word in words):
+      raise InputError(f"--size={args.size} must be integers: {','.join(_AXES[-run.num_axes :])}.")
+    size = tuple(map(int, words))
     path = export_run(run, args.out, file_format=args.format, step=args.step, size=size)
     print(f"{path} and {args.out / 'metadata.json'}: equal to the run to {_TOLERANCE:g}")
 

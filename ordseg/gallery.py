@@ -99,8 +99,7 @@ def choose(examples: list[Example], middle: float) -> list[tuple[str, Example]]:
 
 def _example(item: EvalBatch, level_probs: np.ndarray, k: int, scores: dict[str, float]) -> Example:
   masks, valid = np.asarray(item.batch["rater_masks"][k]), np.asarray(item.batch["rater_valid"][k]) != 0
-  stride = -(-max(masks.shape[:2]) // _MAX_SIDE)
-  thin = (slice(None, None, stride), slice(None, None, stride))
+  thin = _shown(masks)
   weights = ordinal.read_out_weights(READ_OUT, masks.shape[-1])
   return Example(
     id=item.ids[k],
@@ -109,6 +108,13 @@ def _example(item: EvalBatch, level_probs: np.ndarray, k: int, scores: dict[str,
     mean_vote=(masks[thin][..., valid] != 0).mean(-1, dtype=np.float32),
     prob=np.clip(level_probs[k][thin] @ weights, 0, 1).astype(np.float32),
   )
+
+
+def _shown(masks: np.ndarray) -> tuple[int | slice, ...]:
+  """Returns the index of what is shown of [H, W, R], thinned out, or of the slice of [D, H, W, R] with most votes."""
+  stride = -(-max(masks.shape[-3:-1]) // _MAX_SIDE)
+  plane = (slice(None, None, stride), slice(None, None, stride))
+  return plane if masks.ndim == 3 else (int(np.argmax(masks.sum(axis=(1, 2, 3), dtype=np.int64))), *plane)
 
 
 def write(examples: list[tuple[str, Example]], path: pathlib.Path) -> None:

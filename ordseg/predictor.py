@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import ordseg
-from ordseg import ensembles, learner, parallel, rng, run_info, train_loop
+from ordseg import ensembles, learner, models, parallel, rng, run_info, train_loop
 from ordseg.ensembles import LevelPredictFn
 from ordseg.types import Config, Params
 from ordseg.validate import InputError
@@ -25,7 +25,8 @@ class Run:
     config: the resolved config it was trained with.
     num_raters: R.
     num_channels: C of the images.
-    image_info: 'dtype' and 'spacing' [2] in mm of a training image.
+    num_classes: structures that are segmented side by side.
+    image_info: 'dtype' and 'spacing' in mm along (D,) H, W of a training image.
     data_info: name, version and fingerprint of the data set.
     versions: of the packages it was trained with.
   """
@@ -34,9 +35,27 @@ class Run:
   config: Config
   num_raters: int
   num_channels: int
+  num_classes: int
   image_info: Mapping[str, Any]
   data_info: Mapping[str, Any]
   versions: Mapping[str, str]
+
+  @property
+  def num_axes(self) -> int:
+    """2 for images, 3 for volumes."""
+    return models.num_axes(self.config.model)
+
+  @property
+  def class_names(self) -> list[str]:
+    """One per class; [''] where there is one."""
+    if self.num_classes == 1:
+      return [""]
+    return list(self.data_info.get("classes") or [f"class_{k + 1}" for k in range(self.num_classes)])
+
+  def make_learner(self) -> learner.Learner:
+    """Returns the functions of the run's network."""
+    sizes = {"num_raters": self.num_raters, "num_channels": self.num_channels, "num_classes": self.num_classes}
+    return learner.make_learner(self.config, **sizes)
 
 
 def load_run(workdir: str | pathlib.Path) -> Run:
@@ -54,6 +73,7 @@ def load_run(workdir: str | pathlib.Path) -> Run:
     config=info["config"],
     num_raters=info["num_raters"],
     num_channels=info["num_channels"],
+    num_classes=info.get("num_classes", 1),
     image_info=info.get("image", {}),
     data_info=info["data"],
     versions=info["versions"],
@@ -90,7 +110,7 @@ class Predictor:
   """A function and what it needs to be used.
 
   Attributes:
-    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32.
+    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32; see `step.predict_levels`.
     run: the first of the runs: its config's preprocess section prepares the images.
     steps: of the checkpoints.
   """
@@ -131,7 +151,7 @@ def _check_same(first: Run, other: Run) -> None:
 
 
 def _load_member(run: Run, how: How) -> tuple[LevelPredictFn, int]:
-  net = learner.make_learner(run.config, num_raters=run.num_raters, num_channels=run.num_channels)
+  net = run.make_learner()
   with train_loop.open_checkpoints(run.config, run.workdir) as checkpoints:
     host_params, found_step = checkpoints.restore_eval_params(how.step)
   check_fits(host_params, run)
@@ -150,8 +170,7 @@ def _load_member(run: Run, how: How) -> tuple[LevelPredictFn, int]:
 
 def check_fits(params: Params, run: Run) -> None:
   """Raises InputError where a checkpoint's parameters are not those of the network that the config describes now."""
-  net = learner.make_learner(run.config, num_raters=run.num_raters, num_channels=run.num_channels)
-  want = net.template().params
+  want = run.make_learner().template().params
   if jax.tree.map(np.shape, want) != jax.tree.map(np.shape, params):
     raise InputError(
       f"the checkpoint in {run.workdir} holds another network than its config.json describes to this version of ordseg"

@@ -67,7 +67,8 @@ def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
   A constant image (or channel, for zscore) becomes 0 where its own statistics would divide by zero.
 
   Args:
-    image: [H, W, C], any real dtype, not empty. Whole: statistics of a crop would depend on the crop.
+    image: [H, W, C], or a volume [D, H, W, C], any real dtype, not empty. Whole: statistics of a crop would depend on
+      the crop.
     preprocess_config: the fields `intensity`, `low`, `high`; see configs/default.py.
 
   Raises:
@@ -86,14 +87,14 @@ def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
 
 
 def prepare_image(image: np.ndarray, preprocess_config: Config) -> np.ndarray:
-  """Scales one whole image, [H, W, C] -> [H, W, C] float32, a new array; arguments and errors as of `fit`."""
+  """Scales one whole image or volume, float32 of the same shape, a new array; arguments and errors as of `fit`."""
   image = np.asarray(image)
   return fit(image, preprocess_config).apply(image)
 
 
 def _check_image(image: np.ndarray) -> None:
-  if image.ndim != 3 or not image.size:
-    raise InputError(f"image must be [H, W, C] and not empty, got shape {image.shape}.")
+  if image.ndim not in (3, 4) or not image.size:
+    raise InputError(f"image must be [H, W, C] or [D, H, W, C] and not empty, got shape {image.shape}.")
   if image.dtype.kind not in "uif":
     raise InputError(f"image must hold integers or floats, got dtype {image.dtype}.")
   if image.dtype.kind == "f" and not np.isfinite(image).all():
@@ -102,7 +103,8 @@ def _check_image(image: np.ndarray) -> None:
 
 def _zscore(image: np.ndarray) -> Scaling:
   planes = np.moveaxis(image, -1, 0).astype(np.float64, order="C")  # numpy reduces over the last axes far faster
-  mean, std = planes.mean(axis=(1, 2)), planes.std(axis=(1, 2))
+  axes = tuple(range(1, planes.ndim))
+  mean, std = planes.mean(axis=axes), planes.std(axis=axes)
   is_constant = std <= 1e-7 * np.abs(mean)  # the deviations are rounding errors
   factor = np.where(is_constant, 0.0, 1 / np.where(is_constant, 1.0, std))
   return Scaling(offset=tuple(mean.tolist()), factor=tuple(factor.tolist()), shift=0.0, clip=False)

@@ -61,6 +61,7 @@ def describe(
   data_info: Mapping[str, Any],
   num_raters: int,
   num_channels: int,
+  num_classes: int = 1,
   image_info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Returns the content of config.json.
@@ -70,6 +71,7 @@ def describe(
     data_info: name, version and fingerprint of the data set.
     num_raters: R.
     num_channels: C of the images.
+    num_classes: structures that are segmented side by side.
     image_info: dtype and spacing of a training image, by which prediction knows other images.
   """
   return {
@@ -77,6 +79,7 @@ def describe(
     "data": dict(data_info),
     "num_raters": num_raters,
     "num_channels": num_channels,
+    "num_classes": num_classes,
     "image": dict(image_info or {}),
     "versions": versions(),
   }
@@ -141,8 +144,8 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.
   if "train.num_steps" in differing and now["train.num_steps"] > before["train.num_steps"]:
     differing.remove("train.num_steps")
   told = [f"config.{p} was {before.get(p)!r} and is {now.get(p)!r}" for p in differing]
-  sizes = ("num_raters", "num_channels")
-  told += [f"{name} was {old[name]} and is {new[name]}" for name in sizes if old[name] != new[name]]
+  sizes = {name: (old.get(name, 1), new[name]) for name in ("num_raters", "num_channels", "num_classes")}
+  told += [f"{name} was {before} and is {now}" for name, (before, now) in sizes.items() if before != now]
   fingerprints = [info["data"].get("fingerprint") for info in (old, new)]
   if fingerprints[0] != fingerprints[1]:
     told.append("the data set's fingerprint was {} and is {}".format(*fingerprints))

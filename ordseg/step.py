@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ordseg import heads, ordinal
+from ordseg import folding, heads, ordinal
 from ordseg.heads import Head
 from ordseg.losses import LossFn
 from ordseg.optim import Schedule
@@ -57,7 +57,7 @@ def local_gradients(
     key: for dropout.
     apply_fn: the network.
     head: reads the network's outputs.
-    loss_fn: (prediction, target) -> [B, H, W].
+    loss_fn: (prediction, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
     num_raters: R.
 
   Returns:
@@ -66,8 +66,8 @@ def local_gradients(
 
   def sum_loss(params: Params) -> tuple[Array, Array]:
     logits = apply_fn({"params": params}, batch["image"], is_training=True, rngs={"dropout": key})
-    prediction = heads.predict(head, logits, num_raters)
-    target = ordinal.encode(batch["rater_masks"], batch["rater_valid"], batch["mask"], batch.get("label_weights"))
+    prediction = heads.predict(head, folding.fold_logits(logits, folding.num_classes(batch)), num_raters)
+    target = ordinal.encode(**folding.fold_batch(batch))
     return jnp.sum(loss_fn(prediction, target) * target.weight), jnp.sum(target.weight)
 
   (loss_sum, weight_sum), grads = jax.value_and_grad(sum_loss, has_aux=True)(params)
@@ -136,15 +136,27 @@ def _ema(state: TrainState, params: Params, decay: float) -> Params | None:
 
 
 def sample_levels(
-  params_and_key: tuple[Params, PRNGKey], image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int
+  params_and_key: tuple[Params, PRNGKey],
+  image: Array,
+  *,
+  apply_fn: ApplyFn,
+  head: Head,
+  num_raters: int,
+  num_classes: int = 1,
 ) -> Array:
   """As `predict_levels`, in one pass with dropout active, drawn from the key."""
   params, key = params_and_key
   logits = apply_fn({"params": params}, image, is_training=True, rngs={"dropout": key})
-  return heads.predict(head, logits, num_raters).level_probs
+  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).level_probs
 
 
-def predict_levels(params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int) -> Array:
-  """Predicts the level probabilities of images [B, H, W, C]: [B, H, W, L] float32, sums to 1."""
+def predict_levels(
+  params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int, num_classes: int = 1
+) -> Array:
+  """Predicts the level probabilities of images [B, H, W, C] or volumes [B, D, H, W, C].
+
+  Returns:
+    [B, H, W, L] or [B, D, H, W, L] float32, sums to 1; with several classes [.., num_classes, L].
+  """
   logits = apply_fn({"params": params}, image, is_training=False)
-  return heads.predict(head, logits, num_raters).level_probs
+  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).level_probs

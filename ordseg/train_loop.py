@@ -73,15 +73,19 @@ def train(
   """
   workdir = pathlib.Path(workdir)
   panel = _read_panel(train_source, validation_source)
+  _check_axes(config, panel)
   batch_size = parallel.per_process_batch_size(config.train.batch_size)
   info = run_info.describe(
     config,
     data_info=data_info,
     num_raters=panel.num_raters,
     num_channels=panel.num_channels,
+    num_classes=panel.num_classes,
     image_info=examples.image_info(train_source),
   )
-  learner = make_learner(config, num_raters=panel.num_raters, num_channels=panel.num_channels)
+  learner = make_learner(
+    config, num_raters=panel.num_raters, num_channels=panel.num_channels, num_classes=panel.num_classes
+  )
   if not (workdir / run_info.FILE).exists():  # before anything is written: a slip in the path must not start a run
     models.read_encoder(config.model, num_channels=panel.num_channels)
   changed = parallel.first_process_first(lambda: run_info.open_run(workdir, info, write=parallel.is_first_process()))
@@ -106,7 +110,7 @@ def train(
     loop = _Loop(
       config=config,
       learner=learner,
-      validate=_make_validate(config, learner, validation_source, panel.num_raters),
+      validate=_make_validate(config, learner, validation_source, panel),
       checkpoints=checkpoints,
       batches=stack.enter_context(
         input_pipeline.prefetch(iterator, parallel.shard_batch, config.data.prefetch_batches)
@@ -150,6 +154,17 @@ def _read_panel(train_source: input_pipeline.Source, validation_source: input_pi
   return panels[0]
 
 
+def _check_axes(config: Config, panel: examples.Panel) -> None:
+  if models.num_axes(config.model) != panel.num_axes:
+    what, fits = (("images", "unet"), ("volumes", "unet3d"))[panel.num_axes - 2]
+    raise InputError(
+      f"config.model.name={config.model.name!r} does not fit: the data are {what}. Use {fits!r}"
+      f"{', or a data set of slices' if what == 'volumes' else ''}."
+    )
+  if panel.num_axes == 3 and not losses.LOSSES[config.loss.name].for_volumes:
+    raise InputError(f"config.loss.name={config.loss.name!r} looks at neighbours within an image; it takes no volumes.")
+
+
 def _start_state(
   learner: Learner, checkpoints: Checkpoints, iterator: Any, source: input_pipeline.Source
 ) -> TrainState:
@@ -165,7 +180,7 @@ def _start_state(
   return restored
 
 
-def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, num_raters: int) -> Validate:
+def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, panel: examples.Panel) -> Validate:
   """Returns (params, limit=None) -> metrics of the validation split, or of its first `limit` batches."""
 
   windows = sliding_window.from_config(config)
@@ -182,14 +197,15 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
       keep=("spacing", *["level_probs"] * config.train.best_metric.startswith("oracle.")),
     )
     batches = itertools.islice(batches, limit)
-    result = evaluate.evaluate(
+    results = evaluate.evaluate_classes(
       lambda batch: predict(np.asarray(batch["image"])),
       batches,
-      num_raters=num_raters,
+      num_raters=panel.num_raters,
+      num_classes=panel.num_classes,
       **evaluate.from_config(config.eval),
       gather=parallel.gather_across_processes,
     )
-    return result.metrics
+    return evaluate.mean_metrics(results)
 
   return validate
 

@@ -58,7 +58,7 @@ def test_jax_artefact_runs_alone_at_any_size(workdir, loaded, tmp_path, capsys, 
   want = loaded.predict(prepared[None])[0] @ (np.arange(4) / 3)
   np.testing.assert_allclose(np.load(tmp_path / "mean_vote.npy"), want, atol=1e-4)
   about = json.loads((tmp_path / "metadata.json").read_text())
-  assert about["input"]["height_and_width_multiple_of"] == 2 and about["data"]["licence"] == "none"
+  assert about["input"]["multiples_of"] == {"height": 2, "width": 2} and about["data"]["licence"] == "none"
   assert about["output"]["read_outs"]["at_least_3"] == [0, 0, 0, 1]
   assert "Not for clinical use" in about["intended_use"]
 
@@ -88,8 +88,8 @@ def test_an_export_that_differs_is_not_written(workdir, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("args", "message"),
   [
-    (["--size=15,16"], "--size=15,16 must be multiples of 2"),
-    (["--size=16"], "must be two integers"),
+    (["--size=15,16"], "--size=15,16 must be height,width: multiples of 2,2"),
+    (["--size=16"], "must be height,width"),
     (["--step=99"], "99"),
     (["--workdir=nowhere"], "nowhere holds no run"),
   ],

@@ -48,8 +48,8 @@ def image_of(height, width, seed=0):
   margin=st.integers(0, 1),
 )
 def test_windows_cover_an_axis(length, size, overlap, multiple, margin):
-  windows = Windows(size=size, overlap=overlap, multiple=multiple, margin=margin)
-  found = sliding_window.spans(length, windows)
+  windows = Windows(size=size, overlap=overlap, multiples=(multiple,), margin=margin)
+  found = windows.spans((length, 1))[0]
   assert found[0][0] == 0 and found[-1][1] == length
   assert all(start % multiple == 0 for start, _ in found)
   for (start, stop), (following, _) in itertools.pairwise(found):
@@ -75,14 +75,14 @@ def test_with_a_margin_it_is_the_whole_image(height, width):
   """The network of three levels with one block each sees at most 20 pixels around."""
   image = image_of(height, width)
   whole = network()(image[None])[0]
-  windows = Windows(size=64, overlap=0.1, multiple=4, margin=20)
+  windows = Windows(size=64, overlap=0.1, multiples=(4,), margin=20)
   found = sliding_window.predict_image(network(), image, windows)
   np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
 def test_without_a_margin_it_is_close():
   image = image_of(128, 128)
-  found = sliding_window.predict_image(network(), image, Windows(size=64, overlap=0.5, multiple=4))
+  found = sliding_window.predict_image(network(), image, Windows(size=64, overlap=0.5, multiples=(4,)))
   assert np.abs(found - network()(image[None])[0]).mean() < 0.01
   np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
 
@@ -117,7 +117,7 @@ def test_only_windows_are_read_and_progress_is_told():
 
 
 @pytest.mark.parametrize(
-  "wrong", [{"overlap": 1.0}, {"size": -1}, {"batch_size": 0}, {"size": 40, "margin": 20}, {"multiple": 0}]
+  "wrong", [{"overlap": 1.0}, {"size": -1}, {"batch_size": 0}, {"size": 40, "margin": 20}, {"multiples": (0,)}]
 )
 def test_windows_that_make_no_sense(wrong):
   with pytest.raises(InputError):

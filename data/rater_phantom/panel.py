@@ -25,45 +25,58 @@ def rater_biases(num_raters: int, spread: float) -> np.ndarray:
   return spread * scipy.special.ndtri((np.arange(num_raters) + 0.5) / num_raters)
 
 
-def smooth_fields(rng: np.random.Generator, num: int, shape: tuple[int, int], scale: float) -> np.ndarray:
+def smooth_fields(
+  rng: np.random.Generator, num: int, shape: tuple[int, ...], scale: float | tuple[float, ...]
+) -> np.ndarray:
   """Draws Gaussian fields, each exactly N(0, 1) at every pixel: white noise under a periodic Gaussian kernel.
 
   Args:
     rng: generator.
     num: number of independent fields.
-    shape: (H, W).
-    scale: standard deviation of the kernel, pixels; two pixels `scale` * 2 apart correlate by exp(-1).
+    shape: (H, W) or (D, H, W).
+    scale: standard deviation of the kernel, pixels, the same or one for each axis; two pixels `scale` * 2 apart
+      correlate by exp(-1).
 
   Returns:
-    [num, H, W] float64.
+    [num, *shape] float64.
   """
-  height, width = shape
-  y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-  response = np.exp(-2 * (np.pi * scale) ** 2 * (y**2 + x**2))
-  kernel = np.fft.irfft2(response, s=shape)
+  axes = tuple(range(-len(shape), 0))
+  frequencies = [np.fft.fftfreq(side) for side in shape[:-1]] + [np.fft.rfftfreq(shape[-1])]
+  grid = np.meshgrid(*frequencies, indexing="ij", sparse=True)
+  if isinstance(scale, tuple):
+    response = np.exp(-2 * np.pi**2 * sum((f * s) ** 2 for f, s in zip(grid, scale, strict=True)))
+  else:
+    response = np.exp(-2 * (np.pi * scale) ** 2 * sum(f**2 for f in grid))
+  kernel = np.fft.irfftn(response, s=shape, axes=axes)
   response /= np.sqrt(np.sum(kernel**2))  # the variance of the filtered noise is the kernel's sum of squares
-  noise = rng.standard_normal((num, height, width))
-  return np.fft.irfft2(np.fft.rfft2(noise) * response, s=shape)
+  noise = rng.standard_normal((num, *shape))
+  return np.fft.irfftn(np.fft.rfftn(noise, axes=axes) * response, s=shape, axes=axes)
 
 
 def draw_masks(
-  rng: np.random.Generator, clarity: np.ndarray, biases: np.ndarray, *, correlation: float, scale: float
+  rng: np.random.Generator,
+  clarity: np.ndarray,
+  biases: np.ndarray,
+  *,
+  correlation: float,
+  scale: float | tuple[float, ...],
 ) -> np.ndarray:
   """Draws one mask per rater.
 
   Args:
     rng: generator.
-    clarity: [H, W] float64, t.
+    clarity: [H, W] or [D, H, W] float64, t.
     biases: [R] float64, b_r.
     correlation: rho in [0, 1), of two raters' latent fields.
-    scale: smoothness of the fields, pixels.
+    scale: smoothness of the fields, pixels; see `smooth_fields`.
 
   Returns:
-    [H, W, R] uint8, 0 or 1.
+    [.., R] uint8, 0 or 1.
   """
   fields = smooth_fields(rng, len(biases) + 1, clarity.shape, scale)
   latent = np.sqrt(correlation) * fields[:1] + np.sqrt(1 - correlation) * fields[1:]
-  return np.moveaxis(clarity + biases[:, None, None] + latent > 0, 0, -1).astype(np.uint8)
+  thresholds = biases.reshape(-1, *(1,) * clarity.ndim)
+  return np.moveaxis(clarity + thresholds + latent > 0, 0, -1).astype(np.uint8)
 
 
 def level_probs(clarity: np.ndarray, biases: np.ndarray, *, correlation: float) -> np.ndarray:

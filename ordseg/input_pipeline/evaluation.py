@@ -90,7 +90,7 @@ def _eval_item(
     "image": image,
     "rater_masks": examples.as_uint8(example["rater_masks"]),
     "rater_valid": examples.as_uint8(example["rater_valid"]),
-    "mask": np.ones(image.shape[:2], np.uint8),
+    "mask": np.ones(image.shape[:-1], np.uint8),
   }
   arrays |= {name: np.asarray(example[name]) for name in keep if name in example}
   return examples.as_text(example["id"]), examples.as_text(example.get("group", "")), arrays
@@ -116,7 +116,7 @@ def level_counts(source: examples.Source, *, limit: int, num_threads: int = 2) -
     num_threads: threads that read ahead.
 
   Returns:
-    [L] float64, expected pixels.
+    [L] float64, expected pixels; [K, L] of several classes.
 
   Raises:
     InputError: an empty source, limit < 1, or an example that breaks the schema.
@@ -126,23 +126,27 @@ def level_counts(source: examples.Source, *, limit: int, num_threads: int = 2) -
   panel = examples.read_panel(source)
   total = min(limit, len(source))
   indices = [i * len(source) // total for i in range(total)]
-  votes = np.zeros((panel.num_raters + 1,) * 2, np.int64)  # [n, c]: pixels that got c of n votes
-  for num_valid, counts in examples.read_ahead(
-    source, indices, functools.partial(_vote_counts, panel=panel), num_threads
-  ):
-    votes[num_valid] += counts
+  votes = np.zeros((panel.num_classes, *(panel.num_raters + 1,) * 2), np.int64)  # [k, n, c]: got c of n votes
+  convert = functools.partial(_vote_counts, panel=panel)
+  for by_class in examples.read_ahead(source, indices, convert, num_threads):
+    for k, (num_valid, counts) in enumerate(by_class):
+      votes[k, num_valid] += counts
   likelihood = ordinal.thinning_matrices(panel.num_raters)[1:]  # [n, l, c]
   evidence = likelihood.sum(axis=1, keepdims=True)
   posterior = np.divide(likelihood, evidence, out=np.zeros_like(likelihood), where=evidence > 0)  # 0 where c > n
-  return np.einsum("nlc,nc->l", posterior, votes[1:].astype(np.float64))
+  out = np.einsum("nlc,knc->kl", posterior, votes[:, 1:].astype(np.float64))
+  return out if panel.num_classes > 1 else out[0]
 
 
-def _vote_counts(example: examples.Example, *, panel: examples.Panel) -> tuple[int, np.ndarray]:
-  """Returns n and [L] int64: how many pixels got 0..R votes."""
+def _vote_counts(example: examples.Example, *, panel: examples.Panel) -> list[tuple[int, np.ndarray]]:
+  """Returns n and [L] int64, how many pixels got 0..R votes, of each class."""
   panel.check(example)
   rater_masks = examples.as_uint8(example["rater_masks"])
-  valid = np.flatnonzero(examples.as_uint8(example["rater_valid"]))
-  votes = np.zeros(rater_masks.shape[:2], np.intp)
-  for r in valid:
-    votes += rater_masks[..., r]
-  return len(valid), np.bincount(votes.ravel(), minlength=panel.num_raters + 1)
+  out = []
+  for k, valid in enumerate(np.atleast_2d(examples.as_uint8(example["rater_valid"]))):
+    own = rater_masks[..., k, :] if panel.num_classes > 1 else rater_masks
+    votes = np.zeros(own.shape[:-1], np.intp)
+    for r in np.flatnonzero(valid):
+      votes += own[..., r]
+    out.append((int(valid.sum()), np.bincount(votes.ravel(), minlength=panel.num_raters + 1)))
+  return out

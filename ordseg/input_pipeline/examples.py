@@ -15,6 +15,12 @@ from ordseg.validate import InputError, did_you_mean
 
 Example = Mapping[str, Any]
 T = TypeVar("T")
+_PANEL_WORDS = {
+  "image has {} axes of pixels": "num_axes",
+  "rater_masks has {} classes": "num_classes",
+  "image has {} channels": "num_channels",
+  "rater_masks has {} channels": "num_raters",
+}
 _FIELDS = ("id", "image", "rater_masks", "rater_valid")
 
 
@@ -33,31 +39,45 @@ class Panel:
   Attributes:
     num_channels: C.
     num_raters: R.
+    num_axes: 2 for images, 3 for volumes.
+    num_classes: K; with several, rater_masks and rater_valid have an axis for them before the raters'.
   """
 
   num_channels: int
   num_raters: int
+  num_axes: int = 2
+  num_classes: int = 1
 
   def check(self, example: Example) -> None:
     """Raises InputError where the example breaks the schema or differs from the first one."""
-    for name, expected in (("image", self.num_channels), ("rater_masks", self.num_raters)):
-      if (found := _num_channels(example, name)) != expected:
-        raise InputError(f"{name} has {found} channels where the first example has {expected}.")
-    image, masks = np.shape(example["image"]), np.asarray(example["rater_masks"])
-    if image[:2] != masks.shape[:2]:
-      raise InputError(f"image has {image[0]} x {image[1]} pixels, rater_masks {masks.shape[0]} x {masks.shape[1]}.")
+    found = _panel(example)
+    for what, name in _PANEL_WORDS.items():
+      if getattr(found, name) != getattr(self, name):
+        raise InputError(f"{what.format(getattr(found, name))} where the first example has {getattr(self, name)}.")
+    image, masks = np.shape(example["image"])[:-1], np.asarray(example["rater_masks"])
+    if image != masks.shape[: self.num_axes]:
+      sizes = [" x ".join(map(str, size)) for size in (image, masks.shape[: self.num_axes])]
+      raise InputError(f"image has {sizes[0]} pixels, rater_masks {sizes[1]}.")
     if masks.dtype.kind not in "uib" or masks.max() > 1 or (masks.dtype.kind == "i" and masks.min() < 0):
       raise InputError(f"rater_masks must hold integers in {{0, 1}}; got {masks.dtype} up to {masks.max()}.")
     valid = np.asarray(example["rater_valid"])
-    if valid.shape != (self.num_raters,) or not ((valid == 0) | (valid == 1)).all():
-      raise InputError(f"rater_valid must be {self.num_raters} values in {{0, 1}}, got {valid.tolist()}.")
+    if valid.shape != masks.shape[self.num_axes :] or not ((valid == 0) | (valid == 1)).all():
+      wanted = " x ".join(map(str, masks.shape[self.num_axes :]))
+      raise InputError(f"rater_valid must be {wanted} values in {{0, 1}}, got {valid.tolist()}.")
 
 
-def _num_channels(example: Example, name: str) -> int:
-  shape = np.shape(example[name])
-  if len(shape) != 3 or 0 in shape:
-    raise InputError(f"{name} must have three axes, none of them empty, got shape {shape}.")
-  return shape[2]
+def _panel(example: Example) -> Panel:
+  image, masks = np.shape(example["image"]), np.shape(example["rater_masks"])
+  if len(image) not in (3, 4) or 0 in image:
+    raise InputError(f"image must have three axes, four for a volume, none of them empty, got shape {image}.")
+  if len(masks) not in (len(image), len(image) + 1) or 0 in masks:
+    raise InputError(
+      f"rater_masks must have {len(image)} axes, one more with several classes, none of them empty, got shape {masks}."
+    )
+  classes = masks[-2] if len(masks) > len(image) else 1
+  if classes == 1 and len(masks) > len(image):
+    raise InputError(f"rater_masks of shape {masks} have an axis for one class: leave it out.")
+  return Panel(num_channels=image[-1], num_raters=masks[-1], num_axes=len(image) - 1, num_classes=classes)
 
 
 def read_panel(source: Source) -> Panel:
@@ -68,13 +88,13 @@ def read_panel(source: Source) -> Panel:
   """
   if not len(source):
     raise InputError("the data set holds no examples.")
-  return read(source, 0, lambda e: Panel(_num_channels(e, "image"), _num_channels(e, "rater_masks")))
+  return read(source, 0, _panel)
 
 
 def image_info(source: Source) -> dict[str, Any]:
-  """Returns dtype and spacing (mm along H and W, 0 = unknown) of the first image."""
+  """Returns dtype and spacing (mm along (D,) H and W, 0 = unknown) of the first image."""
   example = source[0]
-  spacing = np.asarray(example.get("spacing", (0.0, 0.0)), np.float64)
+  spacing = np.asarray(example.get("spacing", np.zeros(np.ndim(example["image"]) - 1)), np.float64)
   return {"dtype": str(np.asarray(example["image"]).dtype), "spacing": [round(mm, 6) for mm in spacing.tolist()]}
 
 

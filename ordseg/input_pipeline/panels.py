@@ -28,15 +28,18 @@ def check(raters: str, num_raters: int) -> None:
 
 
 def choose(rater_valid: np.ndarray, raters: str, draws: np.random.Generator) -> np.ndarray:
-  """Returns [R] uint8: `rater_valid` without the raters that are not to be seen, possibly all 0.
+  """Returns uint8: `rater_valid` without the raters that are not to be seen, possibly all 0.
 
   Args:
-    rater_valid: [R], 1 where the rater answered.
+    rater_valid: [R], 1 where the rater answered; [K, R] of several classes, for which the same raters are chosen.
     raters: see `check`.
     draws: of this example.
   """
   valid = np.asarray(rater_valid).astype(np.uint8)
   if raters == ALL or not valid.any():
     return valid
-  chosen = [draws.choice(np.flatnonzero(valid))] if raters == RANDOM else [int(number) for number in raters.split(",")]
-  return valid * np.isin(np.arange(len(valid)), chosen).astype(np.uint8)
+  somewhere = np.atleast_2d(valid).any(axis=0)
+  seen = (
+    [draws.choice(np.flatnonzero(somewhere))] if raters == RANDOM else [int(number) for number in raters.split(",")]
+  )
+  return valid * np.isin(np.arange(valid.shape[-1]), seen).astype(np.uint8)

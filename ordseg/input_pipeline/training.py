@@ -45,8 +45,15 @@ class TrainBatches:
     self._raters = data_config.raters
     panels.check(self._raters, self._panel.num_raters)
     self._label_weights = label_weights
+    self._transform = augment.augment if self._panel.num_axes == 2 else augment.augment_volume
     self._source = source
     self._crop_size = tuple(data_config.crop_size)
+    if len(self._crop_size) != self._panel.num_axes:
+      axes = ("H, W", "D, H, W")[self._panel.num_axes - 2]
+      raise InputError(
+        f"config.data.crop_size={self._crop_size} must be {self._panel.num_axes} integers ({axes}): the data are"
+        f" {('images', 'volumes')[self._panel.num_axes - 2]}."
+      )
     self._preprocess = examples.plain(preprocess_config)
     self._augment = examples.plain(augment_config)
     self._batch_size = per_process_batch_size
@@ -81,17 +88,24 @@ class TrainBatches:
   ) -> dict[str, np.ndarray]:
     self._panel.check(example)
     valid = panels.choose(example["rater_valid"], self._raters, chosen)
-    image, rater_masks, mask = augment.augment(
+    whole = examples.as_uint8(example["rater_masks"])
+    image, rater_masks, mask = self._transform(
       preprocess.prepare_image(example["image"], self._preprocess),
-      examples.as_uint8(example["rater_masks"]),
+      whole.reshape(*whole.shape[: self._panel.num_axes], -1),  # to geometry a class is more masks
       draws,
       self._augment,
       crop_size=self._crop_size,
     )
+    rater_masks = rater_masks.reshape(*mask.shape, *valid.shape)
     out = {"image": image, "rater_masks": rater_masks, "rater_valid": valid, "mask": mask}
     if self._label_weights is not None:  # of the whole image, not of what the crop happens to show
-      out["label_weights"] = self._label_weights(np.asarray(example["rater_masks"]), valid)
+      out["label_weights"] = self._weights_of(whole, valid, self._label_weights)
     return out
+
+  def _weights_of(self, rater_masks: np.ndarray, valid: np.ndarray, label_weights: LabelWeights) -> np.ndarray:
+    if self._panel.num_classes == 1:
+      return label_weights(rater_masks, valid)
+    return np.stack([label_weights(rater_masks[..., k, :], valid[k]) for k in range(self._panel.num_classes)])
 
 
 def train_iterator(
@@ -114,8 +128,8 @@ def train_iterator(
 
   Args:
     source: the training examples.
-    data_config: the fields `crop_size` (h, w), `raters` (see `panels.check`) and `num_threads` (0: read in the caller's
-      thread).
+    data_config: the fields `crop_size` (h, w), or (d, h, w) for volumes, `raters` (see `panels.check`) and
+      `num_threads` (0: read in the caller's thread).
     preprocess_config: see `preprocess.prepare_image`.
     augment_config: see `augment.augment`.
     per_process_batch_size: b, examples per step on this process.
@@ -123,6 +137,7 @@ def train_iterator(
     process_index: which share of each global batch is this process's.
     process_count: the number of shares.
     label_weights: (rater_masks [H, W, R], rater_valid [R]) -> [N] float32 of the whole image; batches then carry it.
+      Shapes are those of images and one class; see `types.Batch` for others.
 
   Returns:
     A grain iterator with `get_state()` and `set_state()` (a dict that JSON can hold) over dicts of `image`

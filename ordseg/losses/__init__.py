@@ -77,6 +77,7 @@ class LossSpec:
     summary: one line for people.
     needs_ordinal_head: whether heads with one probability per pixel are refused.
     proper: whether the true distribution of the read-out it trains minimises it in expectation.
+    for_volumes: False where the loss looks at a pixel's neighbours, which it knows within an image only.
     label_weights: (rater_masks [H, W, R], rater_valid [R]) -> [R + 1] float32, estimated from a whole image before it
       is cropped; it comes back as `OrdinalTarget.label_weights`. None: the loss needs no such estimate.
   """
@@ -85,6 +86,7 @@ class LossSpec:
   summary: str
   needs_ordinal_head: bool = False
   proper: bool = True
+  for_volumes: bool = True
   label_weights: LabelWeights | None = None
 
   @property
@@ -116,10 +118,10 @@ LOSSES: dict[str, LossSpec] = {
   "bce_ml1_ace": LossSpec(bce_ml1_ace, "cross-entropy + calibration error within the image", proper=False),
   "dml": LossSpec(dml, "Dice semimetric loss on the share of votes", proper=False),
   "label_smoothing": LossSpec(label_smoothing, "cross-entropy against smoothed labels", proper=False),
-  "svls": LossSpec(svls, "label smoothing near outlines", proper=False),
+  "svls": LossSpec(svls, "label smoothing near outlines", proper=False, for_volumes=False),
   "focal": LossSpec(focal, "focal loss", proper=False),
   "mbls": LossSpec(mbls, "cross-entropy + a margin on the logits", proper=False),
-  "nacl": LossSpec(nacl, "cross-entropy + logits near the neighbourhood's labels", proper=False),
+  "nacl": LossSpec(nacl, "cross-entropy + logits near the neighbourhood's labels", proper=False, for_volumes=False),
 }
 
 # Allowed values of hyper-parameters that are words, and lower bounds of those that are numbers.

@@ -4,6 +4,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from ordseg.types import Batch
 from ordseg.validate import InputError, check_choice
@@ -17,7 +18,7 @@ class Region:
 
   Attributes:
     kind: 'image', or 'union_dilated': within `margin` of a pixel that a rater who answered marked.
-    margin: pixels, >= 1, Euclidean.
+    margin: pixels, >= 1, Euclidean; of a volume too, whatever its spacing.
 
   Raises:
     InputError: the kind is unknown, or the margin is less than a pixel. Without a margin the region would be chosen by
@@ -38,18 +39,24 @@ class Region:
     Images in which nobody marked anything count whole: leaving them out would select by the truth.
 
     Args:
-      batch: with rater_masks [B, H, W, R], rater_valid [B, R] and mask [B, H, W].
+      batch: with rater_masks [B, H, W, R], rater_valid [B, R] and mask [B, H, W], or volumes.
     """
     if self.kind == "image":
       return batch
     masks, valid = np.asarray(batch["rater_masks"]) > 0, np.asarray(batch["rater_valid"]) > 0
-    unions = np.any(masks & valid[:, None, None, :], axis=-1)
+    unions = np.any(masks & valid.reshape(len(valid), *(1,) * (masks.ndim - 2), -1), axis=-1)
     mask = np.asarray(batch["mask"]).copy()
-    for k in np.flatnonzero(unions.any((1, 2))).tolist():
-      outside = np.ascontiguousarray(~unions[k], np.uint8)
-      mask[k][cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > self.margin] = 0
+    for k in np.flatnonzero(unions.reshape(len(unions), -1).any(1)).tolist():
+      mask[k][_distance(unions[k]) > self.margin] = 0
     return {**batch, "mask": mask}
 
   def describe(self) -> dict[str, str | int]:
     """Returns what metrics.json says of it."""
     return {"kind": self.kind} if self.kind == "image" else {"kind": self.kind, "margin": self.margin}
+
+
+def _distance(inside: np.ndarray) -> np.ndarray:
+  """Pixels to the nearest pixel inside."""
+  if inside.ndim == 2:
+    return cv2.distanceTransform(np.ascontiguousarray(~inside, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+  return np.asarray(ndimage.distance_transform_edt(~inside))

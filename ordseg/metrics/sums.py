@@ -281,6 +281,13 @@ def concatenate(parts: list[ImageSums]) -> ImageSums:
   return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
 
+def add(parts: list[ImageSums]) -> ImageSums:
+  """Adds up the sums of several parts of the same images."""
+  first = parts[0]
+  total = jax.tree.map(lambda *xs: np.sum(xs, axis=0), *parts)
+  return total.replace(num_valid=first.num_valid, rater_valid=first.rater_valid)
+
+
 def empty(num_raters: int, num_bins: int) -> ImageSums:
   """Returns the sums of no images."""
   R, K, T, C = num_raters, num_bins, len(SOFT_DICE_TENTHS), counts.NUM_TOP_BINS

@@ -1,7 +1,7 @@
 """Distances between outlines: Hausdorff distance at 95 % and surface Dice of a predicted mask against others.
 
-An outline is the pixels of a mask with a neighbour outside it (one of four), the pixels beyond the image counting as
-outside. Distances are Euclidean, in mm where the spacing is known, else in pixels.
+An outline is the pixels of a mask with a neighbour outside it (one of four, of six in a volume), the pixels beyond the
+image counting as outside. Distances are Euclidean, in mm where the spacing is known, else in pixels.
 """
 
 from collections.abc import Sequence
@@ -43,9 +43,9 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
   """Scores the masks (probability >= 1/2) of both read-outs.
 
   Args:
-    level_probs: [B, H, W, L].
-    batch: rater_masks, rater_valid, mask, and spacing [B, 2] in mm where there is one. Pixels that do not count are
-      outside every mask.
+    level_probs: [B, H, W, L], or [B, D, H, W, L].
+    batch: rater_masks, rater_valid, mask, and spacing [B, 2] or [B, 3] in mm where there is one. Pixels that do not
+      count are outside every mask.
     num_real: images that count.
     tolerance: of the surface Dice, mm or pixels.
   """
@@ -54,7 +54,7 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
   parts = [empty(num_raters)]
   for k in range(num_real):
     inside, valid = np.asarray(batch["mask"][k]) > 0, np.asarray(batch["rater_valid"][k]) > 0
-    spacing = np.asarray(batch["spacing"][k], np.float64) if "spacing" in batch else np.zeros(2)
+    spacing = np.asarray(batch["spacing"][k], np.float64) if "spacing" in batch else np.zeros(inside.ndim)
     known = bool(np.all(spacing > 0))
     raters = (np.asarray(batch["rater_masks"][k]) > 0) & inside[..., None]
     votes = raters[..., valid].sum(-1)
@@ -64,7 +64,9 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
     if valid.any() and inside.any():
       asked = np.flatnonzero([True, *valid])
       masks = [predicted[..., o] for o in range(predicted.shape[-1])]
-      scores[:, :, asked] = mask_scores(masks, [truths[t] for t in asked], spacing if known else np.ones(2), tolerance)
+      scores[:, :, asked] = mask_scores(
+        masks, [truths[t] for t in asked], spacing if known else np.ones(inside.ndim), tolerance
+      )
     parts.append(SurfaceScores(scores[None, 0], scores[None, 1], np.asarray([known])))
   return concatenate(parts)
 
@@ -84,16 +86,16 @@ def mask_scores(
   largest there can be, and the surface Dice 0.
 
   Args:
-    predicted: boolean masks [H, W].
-    truths: boolean masks [H, W].
-    spacing: [2] along H and W.
+    predicted: boolean masks [H, W] or [D, H, W].
+    truths: the same.
+    spacing: along each axis.
     tolerance: in the unit of `spacing`.
 
   Returns:
     [2, len(predicted), len(truths)] float64: Hausdorff distance at 95 %, surface Dice.
   """
   size = np.asarray(predicted[0].shape)
-  diagonal = float(np.hypot(*((size - 1) * spacing)))
+  diagonal = float(np.linalg.norm((size - 1) * spacing))
   edges = _edges([*predicted, *truths])
   fields = [ndimage.distance_transform_edt(~edge, sampling=spacing) if edge.any() else None for edge in edges]
   out = np.zeros((2, len(predicted), len(truths)))
@@ -114,9 +116,8 @@ def _edges(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
   anywhere = np.logical_or.reduce(masks)
   box = ndimage.find_objects(anywhere.astype(np.uint8))
   if not box:
-    return [np.zeros((1, 1), bool) for _ in masks]
-  rows, columns = box[0]
-  return [part & ~ndimage.binary_erosion(part) for part in (mask[rows, columns] for mask in masks)]
+    return [np.zeros((1,) * anywhere.ndim, bool) for _ in masks]
+  return [part & ~ndimage.binary_erosion(part) for part in (mask[box[0]] for mask in masks)]
 
 
 def image_surface(scores: SurfaceScores, read_out: str) -> dict[str, np.ndarray]:

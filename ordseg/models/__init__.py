@@ -17,16 +17,30 @@ from ordseg.models import layers, pretrained, resnet
 from ordseg.models.resnet_fpn import ResNetFPN
 from ordseg.models.resnet_unet import ResNetUNet
 from ordseg.models.unet import UNet
+from ordseg.models.unet3d import UNet3D
 from ordseg.types import ArrayLike, Params
 from ordseg.validate import InputError, check_choice
 
-MODELS: dict[str, type[nn.Module]] = {"unet": UNet, "resnet_fpn": ResNetFPN, "resnet_unet": ResNetUNet}
+MODELS: dict[str, type[nn.Module]] = {
+  "unet": UNet,
+  "unet3d": UNet3D,
+  "resnet_fpn": ResNetFPN,
+  "resnet_unet": ResNetUNet,
+}
+_OF_VOLUMES = ("unet3d",)
+_RESNET_STRIDE = 32
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-_MIN_VALUES = {"width": 1, "depth": 1, "blocks_per_level": 1}
+_MIN_VALUES = {"width": 1, "depth": 1, "blocks_per_level": 1, "flat_levels": 0}
 _OUTPUT = "output"  # the last layer of every network; `set_output_bias` relies on the name
 _ENCODER = "encoder"  # where a network with an encoder has its parameters
-_BUILT = ("num_outputs", "num_constants", "parent", "name")  # attributes that no field of ``config.model`` sets
+_BUILT = (
+  "num_outputs",
+  "num_constants",
+  "num_classes",
+  "parent",
+  "name",
+)  # attributes that no field of ``config.model`` sets
 
 
 def _fields(name: str) -> dict[str, Any]:
@@ -45,7 +59,7 @@ def check(model_config: Mapping[str, Any]) -> None:
   check_choice(model_config["norm"], layers.NORMS, field="config.model.norm")
   check_choice(model_config["dtype"], DTYPES, field="config.model.dtype")
   for field, low in _MIN_VALUES.items():
-    value = model_config[field]
+    value = model_config.get(field, low)
     if not (isinstance(value, int) and value >= low):
       raise InputError(f"config.model.{field}={value!r} must be an integer >= {low}.")
   if not 0 <= model_config["dropout"] < 1:
@@ -77,25 +91,46 @@ def _check_encoder(model_config: Mapping[str, Any]) -> None:
     )
 
 
-def get_model(model_config: Mapping[str, Any], *, num_outputs: int, num_constants: int = 0) -> nn.Module:
+def num_axes(model_config: Mapping[str, Any]) -> int:
+  """Returns 2 for a network of images [B, H, W, C], 3 for one of volumes [B, D, H, W, C]."""
+  return 3 if model_config["name"] in _OF_VOLUMES else 2
+
+
+def size_multiples(model_config: Mapping[str, Any]) -> tuple[int, ...]:
+  """Returns how often the network halves each axis, as the factor: (H, W), or (D, H, W) for volumes."""
+  if "resnet" in model_config["name"]:
+    return (_RESNET_STRIDE, _RESNET_STRIDE)
+  steps = model_config["depth"] - 1
+  within = 2**steps
+  if num_axes(model_config) == 2:
+    return (within, within)
+  return (2 ** max(steps - model_config.get("flat_levels", 0), 0), within, within)
+
+
+def get_model(
+  model_config: Mapping[str, Any], *, num_outputs: int, num_constants: int = 0, num_classes: int = 1
+) -> nn.Module:
   """Builds the network of ``config.model``.
 
   Args:
     model_config: the field name and those that the network reads (see the classes of `MODELS`).
     num_outputs: K, the channels its head needs (`heads.Head.num_outputs`).
     num_constants: how many of them no pixel can change (`heads.Head.num_constants`).
+    num_classes: structures that are segmented side by side, each with K outputs.
 
   Returns:
-    A flax module: ``apply({"params": params}, x, is_training=..., rngs={"dropout": key})`` maps [B, H, W, C] to
-    float32 logits [B, H, W, K]. `params` is its only collection; the rng is needed only with dropout in training.
+    A flax module: ``apply({"params": params}, x, is_training=..., rngs={"dropout": key})`` maps [B, H, W, C],
+    or volumes [B, D, H, W, C], to float32 logits [.., num_classes K]. `params` is its only collection; the rng is
+    needed only with dropout in training.
 
   Raises:
     InputError: see `check`.
   """
   check(model_config)
-  fields = {field: model_config[field] for field in _fields(model_config["name"])}
+  fields = {field: model_config.get(field, default) for field, default in _fields(model_config["name"]).items()}
   fields["dtype"] = DTYPES[fields["dtype"]]
-  return MODELS[model_config["name"]](num_outputs=num_outputs, num_constants=num_constants, **fields)
+  built = {"num_outputs": num_outputs, "num_constants": num_constants, "num_classes": num_classes}
+  return MODELS[model_config["name"]](**built, **fields)
 
 
 def read_encoder(model_config: Mapping[str, Any], *, num_channels: int) -> Params | None:
@@ -126,7 +161,7 @@ def set_output_bias(params: Params, bias: ArrayLike) -> Params:
 
   Args:
     params: the ``params`` collection of any network of `MODELS`; left unchanged.
-    bias: [K], what the untrained network should output on average (`heads.Head.init_bias`).
+    bias: [K], what the untrained network should output on average (`heads.Head.init_bias`), class after class.
 
   Raises:
     InputError: `bias` does not have one value per output.

@@ -251,20 +251,25 @@ class Output(nn.Module):
   """The last layer: a linear map per pixel, in float32.
 
   Attributes:
-    num_outputs: K.
+    num_outputs: K, of each class.
     num_constants: how many of them, the last ones, are a bias alone: cut-points that all pixels share.
+    num_classes: structures that are segmented side by side; class after class along the last axis.
   """
 
   num_outputs: int
   num_constants: int = 0
+  num_classes: int = 1
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """[B, H, W, C] -> [B, H, W, K] float32."""
-    num_maps = self.num_outputs - self.num_constants
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], num_maps), jnp.float32)
-    bias = self.param("bias", nn.initializers.zeros_init(), (self.num_outputs,), jnp.float32)
+    """[B, H, W, C] -> [B, H, W, num_classes K] float32."""
+    num_maps, total = self.num_outputs - self.num_constants, self.num_classes * self.num_outputs
+    kernel = self.param(
+      "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.num_classes * num_maps), jnp.float32
+    )
+    bias = self.param("bias", nn.initializers.zeros_init(), (total,), jnp.float32)
     maps = dense(x.astype(jnp.float32), kernel)
     if self.num_constants:
-      maps = jnp.pad(maps, ((0, 0),) * (maps.ndim - 1) + ((0, self.num_constants),))
+      by_class = maps.reshape(*maps.shape[:-1], self.num_classes, num_maps)
+      maps = jnp.pad(by_class, ((0, 0),) * maps.ndim + ((0, self.num_constants),)).reshape(*maps.shape[:-1], total)
     return maps + _over_pixels(bias)

@@ -25,6 +25,7 @@ class ResNetFPN(nn.Module):
     dropout: probability that a whole channel of an example is dropped, before the output.
     dtype: of the computation; parameters, statistics and logits are float32.
     num_constants: see `layers.Output`.
+    num_classes: see `layers.Output`.
     encoder: a key of `resnet.ENCODERS`.
     encoder_weights: the file the encoder's parameters will come from, or ''; see `resnet.encoder_norm`.
   """
@@ -35,6 +36,7 @@ class ResNetFPN(nn.Module):
   dropout: float = 0.0
   dtype: Any = jnp.float32
   num_constants: int = 0
+  num_classes: int = 1
   encoder: str = "resnet18"
   encoder_weights: str = ""
 
@@ -46,7 +48,7 @@ class ResNetFPN(nn.Module):
     branches = [self._branch(level, features, p) for level, p in enumerate(self._pyramid(features[1:]))]
     y = sum(branches[1:], start=branches[0])
     y = nn.Dropout(self.dropout, broadcast_dims=(1, 2), name="dropout")(y, deterministic=not is_training)
-    y = layers.Output(self.num_outputs, self.num_constants, name="output")(y)
+    y = layers.Output(self.num_outputs, self.num_constants, self.num_classes, name="output")(y)
     for size_of in (features[0], x):
       y = layers.crop_like(layers.double_linear(y), size_of)
     return y

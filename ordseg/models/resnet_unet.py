@@ -23,6 +23,7 @@ class ResNetUNet(nn.Module):
     dropout: probability that a whole channel of an example is dropped, at the end of each decoder level.
     dtype: of the computation; parameters, statistics and logits are float32.
     num_constants: see `layers.Output`.
+    num_classes: see `layers.Output`.
     encoder: a key of `resnet.ENCODERS`.
     encoder_weights: the file the encoder's parameters will come from, or ''; see `resnet.encoder_norm`.
   """
@@ -34,6 +35,7 @@ class ResNetUNet(nn.Module):
   dropout: float = 0.0
   dtype: Any = jnp.float32
   num_constants: int = 0
+  num_classes: int = 1
   encoder: str = "resnet18"
   encoder_weights: str = ""
 
@@ -52,4 +54,4 @@ class ResNetUNet(nn.Module):
         y = layers.ConvBlock(channels, self.norm, self.dtype, name=f"up{level}_block{block}")(y)
       dropout = nn.Dropout(self.dropout, broadcast_dims=(1, 2), name=f"up{level}_dropout")
       y = dropout(y, deterministic=not is_training)
-    return layers.Output(self.num_outputs, self.num_constants, name="output")(y)
+    return layers.Output(self.num_outputs, self.num_constants, self.num_classes, name="output")(y)

@@ -24,6 +24,7 @@ class UNet(nn.Module):
     dropout: probability that a whole channel of an example is dropped, at the end of each level.
     dtype: of the computation; parameters, statistics and logits are float32.
     num_constants: see `layers.Output`.
+    num_classes: see `layers.Output`.
   """
 
   num_outputs: int
@@ -34,6 +35,7 @@ class UNet(nn.Module):
   dropout: float = 0.0
   dtype: Any = jnp.float32
   num_constants: int = 0
+  num_classes: int = 1
 
   @nn.compact
   def __call__(self, x: Array, *, is_training: bool) -> Array:
@@ -58,7 +60,7 @@ class UNet(nn.Module):
       x = layers.Upsample(self.width * 2**level, dtype=self.dtype, name=f"up{level}_resize")(x)
       x = jnp.concatenate([skip, x[:, : skip.shape[1], : skip.shape[2]]], axis=-1)
       x = self._level(x, level, "up", is_training)
-    return layers.Output(self.num_outputs, self.num_constants, name="output")(x)
+    return layers.Output(self.num_outputs, self.num_constants, self.num_classes, name="output")(x)
 
   def _level(self, x: Array, level: int, way: str, is_training: bool) -> Array:
     for block in range(self.blocks_per_level):

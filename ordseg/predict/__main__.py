@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from ordseg import parallel, validate
+from ordseg import models, parallel, validate
 from ordseg import predictor as predictors
 from ordseg.image_io import writing
 from ordseg.predict import Options, find_inputs, maps, predict_files
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
   out.add_argument("--precision", default="float32", choices=writing.PRECISIONS, help="of TIFF and NIfTI maps")
   out.add_argument("--no_overlay", action="store_true", help="draw no pictures")
   out.add_argument("--window", type=int, default=512, help="pixels a side; larger images are cut; 0: never")
+  out.add_argument("--window_slices", type=int, default=64, help="of volumes, for networks that take them; 0: all")
   out.add_argument("--overlap", type=float, default=0.25, help="share of a window that the next covers again")
   out.add_argument("--batch_size", type=int, default=4, help="windows at once")
   out.add_argument("--flips", action="store_true", help="average over mirror images")
@@ -49,8 +50,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parallel.setup(False)
     how = predictors.How(step=args.step, flips=args.flips, dropout_samples=args.dropout_samples)
     predictor = predictors.load(args.workdir.split(","), how)
-    multiple = 2 ** (predictor.run.config.model.depth - 1)
-    windows = Windows(size=args.window, overlap=args.overlap, batch_size=args.batch_size, multiple=multiple)
+    windows = Windows(
+      size=args.window,
+      slices=args.window_slices,
+      overlap=args.overlap,
+      batch_size=args.batch_size if predictor.run.num_axes == 2 else 1,
+      multiples=models.size_multiples(predictor.run.config.model),
+    )
     options = Options(maps=args.maps, precision=args.precision, windows=windows, overlay=not args.no_overlay)
     rows = predict_files(predictor, inputs, args.output, options)
   failed = [row for row in rows if row["status"] != "ok"]

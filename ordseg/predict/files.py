@@ -6,7 +6,7 @@ import io
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from ordseg import image_io, logging_utils, preprocess, sliding_window
 from ordseg.image_io import ImageFile, writing
 from ordseg.predict import maps, overlay
 from ordseg.predict.measures import Extent
-from ordseg.predictor import Predictor
+from ordseg.predictor import Predictor, Run
 from ordseg.sliding_window import Windows
 from ordseg.validate import InputError, check_choice
 
 LARGE_PIXELS = 50_000_000  # of a page: its maps are kept on disk, not in memory
 _COLUMNS: tuple[str, ...] = (
   "file",
+  "class",
   "status",
   "pages",
   "height",
@@ -73,27 +74,29 @@ def predict_files(
     say: takes lines of progress.
 
   Returns:
-    The rows of summary.csv: ``status`` is ok or failed, and ``message`` what was wrong or odd.
+    The rows of summary.csv, one per file, or per file and class: ``status`` is ok or failed, and ``message`` what was
+    wrong or odd.
 
   Raises:
     InputError: the folder cannot be written to, or a map is unknown.
   """
   maps.get_maps(options.maps, predictor.run.num_raters)
   _check_writable(output)
-  rows = []
+  rows: list[dict[str, Any]] = []
   for number, (name, path) in enumerate(inputs.items(), start=1):
     started = time.monotonic()
-    row: dict[str, Any] = {"file": str(path), "status": "ok", "message": ""}
     try:
-      row |= predict_file(predictor, path, output / name, options, say=say)
+      found = predict_file(predictor, path, output / name, options, say=say)
     except InputError as error:
-      row |= {"status": "failed", "message": str(error)}
+      found = [{"status": "failed", "message": str(error)}]
     except MemoryError:
-      row |= {"status": "failed", "message": f"{path}: not enough memory."}
-    row["seconds"] = round(time.monotonic() - started, 2)
-    rows.append(row)
-    shown = row["message"] or f"{row['size']:.4g} {row['unit']} ({row['size_low']:.4g} to {row['size_high']:.4g})"
-    say(f"{number}/{len(inputs)} {name}: {row['status']}, {shown}")
+      found = [{"status": "failed", "message": f"{path}: not enough memory."}]
+    seconds = round(time.monotonic() - started, 2)
+    for row in found:
+      rows.append({"file": str(path), "status": "ok", "seconds": seconds, **row})
+      shown = row["message"] or f"{row['size']:.4g} {row['unit']} ({row['size_low']:.4g} to {row['size_high']:.4g})"
+      what = f"{name} {row['class']}" if row.get("class") else name
+      say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {shown}")
     logging_utils.write_text(output / "summary.csv", _csv(rows))  # complete so far, if it is cut short here
   return rows
 
@@ -105,57 +108,97 @@ def predict_file(
   options: Options,
   *,
   say: Callable[[str], None] = print,
-) -> dict[str, Any]:
-  """Predicts one image, page by page, and writes its maps.
+) -> list[dict[str, Any]]:
+  """Predicts one image, page by page, or as a volume where the network takes volumes, and writes its maps.
 
   Args:
     predictor: from `predictor.load`.
     path: a file, or the folder of a DICOM series.
-    target: what the files written begin with.
+    target: what the files written begin with; with several classes their names follow.
     options: what to write.
     say: takes lines of progress.
 
   Returns:
-    pages, height, width, the measures of `Extent` and ``message``, which names what differs from the training.
+    Of each class: its name, pages, height, width, the measures of `Extent` and ``message``, which names what differs
+    from the training.
 
   Raises:
     InputError: the image does not fit the network, cannot be read, or its maps cannot be written.
   """
-  image = _fitting(image_io.read(path), predictor.run.num_channels)
-  wanted = maps.get_maps(options.maps, predictor.run.num_raters)
+  run = predictor.run
+  image = _fitting(image_io.read(path), run)
   num_pages, height, width = image.pages.shape[:3]
-  large = height * width > LARGE_PIXELS and num_pages == 1
-  suffix = writing.suffix_for(image, is_large=large)
   with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".part-") as scratch:
-    sinks = {name: _sink(pathlib.Path(scratch) / name, image, name, large=large) for name in {*wanted, *maps.ALWAYS}}
-    extent = Extent()
-    functions = {**maps.get_maps(",".join(maps.ALWAYS), predictor.run.num_raters), **wanted}
-    for page in range(num_pages):
-      scaling = _scaling(image, page, predictor)
-      progress = _Progress(path, page, num_pages, say)
-      strips = sliding_window.predict_rows(
-        predictor.predict, image.pages[page], options.windows, prepare=scaling.apply, progress=progress
-      )
-      for rows, level_probs in strips:
-        extent.add(level_probs)
-        for name, sink in sinks.items():
-          sink[page, rows] = functions[name](level_probs)
-    for name in wanted:
-      values = sinks[name]
-      if name == "mask" and suffix == ".png":
+    classes = [_Maps(image, options, run.num_raters, pathlib.Path(scratch) / str(k)) for k in range(run.num_classes)]
+    for place, level_probs in _parts(predictor, image, options.windows, say):
+      for k, one in enumerate(classes):
+        one.add(place, level_probs[..., k, :] if run.num_classes > 1 else level_probs)
+    for one, name in zip(classes, run.class_names, strict=True):
+      one.write(target.with_name(f"{target.name}_{name}") if name else target)
+  facts = {"pages": num_pages, "height": height, "width": width, "message": _differences(image, predictor)}
+  return [
+    {"class": name, **facts, **one.extent.measures(image.spacing, num_pages)}
+    for one, name in zip(classes, run.class_names, strict=True)
+  ]
+
+
+def _parts(
+  predictor: Predictor, image: ImageFile, windows: Windows, say: Callable[[str], None]
+) -> Iterator[tuple[Any, np.ndarray]]:
+  """Yields (where in [D, H, W], level probabilities there), the pages one by one unless the network takes volumes."""
+  num_pages = len(image.pages)
+  if predictor.run.num_axes == 3:
+    scaling, progress = _scaling(image, image.pages, predictor), _Progress(image.path, "", say)
+    yield from sliding_window.predict_rows(
+      predictor.predict, image.pages, windows, prepare=scaling.apply, progress=progress
+    )
+    return
+  for number, page in enumerate(image.pages):
+    scaling = _scaling(image, page, predictor)
+    progress = _Progress(image.path, f" page {number + 1}/{num_pages}" if num_pages > 1 else "", say)
+    strips = sliding_window.predict_rows(predictor.predict, page, windows, prepare=scaling.apply, progress=progress)
+    for rows, level_probs in strips:
+      yield (number, rows), level_probs
+
+
+class _Maps:
+  """The maps of one class while they are made."""
+
+  def __init__(self, image: ImageFile, options: Options, num_raters: int, scratch: pathlib.Path):
+    self.extent = Extent()
+    self._image, self._options = image, options
+    self._wanted = maps.get_maps(options.maps, num_raters)
+    self._functions = {**maps.get_maps(",".join(maps.ALWAYS), num_raters), **self._wanted}
+    num_pages, height, width = image.pages.shape[:3]
+    large = height * width > LARGE_PIXELS and num_pages == 1
+    self._suffix = writing.suffix_for(image, is_large=large)
+    scratch.mkdir()
+    self._sinks = {name: _sink(scratch / name, image, name, large=large) for name in self._functions}
+
+  def add(self, place: Any, level_probs: np.ndarray) -> None:
+    """Takes the level probabilities [.., L] of a part of the image."""
+    self.extent.add(level_probs)
+    for name, sink in self._sinks.items():
+      sink[place] = self._functions[name](level_probs)
+
+  def write(self, target: pathlib.Path) -> None:
+    """Writes what was asked for."""
+    for name in self._wanted:
+      values = self._sinks[name]
+      if name == "mask" and self._suffix == ".png":
         values = values * np.uint8(255)
-      writing.write_map(target.with_name(f"{target.name}_{name}{suffix}"), values, image, precision=options.precision)
-    if options.overlay:
-      shown = int(np.argmax(sinks["mean_vote"].sum(axis=(1, 2)))) if num_pages > 1 else 0
-      picture = overlay.draw(image.pages[shown], sinks["mean_vote"][shown], sinks["mask"][shown])
+      path = target.with_name(f"{target.name}_{name}{self._suffix}")
+      writing.write_map(path, values, self._image, precision=self._options.precision)
+    if self._options.overlay:
+      votes, pages = self._sinks["mean_vote"], self._image.pages
+      shown = int(np.argmax(votes.sum(axis=(1, 2)))) if len(pages) > 1 else 0
+      picture = overlay.draw(pages[shown], votes[shown], self._sinks["mask"][shown])
       picture.save(target.with_name(f"{target.name}_overlay.png"))
-  facts = {"pages": num_pages, "height": height, "width": width}
-  return {**facts, **extent.measures(image.spacing, num_pages), "message": _differences(image, predictor)}
 
 
-def _fitting(image: ImageFile, num_channels: int) -> ImageFile:
+def _fitting(image: ImageFile, run: Run) -> ImageFile:
   """Returns the image with the channels of the training; a grey picture stored as RGB counts as grey."""
-  pages = image.pages
+  pages, num_channels = image.pages, run.num_channels
   if not pages.size:
     raise InputError(f"{image.path}: is empty, {pages.shape}.")
   if num_channels == 1 and pages.shape[-1] == 3 and (pages == pages[..., :1]).all():
@@ -164,12 +207,14 @@ def _fitting(image: ImageFile, num_channels: int) -> ImageFile:
     raise InputError(
       f"{image.path}: has {pages.shape[-1]} channels; the network was trained on images of {num_channels}."
     )
+  if run.num_axes == 3 and len(pages) == 1:
+    raise InputError(f"{image.path}: is a single image; the network was trained on volumes of several slices.")
   return dataclasses.replace(image, pages=pages)
 
 
-def _scaling(image: ImageFile, page: int, predictor: Predictor) -> preprocess.Scaling:
+def _scaling(image: ImageFile, values: np.ndarray, predictor: Predictor) -> preprocess.Scaling:
   try:
-    return preprocess.fit(image.pages[page], predictor.run.config.preprocess)
+    return preprocess.fit(values, predictor.run.config.preprocess)
   except InputError as error:
     raise InputError(f"{image.path}: {error}") from error
 
@@ -179,8 +224,9 @@ def _differences(image: ImageFile, predictor: Predictor) -> str:
   seen, told = predictor.run.image_info, []
   if seen.get("dtype") and seen["dtype"] != str(image.pages.dtype):
     told.append(f"values are {image.pages.dtype}, in training {seen['dtype']}")
-  trained, here = [x for x in seen.get("spacing", []) if x], [x for x in image.spacing[1:] if x]
-  if trained and here and not np.allclose(trained, here, rtol=0.25):
+  spacing = image.spacing[3 - predictor.run.num_axes :]
+  trained, here = [x for x in seen.get("spacing", []) if x], [x for x in spacing if x]
+  if len(trained) == len(here) > 0 and not np.allclose(trained, here, rtol=0.25):
     sizes = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in (here, trained)]
     told.append(f"pixels are {sizes[0]} mm, in training {sizes[1]} mm")
   return f"warning: {'; '.join(told)}" if told else ""
@@ -222,8 +268,8 @@ class _Progress:
 
   _SECONDS = 5.0
 
-  def __init__(self, path: pathlib.Path, page: int, num_pages: int, say: Callable[[str], None]):
-    self._what = f"{path.name}" + (f" page {page + 1}/{num_pages}" if num_pages > 1 else "")
+  def __init__(self, path: pathlib.Path, page: str, say: Callable[[str], None]):
+    self._what = f"{path.name}{page}"
     self._say, self._start = say, time.monotonic()
     self._last = self._start
 
