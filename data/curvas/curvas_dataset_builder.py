@@ -1,4 +1,4 @@
-"""Builder of curvas: abdominal CT volumes, slice by slice, with the labels of three radiologists."""
+"""Builder of curvas: abdominal CT with the labels of three radiologists, slice by slice or as volumes."""
 
 import dataclasses
 import pathlib
@@ -52,6 +52,33 @@ class CurvasConfig(common.RaterConfig):
         raise DataError(f"config.data.builder_args.{field}={getattr(self, field)} must be >= {low}.")
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
+class VolumeConfig(common.RaterConfig):
+  """Which organs of whole volumes, and how fine.
+
+  Attributes:
+    organ: pancreas, kidney or liver, or ``all`` three side by side.
+    shrink: voxels along each axis that become one, >= 1: the image's mean, and marked where half of them or more are.
+      What is left over at the far ends is cut off.
+    empty: see `CurvasConfig`.
+  """
+
+  organ: str = "all"
+  shrink: int = 2
+  empty: str = "missing"
+
+  def __post_init__(self) -> None:
+    check_choice(self.organ, ("all", *LABELS), field="config.data.builder_args.organ")
+    check_choice(self.empty, _EMPTY, field="config.data.builder_args.empty")
+    if self.shrink < 1:
+      raise DataError(f"config.data.builder_args.shrink={self.shrink} must be >= 1.")
+
+  @property
+  def organs(self) -> tuple[str, ...]:
+    """The names of the organs."""
+    return tuple(LABELS) if self.organ == "all" else (self.organ,)
+
+
 class Builder(common.RaterBuilder):
   """Reads the volumes as they are distributed, one in memory at a time; the challenge's own splits where they are."""
 
@@ -60,6 +87,7 @@ class Builder(common.RaterBuilder):
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     CurvasConfig(name=organ, description=f"The {organ}, label {label}.", organ=organ) for organ, label in LABELS.items()
   ]
+  BUILDER_CONFIGS.append(VolumeConfig(name="volumes", description="Whole volumes, the three organs side by side."))
   MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/curvas/README.md."
   HOMEPAGE = "https://curvas.grand-challenge.org"
   LICENSE = "The challenge's terms; see its page and Zenodo."
@@ -69,6 +97,17 @@ class Builder(common.RaterBuilder):
   def num_raters(self) -> int:
     """Three radiologists."""
     return NUM_RATERS
+
+  @property
+  def num_axes(self) -> int:
+    """3 for volumes."""
+    return 3 if isinstance(self.config, VolumeConfig) else 2
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """The organs, where they are side by side."""
+    several = isinstance(self.config, VolumeConfig) and self.config.organ == "all"
+    return self.config.organs if several else ()
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
     """Returns the folder that holds training_set."""
@@ -92,7 +131,10 @@ class Builder(common.RaterBuilder):
 
   def _read(self, folders: list[pathlib.Path]) -> Iterator[common.Example]:
     for folder in folders:
-      yield from read_patient(folder, self.config)
+      if isinstance(self.config, VolumeConfig):
+        yield read_volume(folder, self.config)
+      else:
+        yield from read_patient(folder, self.config)
 
 
 def read_patient(folder: pathlib.Path, config: CurvasConfig) -> Iterator[common.Example]:
@@ -103,15 +145,50 @@ def read_patient(folder: pathlib.Path, config: CurvasConfig) -> Iterator[common.
   """
   path = folder / "image.nii.gz"
   scan = image_io.read(path)
-  masks = [_read_annotation(folder / f"annotation_{r + 1}.nii.gz", scan, config.organ) for r in range(NUM_RATERS)]
+  labels = _read_annotations(folder, scan)
+  masks = [label == LABELS[config.organ] for label in labels]
   marked = np.stack([mask.any(axis=(1, 2)) for mask in masks])  # [R, D]
-  found = np.asarray(marked.any(axis=1))
-  there = [bool(x) for x in found] if config.empty == "missing" and found.any() else [True] * NUM_RATERS
+  there = _who_answered(masks, config.empty)
   spacing = (scan.spacing[1], scan.spacing[2])
   for z in _kept(np.asarray(marked.any(axis=0)), config):
     slices = [mask[z] if is_there else None for mask, is_there in zip(masks, there, strict=True)]
     image = _hounsfield(scan.pages[z], path)
     yield common.make_example(f"{folder.name}/z{z:04d}", folder.name, image, slices, spacing=spacing)
+
+
+def read_volume(folder: pathlib.Path, config: VolumeConfig) -> common.Example:
+  """Reads one volume; raises what `read_patient` does."""
+  path = folder / "image.nii.gz"
+  scan = image_io.read(path)
+  labels = _read_annotations(folder, scan)
+  image = _shrunk(np.stack([_hounsfield(page, path) for page in scan.pages])[..., 0], config.shrink)
+  spacing = tuple(mm * config.shrink for mm in scan.spacing)
+  classes = []
+  for organ in config.organs:
+    masks = [label == LABELS[organ] for label in labels]
+    there = _who_answered(masks, config.empty)
+    small = [
+      _shrunk(mask, config.shrink) >= 0.5 if is_there else None for mask, is_there in zip(masks, there, strict=True)
+    ]
+    voxels = np.rint(image).astype(np.int16)[..., None]
+    classes.append(common.make_example(folder.name, folder.name, voxels, small, spacing=spacing))
+  return classes[0] if len(classes) == 1 else common.join_classes(classes)
+
+
+def _shrunk(volume: np.ndarray, factor: int) -> np.ndarray:
+  """Means over blocks of factor^3 voxels, float32."""
+  d, h, w = (n // factor for n in volume.shape)
+  blocks = volume[: d * factor, : h * factor, : w * factor].reshape(d, factor, h, factor, w, factor)
+  return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+
+
+def _who_answered(masks: list[np.ndarray], empty: str) -> list[bool]:
+  found = [bool(mask.any()) for mask in masks]
+  return found if empty == "missing" and any(found) else [True] * NUM_RATERS
+
+
+def _read_annotations(folder: pathlib.Path, scan: image_io.ImageFile) -> list[np.ndarray]:
+  return [_read_annotation(folder / f"annotation_{r + 1}.nii.gz", scan) for r in range(NUM_RATERS)]
 
 
 def _hounsfield(page: np.ndarray, path: pathlib.Path) -> np.ndarray:
@@ -130,20 +207,20 @@ def _kept(marked: np.ndarray, config: CurvasConfig) -> list[int]:
   return np.flatnonzero(keep)[:: config.step].tolist()
 
 
-def _read_annotation(path: pathlib.Path, scan: image_io.ImageFile, organ: str) -> np.ndarray:
-  """[D, H, W] uint8, 0 or 1."""
+def _read_annotation(path: pathlib.Path, scan: image_io.ImageFile) -> np.ndarray:
+  """[D, H, W] uint8 labels."""
   file = image_io.read(path)
   labels = file.pages[..., 0]
   files.check_size(labels, path, scan.pages, scan.path)
   lies_elsewhere = not np.allclose(file.header[1], scan.header[1], atol=1e-3)
   if lies_elsewhere and not path.as_posix().endswith(_WRONG_HEADERS):
     raise DataError(f"{path}: lies elsewhere in space (affine) than its image {scan.path}.")
-  mask = np.empty(labels.shape, np.uint8)
+  out = np.empty(labels.shape, np.uint8)
   for z, page in enumerate(labels):  # by slice: a volume of floats is large enough once
     rounded = np.rint(page)  # some are stored with a scale and come back near whole numbers
     if not np.abs(page - rounded).max() <= 0.01 or rounded.min() < 0 or rounded.max() > max(LABELS.values()):
       raise DataError(
         f"{path}: expected the labels 0 to {max(LABELS.values())}, found {page.min():g} to {page.max():g}."
       )
-    mask[z] = rounded == LABELS[organ]
-  return mask
+    out[z] = rounded
+  return out

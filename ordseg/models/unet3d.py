@@ -25,6 +25,11 @@ def _rows(x: Array) -> Array:
   return x.reshape(x.shape[0], -1, *x.shape[3:])
 
 
+def _over_voxels(x: Array) -> Array:
+  """[C] -> [1, 1, 1, 1, C]."""
+  return x.reshape(1, 1, 1, 1, -1)
+
+
 def conv3x3x3(x: Array, kernel: Array) -> Array:
   """3x3x3 convolution with zero padding: x [B, D, H, W, C], kernel [3, 3, 3, C, E] -> [B, D, H, W, E]."""
   depth = x.shape[1]
@@ -67,7 +72,7 @@ class ConvBlock3D(nn.Module):
     x = x.astype(self.dtype)
     x = conv3x3x3(x, kernel) if self.across else conv3x3(_slices(x), kernel).reshape(shape)
     if self.norm == "none":
-      return nn.relu(x + bias.astype(self.dtype))
+      return nn.relu(x + _over_voxels(bias.astype(self.dtype)))
     scale = self.param("scale", nn.initializers.ones_init(), (self.channels,), jnp.float32)
     groups = layers.num_groups(self.norm, self.channels)
     return layers.group_norm_relu(_rows(x), scale, bias, groups, 1e-5).reshape(shape)
@@ -97,7 +102,7 @@ class Upsample3D(nn.Module):
     x = dense(_rows(x).astype(self.dtype), kernel.astype(self.dtype))
     x = x.reshape(b, d, h, w, slices, 4 * self.channels).transpose(0, 1, 4, 2, 3, 5)
     x = layers.depth_to_space(x.reshape(b * d * slices, h, w, 4 * self.channels))
-    return x.reshape(b, d * slices, 2 * h, 2 * w, self.channels) + bias.astype(self.dtype)
+    return x.reshape(b, d * slices, 2 * h, 2 * w, self.channels) + _over_voxels(bias.astype(self.dtype))
 
 
 class UNet3D(nn.Module):
