@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -93,7 +93,7 @@ class VolumeConfig(PhantomConfig):
         raise DataError(f"config.data.builder_args.{field}={getattr(self, field)!r} must be {range_}.")
 
 
-_FEW = {"num_train": 60, "num_validation": 10, "num_test": 20, "images_per_group": 2, "num_raters": 5}
+_FEW: dict[str, Any] = {"num_train": 60, "num_validation": 10, "num_test": 20, "images_per_group": 2, "num_raters": 5}
 
 
 class Builder(common.RaterBuilder):
