@@ -1,4 +1,5 @@
-"""Several predictions of one image made into one. All functions map images [B, H, W, C] to level_probs [B, H, W, L].
+"""Several predictions of one image made into one. All functions map images [B, H, W, C] to level_probs [B, H, W, L],
+or volumes, with an axis of classes where there are several, as `step.predict_levels`.
 
 | what varies | function | what the result means |
 |---|---|---|
@@ -13,7 +14,7 @@ import numpy as np
 from ordseg.validate import InputError
 
 LevelPredictFn = Callable[[np.ndarray], np.ndarray]
-_FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))  # of (H, W)
 
 
 def average(members: Sequence[LevelPredictFn]) -> LevelPredictFn:
@@ -64,12 +65,19 @@ def poisson_binomial(probs: np.ndarray) -> np.ndarray:
 
 
 def with_flips(member: LevelPredictFn) -> LevelPredictFn:
-  """Returns the mean over the image, its mirror images left-right and up-down, and both: test-time augmentation."""
+  """Returns the mean over the image, its mirror images left-right and up-down, and both: test-time augmentation.
 
-  def flipped(axes: tuple[int, ...]) -> LevelPredictFn:
-    return lambda images: np.flip(member(np.ascontiguousarray(np.flip(images, axes))), axes) if axes else member(images)
+  Volumes are mirrored within their slices.
+  """
 
-  return average([flipped(axes) for axes in _FLIPS])
+  def flipped(mirrored: tuple[int, ...]) -> LevelPredictFn:
+    def predict(images: np.ndarray) -> np.ndarray:
+      axes = tuple(images.ndim - 3 + axis for axis in mirrored)
+      return np.flip(member(np.ascontiguousarray(np.flip(images, axes))), axes) if axes else member(images)
+
+    return predict
+
+  return average([flipped(mirrored) for mirrored in _FLIPS])
 
 
 def with_samples(sample: Callable[[np.ndarray, int], np.ndarray], num_samples: int) -> LevelPredictFn:

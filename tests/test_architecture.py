@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-  ("types", "validate", "image_io", "rng", "ordinal", "staple"),
+  ("types", "validate", "image_io", "rng", "ordinal", "staple", "folding"),
   ("losses", "heads", "calibration", "metrics", "agreement"),
   ("models",),
   ("preprocess", "augment", "input_pipeline"),

@@ -56,6 +56,11 @@ def _run(args: argparse.Namespace) -> int:
     manual_dir=args.manual_dir,
     overrides=dict(_setting(text) for text in args.set),
   )
+  if builder.num_axes != 2 or builder.class_names:
+    raise InputError(
+      f"--config={builder.config.name}: the doctor looks at images of one structure; choose a config of {builder.name}"
+      " that gives slices, or one structure."
+    )
   data.prepare(builder, manual_dir=args.manual_dir)
   sources = {split: data.data_source(builder, split, skip=("level_probs",)) for split in builder.info.splits}
   limits = {split: min(args.limit or len(source), len(source)) for split, source in sources.items()}

@@ -75,9 +75,9 @@ class Evaluation:
 
   @property
   def data_name(self) -> str:
-    """The data set's name with its builder config, if it has one."""
-    name, config = self.text("data.builder", "unnamed data"), self.text("data.config", "")
-    return f"{name}/{config}" if config else name
+    """The data set's name with its builder config and the class, if it has them."""
+    name, config, label = (self.text(*x) for x in (("data.builder", "unnamed data"), ("data.config", ""), ("class", "")))
+    return "/".join(part for part in (name, config, label) if part)
 
   @property
   def workdir(self) -> pathlib.Path:
