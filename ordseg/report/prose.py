@@ -75,20 +75,29 @@ def calibration_sentences(curve: figures.Curve) -> list[str]:
     return sentences
   sentences.append(
     f"It is unsure (between {percent(UNSURE[0])} and {percent(UNSURE[1])}) on {percent(middle.share, 1)} of the "
-    f"pixels; there it is off by {100 * middle.gap:.1f} percentage points on average{_tendency(middle)}."
+    f"pixels; there it is off by {100 * middle.gap:.1f} percentage points on average{_TENDENCIES[tendency(middle)]}."
   )
   return sentences
 
 
-def _tendency(middle: Unsure) -> str:
-  """Names the direction of the gaps, where they have one."""
+_TENDENCIES = {
+  "high": ", nearly always too high",
+  "low": ", nearly always too low",
+  "sure": ", being too sure: too near to 0 or 1",
+  "cautious": ", being too cautious: too near to one half",
+  "": "",
+}
+
+
+def tendency(middle: Unsure) -> str:
+  """Names the direction of the gaps: high, low, sure (too near to 0 or 1), cautious (too near to 1/2); '' for none."""
   clear = 0.8 * middle.gap
   if middle.gap < 0.005:
     return ""
   if abs(middle.bias) >= clear:
-    return ", nearly always too high" if middle.bias > 0 else ", nearly always too low"
+    return "high" if middle.bias > 0 else "low"
   if abs(middle.excess) >= clear:
-    return ", being too sure: too near to 0 or 1" if middle.excess > 0 else ", being too cautious: too near to one half"
+    return "sure" if middle.excess > 0 else "cautious"
   return ""
 
 

@@ -25,6 +25,7 @@ class Example:
     kind: worst, typical or best.
     id: of the example.
     scores: dice, mr_ece and brier of the `mean_vote` read-out on this image; None where unknown.
+    tails: [H, W, n] uint8, as `gallery.Example` has them; None in what earlier versions wrote.
   """
 
   kind: str
@@ -33,6 +34,7 @@ class Example:
   image: np.ndarray
   mean_vote: np.ndarray
   prob: np.ndarray
+  tails: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,12 @@ class Evaluation:
     for name in path.split("."):
       value = value.get(name) if isinstance(value, Mapping) else None
     return finite(value)
+
+  def interval(self, path: str) -> tuple[float, float] | None:
+    """Returns the confidence interval of the number at a dotted path; None where none was computed."""
+    values = (self.metrics.get("intervals") or {}).get("values") or {}
+    low, high = (finite(end) for end in values.get(path) or (None, None))
+    return None if low is None or high is None else (low, high)
 
   def text(self, path: str, missing: str = "\u2013") -> str:
     """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
@@ -149,7 +157,8 @@ def load_examples(folder: pathlib.Path) -> list[Example]:
 def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example:
   scores = {name: finite(entry.get(name)) for name in ("dice", "mr_ece", "brier")}
   image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
-  return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob)
+  tails = arrays[f"tails_{entry['k']}"] if f"tails_{entry['k']}" in arrays else None
+  return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob, tails)
 
 
 def _existing(folder: pathlib.Path, name: str) -> pathlib.Path:
