@@ -9,7 +9,9 @@ from ordseg.report import figures, prose, reading, terms
 from ordseg.report.reading import Evaluation
 from ordseg.report.terms import number, percent
 
-NEARLY, ROUGHLY = 0.05, 0.10  # average gap, where the map is unsure, that the words of the verdict stand for
+# What the words of the verdict stand for: the average error where the map is unsure, and the error of every percentage in
+# the table, may be no larger.
+NEARLY, ROUGHLY = (0.05, 0.10), (0.10, 0.20)
 _ANCHORS, _NEAR = (0.1, 0.3, 0.5, 0.7, 0.9), 0.07  # of the table of percentages
 _FEW_IMAGES = 30
 
@@ -28,24 +30,27 @@ def verdict(e: Evaluation) -> str:
   middle = prose.unsure(_curve(e))
   if not sum(_curve(e)["count"]):
     return "That cannot be said: no pixel of the images has an answer of a rater."
-  images = f"On the {_images(e)} checked"
+  images = f"On {'only ' if _count(e) < _FEW_IMAGES else 'the '}{_images(e)} checked"
   if middle is None:
     return f"{images}, the map was never unsure: it says nearly 0\u00a0% or nearly 100\u00a0% everywhere."
-  if middle.gap <= NEARLY:
-    words = "its percentages can be taken nearly at their word"
-  elif middle.gap <= ROUGHLY:
-    words = "its percentages are a fair guide, and no more"
-  else:
-    words = "its percentages should not be taken at their word"
-  return f"{images}, {words}{_TENDENCIES[prose.tendency(middle)]}."
+  errors = (middle.gap, max((abs(p.did - p.said) for p in percentages(e)), default=0.0))
+  direction = prose.tendency(middle)
+  if _within(errors, NEARLY):
+    return f"{images}, its percentages can be taken nearly at their word{_LEANINGS.get(direction, '')}."
+  words = "are a fair guide, and no more" if _within(errors, ROUGHLY) else "should not be taken at their word"
+  return f"{images}, its percentages {words}{_TENDENCIES.get(direction, '')}."
 
 
+def _within(errors: tuple[float, float], bounds: tuple[float, float]) -> bool:
+  return errors[0] <= bounds[0] and errors[1] <= bounds[1]
+
+
+_LEANINGS = {"high": "; if anything, they are too high", "low": "; if anything, they are too low"}
 _TENDENCIES = {
   "high": ": where the map is unsure, they are nearly always too high",
   "low": ": where the map is unsure, they are nearly always too low",
   "sure": ": the map is surer than it should be",
   "cautious": ": the map is less sure than it could be",
-  "": "",
 }
 
 
@@ -58,8 +63,12 @@ def _curve(e: Evaluation) -> figures.Curve:
   return e.curves["read_outs"]["mean_vote"]["pooled"]
 
 
+def _count(e: Evaluation) -> int:
+  return int(e.number("num_images_scored") or e.metrics["num_images"])
+
+
 def _images(e: Evaluation) -> str:
-  count = int(e.number("num_images_scored") or e.metrics["num_images"])
+  count = _count(e)
   return f"{count:,} image{'s' * (count != 1)}"
 
 
@@ -97,7 +106,9 @@ def _people(e: Evaluation) -> Fact:
     return Fact(title, terms.MISSING, "In no image did a majority of the raters mark anything.")
   inside = _interval(e, "read_outs.majority.dice_rater_mean", 2)
   if others is None:
-    return Fact(title, f"{mask:.2f}{inside}", "1 is the same outline. No two raters answered the same image to compare with.")
+    return Fact(
+      title, f"{mask:.2f}{inside}", "1 is the same outline. No two raters answered the same image to compare with."
+    )
   text = f"The other raters together reach {others:.2f}{_interval(e, 'raters.leave_one_out.dice', 2)}; 1 is the same outline."
   brier, people, floor = (
     e.number(path) for path in ("read_outs.mean_vote.brier", "raters.leave_one_out.brier", "floors.brier")
@@ -167,7 +178,10 @@ def limits(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[tuple[str, 
     rows: of per_image.csv.
   """
   out = [
-    ("What is really there.", "The raters are the yardstick. If all of them are wrong, so is a map that agrees with them."),
+    (
+      "What is really there.",
+      "The raters are the yardstick. If all of them are wrong, so is a map that agrees with them.",
+    ),
     (
       "Other images.",
       f"The numbers hold for images like those of {e.data_name}. With another scanner, clinic, preparation or kind of "
@@ -176,7 +190,9 @@ def limits(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[tuple[str, 
     ("Your image.", "They are averages over many images. " + _spread(rows)),
   ]
   if terms.region(e):
-    out.append(("The rest of the image.", f"Only pixels {terms.region(e)}. What the map says farther away is not seen."))
+    out.append(
+      ("The rest of the image.", f"Only pixels {terms.region(e)}. What the map says farther away is not seen.")
+    )
   missing = int((reading.column(rows, "num_valid") < e.num_raters).sum())
   if missing:
     out.append(("Raters who did not answer.", f"{missing} of {len(rows)} images lack some; there, the others count."))
@@ -197,8 +213,7 @@ def _spread(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _chance(e: Evaluation) -> str:
-  count = int(e.number("num_images_scored") or e.metrics["num_images"])
-  few = f"{count} images are few. " if count < _FEW_IMAGES else ""
+  few = f"{_images(e)}: that is little. " if _count(e) < _FEW_IMAGES else ""
   described = terms.intervals(e)
   if described:
     return f"{few}A range after a number, or beneath it, is its {described}."

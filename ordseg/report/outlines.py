@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from ordseg.report.reading import Example
 
 SCALE = 10  # units of the drawing per pixel: coordinates are whole numbers, which keeps the page small
+_SMALLEST = 32  # pixels of the side of a cut-out
 _HALF = 127.5  # in `Example.tails`, where 255 stands for 1
 
 
@@ -36,13 +37,15 @@ class Nested:
 
   Attributes:
     levels: j = 1 .. n, for n raters who answered.
-    width: of the drawing, in units of 1 / `SCALE` pixels.
+    width: of the whole image, in units of 1 / `SCALE` pixels, as all below.
     height: likewise.
+    box: left, top, width, height of what is shown: a square around all that is marked, or the whole image.
   """
 
   levels: list[Level]
   width: int
   height: int
+  box: tuple[int, int, int, int]
 
 
 def nested(example: Example) -> Nested | None:
@@ -52,7 +55,27 @@ def nested(example: Example) -> Nested | None:
   height, width, num_valid = example.tails.shape
   votes = np.round(np.nan_to_num(example.mean_vote) * num_valid)
   levels = [_level(votes >= j, example.tails[..., j - 1]) for j in range(1, num_valid + 1)]
-  return Nested(levels, SCALE * width, SCALE * height)
+  box = square_around((votes > 0) | (example.tails[..., 0] > _HALF))
+  return Nested(levels, SCALE * width, SCALE * height, tuple(SCALE * n for n in box))
+
+
+def square_around(marked: np.ndarray) -> tuple[int, int, int, int]:
+  """Returns left, top, width and height of a square with all that is marked [H, W] and as much again around it.
+
+  The whole image where nothing is marked, or where the square would not be clearly smaller.
+  """
+  height, width = marked.shape
+  ys, xs = np.nonzero(marked)
+  if not ys.size:
+    return 0, 0, width, height
+  side = max(_SMALLEST, 2 * max(int(np.ptp(ys)), int(np.ptp(xs))) + 2)
+  if side > 0.75 * min(height, width):
+    return 0, 0, width, height
+  centres = (int(xs.min() + xs.max() + 1) // 2, int(ys.min() + ys.max() + 1) // 2)
+  left, top = (
+    min(max(centre - side // 2, 0), size - side) for centre, size in zip(centres, (width, height), strict=True)
+  )
+  return left, top, side, side
 
 
 def _level(marked: np.ndarray, tail: np.ndarray) -> Level:
