@@ -120,7 +120,8 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
   """Returns what a run records of its data, ready for JSON.
 
   Returns:
-    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence'}.
+    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence',
+    'homepage', 'citation': BibTeX, 'splits': {name: number of examples}}; '' for a homepage or citation there is not.
 
   Raises:
     DataError: the data set is not built, or not whole.
@@ -133,6 +134,9 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
     "fingerprint": record["fingerprint"],
     "settings": record["settings"],
     "licence": builder.LICENSE,
+    "homepage": builder.HOMEPAGE,
+    "citation": builder.info.citation.strip(),
+    "splits": {name: split.num_examples for name, split in builder.info.splits.items()},
   }
 
 

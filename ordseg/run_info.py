@@ -62,6 +62,7 @@ def describe(
   num_raters: int,
   num_channels: int,
   image_info: Mapping[str, Any] | None = None,
+  num_examples: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
   """Returns the content of config.json.
 
@@ -71,6 +72,7 @@ def describe(
     num_raters: R.
     num_channels: C of the images.
     image_info: dtype and spacing of a training image, by which prediction knows other images.
+    num_examples: of the training and the validation split, for the model card.
   """
   return {
     "config": plain(config),
@@ -78,6 +80,7 @@ def describe(
     "num_raters": num_raters,
     "num_channels": num_channels,
     "image": dict(image_info or {}),
+    "num_examples": dict(num_examples or {}),
     "versions": versions(),
   }
 

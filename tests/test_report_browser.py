@@ -25,7 +25,8 @@ NUM_RATERS = 7
 WIDTHS = (360, 768, 1280)
 
 LOOK = """
-const luminance = rgb => { const [r, g, b] = rgb.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+const luminance = rgb => { const [r, g, b] = rgb.map(v => linear(v / 255));
   return .2126 * r + .7152 * g + .0722 * b; };
 const channels = text => text.match(/[\\d.]+/g).map(Number);
 const ground = (element, view) => { for (let e = element; e; e = e.parentElement) {
@@ -42,7 +43,8 @@ function look(frame) {
     contrasts.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), walker.currentNode.data.trim().slice(0, 40)]);
   }
   const slider = page.getElementById('level'), figures = [...page.querySelectorAll('[data-raters]')];
-  const levels = () => figures.map(f => [...f.querySelectorAll('[data-level]')].filter(seen).map(v => +v.dataset.level));
+  const views = figure => [...figure.querySelectorAll('[data-level]')];
+  const levels = () => figures.map(f => views(f).filter(seen).map(v => +v.dataset.level));
   const state = () => ({ text: slider.getAttribute('aria-valuetext'), levels: levels(),
     words: page.getElementById('level-words').textContent });
   const out = { width: [root.scrollWidth, root.clientWidth], start: state(), moved: [], ground: ground(page.body, view),
@@ -50,7 +52,7 @@ function look(frame) {
       e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.outerHTML.slice(0, 80)).slice(0, 3),
     headings: [...page.querySelectorAll('h1,h2,h3,h4,h5,h6')].filter(seen).map(h => +h.tagName[1]),
     images: [...page.images].map(i => [i.alt, i.complete && i.naturalWidth > 0]),
-    drawings: [...page.querySelectorAll('svg')].filter(s => !s.closest('[aria-hidden]') && !s.hasAttribute('aria-hidden'))
+    drawings: [...page.querySelectorAll('svg')].filter(s => !s.closest('[aria-hidden]'))
       .map(s => [s.getAttribute('role'), s.getAttribute('aria-label')]),
     slider: { seen: seen(slider), name: slider.labels[0].textContent, tab: slider.tabIndex },
     folded: [...page.querySelectorAll('details > :not(summary)')].map(e => seen(e) && e.clientHeight > 0),

@@ -9,8 +9,8 @@ from ordseg.report import figures, prose, reading, terms
 from ordseg.report.reading import Evaluation
 from ordseg.report.terms import number, percent
 
-# What the words of the verdict stand for: the average error where the map is unsure, and the error of every percentage in
-# the table, may be no larger.
+# What the words of the verdict stand for: neither the average error where the map is unsure, nor the error of any
+# percentage in the table, is larger.
 NEARLY, ROUGHLY = (0.05, 0.10), (0.10, 0.20)
 _ANCHORS, _NEAR = (0.1, 0.3, 0.5, 0.7, 0.9), 0.07  # of the table of percentages
 _FEW_IMAGES = 30
@@ -94,8 +94,8 @@ def _error(e: Evaluation) -> Fact:
   return Fact(
     title,
     f"{100 * middle.gap:.1f}\u00a0points",
-    f"Percentage points. Unsure means between {percent(low)} and {percent(high)}: {percent(middle.share, 1)} of all pixels. "
-    "Everywhere else it is nearly certain.",
+    f"Percentage points. Unsure means between {percent(low)} and {percent(high)}: {percent(middle.share, 1)} of all "
+    "pixels. Everywhere else it is nearly certain.",
   )
 
 
@@ -109,7 +109,8 @@ def _people(e: Evaluation) -> Fact:
     return Fact(
       title, f"{mask:.2f}{inside}", "1 is the same outline. No two raters answered the same image to compare with."
     )
-  text = f"The other raters together reach {others:.2f}{_interval(e, 'raters.leave_one_out.dice', 2)}; 1 is the same outline."
+  theirs = f"{others:.2f}{_interval(e, 'raters.leave_one_out.dice', 2)}"
+  text = f"The other raters together reach {theirs}; 1 is the same outline."
   brier, people, floor = (
     e.number(path) for path in ("read_outs.mean_vote.brier", "raters.leave_one_out.brier", "floors.brier")
   )
@@ -177,18 +178,13 @@ def limits(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[tuple[str, 
     e: the evaluation.
     rows: of per_image.csv.
   """
-  out = [
-    (
-      "What is really there.",
-      "The raters are the yardstick. If all of them are wrong, so is a map that agrees with them.",
-    ),
-    (
-      "Other images.",
-      f"The numbers hold for images like those of {e.data_name}. With another scanner, clinic, preparation or kind of "
-      "patient they can be worse, and this page would not know.",
-    ),
-    ("Your image.", "They are averages over many images. " + _spread(rows)),
-  ]
+  truth = "The raters are the yardstick. If all of them are wrong, so is a map that agrees with them."
+  others = (
+    f"The numbers hold for images like those of {e.data_name}. With another scanner, clinic, preparation or kind of "
+    "patient they can be worse, and this page would not know."
+  )
+  yours = f"They are averages over many images. {_spread(rows)}"
+  out = [("What is really there.", truth), ("Other images.", others), ("Your image.", yours)]
   if terms.region(e):
     out.append(
       ("The rest of the image.", f"Only pixels {terms.region(e)}. What the map says farther away is not seen.")

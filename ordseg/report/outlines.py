@@ -55,8 +55,9 @@ def nested(example: Example) -> Nested | None:
   height, width, num_valid = example.tails.shape
   votes = np.round(np.nan_to_num(example.mean_vote) * num_valid)
   levels = [_level(votes >= j, example.tails[..., j - 1]) for j in range(1, num_valid + 1)]
-  box = square_around((votes > 0) | (example.tails[..., 0] > _HALF))
-  return Nested(levels, SCALE * width, SCALE * height, tuple(SCALE * n for n in box))
+  left, top, *size = square_around((votes > 0) | (example.tails[..., 0] > _HALF))
+  box = SCALE * left, SCALE * top, SCALE * size[0], SCALE * size[1]
+  return Nested(levels, SCALE * width, SCALE * height, box)
 
 
 def square_around(marked: np.ndarray) -> tuple[int, int, int, int]:

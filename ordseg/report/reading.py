@@ -157,7 +157,7 @@ def load_examples(folder: pathlib.Path) -> list[Example]:
 def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example:
   scores = {name: finite(entry.get(name)) for name in ("dice", "mr_ece", "brier")}
   image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
-  tails = arrays[f"tails_{entry['k']}"] if f"tails_{entry['k']}" in arrays else None
+  tails = arrays.get(f"tails_{entry['k']}")
   return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob, tails)
 
 
