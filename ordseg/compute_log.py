@@ -18,7 +18,7 @@ class ComputeLog:
   """Keeps one entry per start of the program, those of starts that were killed included, up to their last row.
 
   The file holds ``num_parameters`` and ``sessions``, a list of {first_step, last_step, seconds, platform, device,
-  num_devices, num_processes}. Seconds are of the wall clock, from the first step on, compilation and validation included.
+  num_devices, num_processes}. Seconds are of the wall clock, compilation and validation included.
   """
 
   def __init__(

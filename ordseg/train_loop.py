@@ -1,7 +1,7 @@
 """The training program: from a config and two data sources to a workdir that holds the run.
 
-A workdir holds config.json, train_metrics.jsonl, compute.json, tensorboard/ and checkpoints/. Whatever stops a run, the same call
-continues it from its last checkpoint, and ends at the same parameters, bit by bit on the same devices.
+A workdir holds config.json, train_metrics.jsonl, compute.json, tensorboard/ and checkpoints/. Whatever stops a run, the
+same call continues it from its last checkpoint, and ends at the same parameters, bit by bit on the same devices.
 """
 
 import contextlib

@@ -11,6 +11,11 @@ Facts = list[tuple[str, str]]
 
 NOT_RECORDED = "not recorded"
 
+_MISSING = (
+  "A rater who did not answer an image is no vote, neither yes nor no: loss and metrics take the panel of those who "
+  "did. Whether an image without marks is an answer is decided by the data set (see its settings)."
+)
+
 # (read-out or section, metric, the raters' number beside it); the names are those of the report
 _SCORES = (
   ("read_outs.mean_vote", "mr_ece_pooled", "mr_ece"),
@@ -43,12 +48,7 @@ def data(info: Mapping[str, Any], e: Evaluation, rows: Sequence[Mapping[str, str
     ("Fingerprint", _text(about.get("fingerprint"))),
     ("Settings", _pairs(about.get("settings") or {}) or NOT_RECORDED),
     ("Raters", f"{info['num_raters']} in a full panel; config.data.raters={info['config'].data.get('raters', 'all')}"),
-    (
-      "Missing raters",
-      "A rater who did not answer an image is no vote, neither yes nor no: loss and metrics take the panel of those who "
-      f"did. In {missing} of {len(rows)} images of this evaluation some are missing. Whether an unmarked image is an "
-      "answer is decided by the data set (settings above).",
-    ),
+    ("Missing raters", f"{_MISSING} In {missing} of the {len(rows)} images evaluated, some are missing."),
     ("Splits", _splits(info, e)),
     ("Channels, type and spacing of an image", _image(info)),
   ]
@@ -91,7 +91,7 @@ def model(info: Mapping[str, Any], compute: Mapping[str, Any]) -> Facts:
   return [
     ("Network", f"{named['model']} ({_pairs(sections.get('model', {}))})"),
     ("Parameters", NOT_RECORDED if size is None else f"{size:,}"),
-    ("Head", f"{head}; output: how many of {info['num_raters']} raters mark the pixel"),
+    ("Head", f"{head}, of how many of {info['num_raters']} raters mark the pixel"),
     ("Loss", f"{named['loss']} ({_pairs(sections.get('loss', {}))})"),
     ("Preprocessing", _pairs(sections.get("preprocess", {})) or NOT_RECORDED),
     ("Augmentation", _pairs(sections.get("augment", {})) or NOT_RECORDED),
@@ -103,8 +103,10 @@ def training(info: Mapping[str, Any], compute: Mapping[str, Any], power_watts: f
   config, sessions = info["config"], compute.get("sessions") or []
   seconds = sum(float(s["seconds"]) for s in sessions) if sessions else None
   kinds = dict.fromkeys(f"{s['num_devices']} x {s['device']} ({s['platform']})" for s in sessions)
-  energy = f"{NOT_RECORDED}; --power_watts=<average power of all devices> adds an estimate"
-  if power_watts is not None and seconds is not None:
+  energy = f"{NOT_RECORDED}; --power_watts adds an estimate from the average power of all devices"
+  if power_watts is not None and seconds is None:
+    energy = f"{NOT_RECORDED}: neither is the time, so the power tells nothing"
+  elif power_watts is not None and seconds is not None:
     energy = (
       f"about {seconds * power_watts / 3.6e6:.3g} kWh, an estimate: time x {power_watts:g} W as stated by the user"
     )

@@ -36,7 +36,7 @@ def write_card(
     workdir: folder of the run.
     split: name of the evaluation: a split, or its folder in ``<workdir>/eval``.
     out: folder to write to; the workdir by default.
-    intended_use: text of the section "Intended use"; by default that of the card.md which is replaced, else `DEFAULT_USE`.
+    intended_use: text of that section; by default what it says in the card.md to be replaced, else `DEFAULT_USE`.
     power_watts: average power of all devices together, for an estimate of the energy.
 
   Returns:
@@ -81,7 +81,7 @@ def write_card(
   plain.filters |= {"md": text.escaped, "table": text.markdown_table}
   markdown = plain.get_template("card.md").render(content)
   logging_utils.write_text(path.with_suffix(".html"), html)
-  logging_utils.write_text(path, markdown)
+  logging_utils.write_text(path, re.sub(r"\n{3,}", "\n\n", markdown) + "\n")
   return path
 
 
@@ -109,8 +109,8 @@ def _intended_use(card: pathlib.Path, given: pathlib.Path | None) -> str:
   kept, end, _ = rest.partition(END)
   if not (before and begin and end):
     raise InputError(
-      f"{card} lacks the lines around its section on intended use, so the text there would be lost: move the file away, "
-      "or give the text with --intended_use=<file>."
+      f"{card} lacks the lines around its section on intended use, so the text there would be lost: move the file "
+      "away, or give the text with --intended_use=<file>."
     )
   return kept.strip()
 

@@ -204,7 +204,7 @@ def _spread(rows: Sequence[Mapping[str, str]]) -> str:
   low, high = np.quantile(dice, (0.25, 0.75))
   return (
     f"Overlap with the majority's outline is {low:.2f} or less in a quarter of the images and {high:.2f} or more in "
-    "another; the worst are shown below."
+    "another; the report shows the worst."
   )
 
 
