@@ -48,6 +48,16 @@ def test_one_bad_percentage_is_not_averaged_away():
   assert "should not" in answer.verdict(evaluation(bins[0], (1000, 0.7, 0.45)))
 
 
+@pytest.mark.parametrize(
+  ("ours", "words"), [(0.05, "less well than the"), (0.0324, "about as well as"), (0.0271, "about"), (0.02, "better")]
+)
+def test_a_calibrated_map_that_says_little_is_told(ours, words):
+  raters = {"leave_one_out": {"brier": 0.03}}
+  e = evaluation((1000, 0.5, 0.5), read_outs={"mean_vote": {"brier": ours}}, raters=raters)
+  assert f"what a rater marks {words}" in answer.beside_people(e)
+  assert answer.beside_people(evaluation((1000, 0.5, 0.5))) == ""
+
+
 def test_the_verdict_where_little_or_nothing_is_known():
   sure = evaluation((9000, 0.01, 0.01), (9000, 0.99, 0.99), num_images=3)
   assert "On only 3 images checked, the map was never unsure" in answer.verdict(sure)

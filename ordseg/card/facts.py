@@ -11,6 +11,7 @@ Facts = list[tuple[str, str]]
 
 NOT_RECORDED = "not recorded"
 
+_WHOLE = "all fields of its section, used by it or not"
 _MISSING = (
   "A rater who did not answer an image is no vote, neither yes nor no: loss and metrics take the panel of those who "
   "did. Whether an image without marks is an answer is decided by the data set (see its settings)."
@@ -44,7 +45,7 @@ def data(info: Mapping[str, Any], e: Evaluation, rows: Sequence[Mapping[str, str
   return [
     ("Data set", f"{e.data_name} {_text(about.get('version'))}"),
     ("Licence", _text(about.get("licence"))),
-    ("Homepage", _text(about.get("homepage"))),
+    ("Homepage", "none" if about.get("homepage") == "" else _text(about.get("homepage"))),
     ("Fingerprint", _text(about.get("fingerprint"))),
     ("Settings", _pairs(about.get("settings") or {}) or NOT_RECORDED),
     ("Raters", f"{info['num_raters']} in a full panel; config.data.raters={info['config'].data.get('raters', 'all')}"),
@@ -89,10 +90,10 @@ def model(info: Mapping[str, Any], compute: Mapping[str, Any]) -> Facts:
   named = {name: sections.get(name, {}).pop("name", NOT_RECORDED) for name in ("model", "loss")}
   head = sections.get("model", {}).pop("head", NOT_RECORDED)
   return [
-    ("Network", f"{named['model']} ({_pairs(sections.get('model', {}))})"),
+    ("Network", f"{named['model']}; {_WHOLE}: {_pairs(sections.get('model', {}))}"),
     ("Parameters", NOT_RECORDED if size is None else f"{size:,}"),
     ("Head", f"{head}, of how many of {info['num_raters']} raters mark the pixel"),
-    ("Loss", f"{named['loss']} ({_pairs(sections.get('loss', {}))})"),
+    ("Loss", f"{named['loss']}; {_WHOLE}: {_pairs(sections.get('loss', {}))}"),
     ("Preprocessing", _pairs(sections.get("preprocess", {})) or NOT_RECORDED),
     ("Augmentation", _pairs(sections.get("augment", {})) or NOT_RECORDED),
   ]

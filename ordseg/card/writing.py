@@ -56,7 +56,7 @@ def write_card(
   out.mkdir(parents=True, exist_ok=True)
   content: dict[str, Any] = {
     "title": f"{info['config'].model.name} with {info['config'].loss.name} on {e.data_name}",
-    "verdict": answer.verdict(e),
+    "verdict": f"{answer.verdict(e)} {answer.beside_people(e)}",
     "facts": answer.facts(e),
     "use": use,
     "use_blocks": blocks(use),

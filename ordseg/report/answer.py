@@ -12,6 +12,7 @@ from ordseg.report.terms import number, percent
 # What the words of the verdict stand for: neither the average error where the map is unsure, nor the error of any
 # percentage in the table, is larger.
 NEARLY, ROUGHLY = (0.05, 0.10), (0.10, 0.20)
+ALIKE = 0.1  # Brier scores that differ by no larger share are "about as well"
 _ANCHORS, _NEAR = (0.1, 0.3, 0.5, 0.7, 0.9), 0.07  # of the table of percentages
 _FEW_IMAGES = 30
 
@@ -39,6 +40,22 @@ def verdict(e: Evaluation) -> str:
     return f"{images}, its percentages can be taken nearly at their word{_LEANINGS.get(direction, '')}."
   words = "are a fair guide, and no more" if _within(errors, ROUGHLY) else "should not be taken at their word"
   return f"{images}, its percentages {words}{_TENDENCIES.get(direction, '')}."
+
+
+def beside_people(e: Evaluation) -> str:
+  """Returns how well the map foretells a rater beside the other raters, by the Brier score; '' where that is unknown.
+
+  A map can be calibrated and say little: this is what the verdict on its percentages leaves out.
+  """
+  ours, theirs = e.number("read_outs.mean_vote.brier"), e.number("raters.leave_one_out.brier")
+  if ours is None or theirs is None:
+    return ""
+  if ours > (1 + ALIKE) * theirs:
+    return (
+      "It foretells what a rater marks less well than the other raters do: it is vaguer than they are, or misplaced."
+    )
+  how = "better than" if ours < (1 - ALIKE) * theirs else "about as well as"
+  return f"It foretells what a rater marks {how} the other raters do."
 
 
 def _within(errors: tuple[float, float], bounds: tuple[float, float]) -> bool:

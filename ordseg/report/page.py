@@ -92,6 +92,8 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "one_map": terms.one_map(e),
     "region": terms.region(e),
     "verdict": answer.verdict(e),
+    "beside_people": answer.beside_people(e),
+    "alike": answer.ALIKE,
     "facts": answer.facts(e),
     "percentages": answer.percentages(e),
     "limits": answer.limits(e, rows),
