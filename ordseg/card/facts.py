@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordseg.logging_utils import format_duration
-from ordseg.report import page, reading, terms
+from ordseg.report import answer, page, reading, terms
 from ordseg.report.reading import Evaluation
 
 Facts = list[tuple[str, str]]
@@ -132,7 +132,7 @@ def evaluation(e: Evaluation) -> Facts:
     *(more if by else []),
     ("Pixels that count", terms.region(e) or "all"),
     ("Command", page.command(e)),
-    ("Intervals", terms.intervals(e) or "none were computed"),
+    ("Intervals", answer.intervals(e) or "none were computed"),
   ]
 
 

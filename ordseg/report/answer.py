@@ -227,7 +227,17 @@ def _spread(rows: Sequence[Mapping[str, str]]) -> str:
 
 def _chance(e: Evaluation) -> str:
   few = f"{_images(e)}: that is little. " if _count(e) < _FEW_IMAGES else ""
-  described = terms.intervals(e)
+  described = intervals(e)
   if described:
     return f"{few}A range after a number, or beneath it, is its {described}."
   return f"{few}No confidence intervals were computed: small differences may be luck."
+
+
+def intervals(e: Evaluation) -> str:
+  """Returns what the intervals are, such as '95 % interval (bootstrap by group)'; '' where none were computed."""
+  level = e.number("intervals.confidence")
+  if level is None or not (e.metrics["intervals"].get("values")):
+    return ""
+  method, unit = e.text("intervals.method", ""), e.text("intervals.unit", "")
+  how = f"{method}{' by ' if method and unit else ''}{unit}"
+  return f"{percent(level)} interval" + (f" ({how})" if how else "")

@@ -99,7 +99,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "limits": answer.limits(e, rows),
     "nearly": answer.NEARLY,
     "roughly": answer.ROUGHLY,
-    "intervals": terms.intervals(e),
+    "intervals": answer.intervals(e),
     "groups": score_groups(e),
     "levels": level_rows(e),
     "has_oracle": "oracle" in e.metrics,

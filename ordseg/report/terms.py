@@ -377,16 +377,6 @@ def outlines(evaluation: Evaluation) -> str:
   return "" if tolerance is None else f"distances in {unit}, tolerance of the surface Dice {tolerance:g}"
 
 
-def intervals(evaluation: Evaluation) -> str:
-  """Returns what the intervals are, such as '95 % interval (bootstrap by group)'; '' where none were computed."""
-  level = evaluation.number("intervals.confidence")
-  if level is None or not (evaluation.metrics["intervals"].get("values")):
-    return ""
-  method, unit = evaluation.text("intervals.method", ""), evaluation.text("intervals.unit", "")
-  how = f"{method}{' by ' if method and unit else ''}{unit}"
-  return f"{percent(level)} interval" + (f" ({how})" if how else "")
-
-
 def model_name(evaluation: Evaluation) -> str:
   """Returns loss, head and step of the model."""
   loss, head, step = (evaluation.text(path, "unknown") for path in ("model.loss", "model.head", "step"))
