@@ -49,10 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.train_split = "train"  # a split of the data set, or a slice of one such as train[:10%]
   config.data.validation_split = "validation"  # chooses the best checkpoint
   config.data.raters = "all"  # whom training sees: all; random: one per image, drawn anew; or numbers: "0,2"
-  config.data.crop_size = (
-    64,
-    64,
-  )  # pixels (H, W), or (D, H, W), of a training example; smaller images are padded, masked
+  config.data.crop_size = (64, 64)  # pixels (H, W), or (D, H, W) of volumes; smaller examples are padded, masked
   config.data.num_threads = 2  # threads that read and augment, per process
   config.data.prefetch_batches = 2  # batches kept ready on the device
 

@@ -120,8 +120,9 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
   """Returns what a run records of its data, ready for JSON.
 
   Returns:
-    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence'}, and
-    'classes', the names of the structures, where there are several.
+    {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence',
+    'homepage', 'citation': BibTeX, 'splits': {name: number of examples}}; '' for a homepage or citation there is not;
+    and 'classes', the names of the structures, where there are several.
 
   Raises:
     DataError: the data set is not built, or not whole.
@@ -135,6 +136,9 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
     "settings": record["settings"],
     "licence": builder.LICENSE,
     **({"classes": list(builder.class_names)} if builder.class_names else {}),
+    "homepage": builder.HOMEPAGE,
+    "citation": builder.info.citation.strip(),
+    "splits": {name: split.num_examples for name, split in builder.info.splits.items()},
   }
 
 

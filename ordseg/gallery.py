@@ -20,7 +20,7 @@ _MAX_SIDE = 1024  # pixels; larger maps are thinned out
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """Maps of one image, float32.
+  """Maps of one image, float32 but for the tails.
 
   Attributes:
     id: of the image.
@@ -28,6 +28,8 @@ class Example:
     image: [h, w, C] as the network saw it.
     mean_vote: [h, w], share of the raters who answered.
     prob: [h, w], the read-out.
+    tails: [h, w, n] uint8: 255 times the probability that at least 1, 2, .. n raters mark the pixel, of the n who
+      answered. The nested masks are where it is 128 or more, which is where the probability is 1/2 or more.
   """
 
   id: str
@@ -35,6 +37,7 @@ class Example:
   image: np.ndarray
   mean_vote: np.ndarray
   prob: np.ndarray
+  tails: np.ndarray
 
   @property
   def dice(self) -> float:
@@ -107,6 +110,7 @@ def _example(item: EvalBatch, level_probs: np.ndarray, k: int, scores: dict[str,
     image=np.array(item.batch["image"][k][thin], np.float32),
     mean_vote=(masks[thin][..., valid] != 0).mean(-1, dtype=np.float32),
     prob=np.clip(level_probs[k][thin] @ weights, 0, 1).astype(np.float32),
+    tails=_tails(level_probs[k][thin], int(valid.sum())),
   )
 
 
@@ -117,12 +121,23 @@ def _shown(masks: np.ndarray) -> tuple[int | slice, ...]:
   return plane if masks.ndim == 3 else (int(np.argmax(masks.sum(axis=(1, 2, 3), dtype=np.int64))), *plane)
 
 
+def _tails(level_probs: np.ndarray, num_valid: int) -> np.ndarray:
+  """[h, w, L] of the whole panel -> [h, w, n], of the raters who answered; see `Example.tails`."""
+  thinned = level_probs @ ordinal.thinning_matrices(level_probs.shape[-1] - 1)[num_valid].astype(np.float32)
+  tails = np.cumsum(thinned[..., :0:-1], -1)[..., ::-1][..., :num_valid]
+  return np.round(255 * np.clip(tails, 0, 1)).astype(np.uint8)
+
+
 def write(examples: list[tuple[str, Example]], path: pathlib.Path) -> None:
-  """Writes image_<k>, mean_vote_<k>, prob_<k> and ``meta``, JSON text: a list of {k, id, kind, dice, mr_ece, brier}."""
+  """Writes image_<k>, mean_vote_<k>, prob_<k>, tails_<k> and ``meta``.
+
+  ``meta`` is JSON text: a list of {k, id, kind, dice, mr_ece, brier}.
+  """
   arrays: dict[str, Any] = {}
   meta = []
   for k, (kind, example) in enumerate(examples):
-    arrays |= {f"image_{k}": example.image, f"mean_vote_{k}": example.mean_vote, f"prob_{k}": example.prob}
+    arrays |= {f"image_{k}": example.image, f"mean_vote_{k}": example.mean_vote}
+    arrays |= {f"prob_{k}": example.prob, f"tails_{k}": example.tails}
     meta.append({"k": k, "id": example.id, "kind": kind, **example.scores})
   temporary = path.with_name(f".{path.name}.tmp.npz")
   np.savez_compressed(temporary, meta=np.asarray(json.dumps(meta)), **arrays)

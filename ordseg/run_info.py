@@ -63,6 +63,7 @@ def describe(
   num_channels: int,
   num_classes: int = 1,
   image_info: Mapping[str, Any] | None = None,
+  num_examples: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
   """Returns the content of config.json.
 
@@ -73,6 +74,7 @@ def describe(
     num_channels: C of the images.
     num_classes: structures that are segmented side by side.
     image_info: dtype and spacing of a training image, by which prediction knows other images.
+    num_examples: of the training and the validation split, for the model card.
   """
   return {
     "config": plain(config),
@@ -81,6 +83,7 @@ def describe(
     "num_channels": num_channels,
     "num_classes": num_classes,
     "image": dict(image_info or {}),
+    "num_examples": dict(num_examples or {}),
     "versions": versions(),
   }
 

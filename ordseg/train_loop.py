@@ -1,7 +1,7 @@
 """The training program: from a config and two data sources to a workdir that holds the run.
 
-A workdir holds config.json, train_metrics.jsonl, tensorboard/ and checkpoints/. Whatever stops a run, the same call
-continues it from its last checkpoint, and ends at the same parameters, bit by bit on the same devices.
+A workdir holds config.json, train_metrics.jsonl, compute.json, tensorboard/ and checkpoints/. Whatever stops a run, the
+same call continues it from its last checkpoint, and ends at the same parameters, bit by bit on the same devices.
 """
 
 import contextlib
@@ -17,7 +17,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import evaluate, input_pipeline, logging_utils, losses, models, parallel, run_info, sliding_window
+from ordseg import (
+  compute_log,
+  evaluate,
+  input_pipeline,
+  logging_utils,
+  losses,
+  models,
+  parallel,
+  run_info,
+  sliding_window,
+)
 from ordseg.checkpoint import Checkpoints
 from ordseg.input_pipeline import examples
 from ordseg.learner import Learner, make_learner
@@ -82,6 +92,7 @@ def train(
     num_channels=panel.num_channels,
     num_classes=panel.num_classes,
     image_info=examples.image_info(train_source),
+    num_examples={"train": len(train_source), "validation": len(validation_source)},
   )
   learner = make_learner(
     config, num_raters=panel.num_raters, num_channels=panel.num_channels, num_classes=panel.num_classes
@@ -119,6 +130,7 @@ def train(
       state=parallel.replicate(host_state),
       step=first_step,
       log=None if log is None else stack.enter_context(log),
+      compute=None if log is None else compute_log.ComputeLog(workdir, step=first_step, parameters=host_state.params),
     )
     loop.run()
     checkpoints.wait()
@@ -243,6 +255,7 @@ class _Loop:
   state: TrainState
   step: int
   log: MetricsLog | None  # on the first process
+  compute: compute_log.ComputeLog | None  # likewise
   window: list[Metrics] = dataclasses.field(default_factory=list)  # of the steps since the last row, on the device
 
   def run(self) -> None:
@@ -287,6 +300,8 @@ class _Loop:
         self.log.write(self.step, row)
       if save_due:
         self.checkpoints.save(self.state, iterator_state=self.batches.get_state(), metric=metric)
+      if self.compute is not None:
+        self.compute.write(self.step)
     if stop:
       self._stop()
 

@@ -177,8 +177,8 @@ def test_examples_are_the_best_the_worst_and_typical_and_never_twice(tmp_path):
 
 def test_the_gallery_stays_small_and_does_not_depend_on_the_order():
   def example(k):
-    none = np.zeros((1, 1))
-    return gallery.Example(f"{k}", {"dice": (k * 37 % 200) / 200, "mr_ece": 0.0, "brier": 0.0}, none, none, none)
+    none = np.zeros((1, 1))  # no picture is looked at
+    return gallery.Example(f"{k}", {"dice": (k * 37 % 200) / 200, "mr_ece": 0.0, "brier": 0.0}, none, none, none, none)
 
   chosen = []
   for order in (range(200), range(199, -1, -1)):

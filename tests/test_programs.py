@@ -51,6 +51,11 @@ def test_training_leaves_what_it_promises(trained):
   assert info["config"]["loss"]["alpha"] == 0.8 and info["config"]["seed"] == 0
   assert info["data"]["builder"] == "rater_phantom" and len(info["data"]["fingerprint"]) == 64
   assert {"jax", "flax", "python", "ordseg"} <= set(info["versions"])
+  assert info["num_examples"]["train"] > info["num_examples"]["validation"] > 0
+  assert info["data"]["splits"]["train"] == info["num_examples"]["train"] and "@" in info["data"]["citation"]
+  compute = json.loads((cwd / "w/compute.json").read_text())
+  assert [(s["first_step"], s["last_step"]) for s in compute["sessions"]] == [(0, 6)]
+  assert compute["sessions"][0]["seconds"] > 0 and compute["num_parameters"] > 100
   rows = [json.loads(line) for line in (cwd / "w/train_metrics.jsonl").read_text().splitlines()]
   assert [r["step"] for r in rows][-1] == 6 and all(r.get("loss", 0) is not None for r in rows)
   assert sorted(int(p.name) for p in (cwd / "w/checkpoints").iterdir() if p.name.isdigit()) == [3, 6]

@@ -11,43 +11,31 @@ def curve(*bins):
   return {"bin_edges": edges, "count": [*count], "mean_prob": [*prob], "mean_label": [*label]}
 
 
-def test_sentences_say_what_the_curve_says():
+def test_the_curve_is_summed_up():
   c = curve((8000, 0.02, 0.01), (1000, 0.31, 0.36), (0, None, None), (1000, 0.68, 0.62), (90, 0.75, 0.1))
-  first, second = prose.calibration_sentences(c)
-  assert first == (
-    "When the map says 68\u00a0%, on average 62\u00a0% of the raters marked the pixel; "
-    "when it says 31\u00a0%, 36\u00a0% did."
-  )  # the bin at .75 is nearer to no anchor, and holds too little to be quoted
+  # The bin at .75 is nearer to no anchor, and holds too little to be quoted.
+  assert prose.says_and_did(c) == [(0.68, 0.62), (0.31, 0.36)]
   middle = prose.unsure(c)
   weight = np.array([1000, 1000, 90]) / 2090
   assert middle.share == pytest.approx(2090 / 10090)
   assert middle.gap == pytest.approx(weight @ [0.05, 0.06, 0.65])
   assert middle.bias == pytest.approx(weight @ [-0.05, 0.06, 0.65])
   assert middle.excess == pytest.approx(weight @ [0.05, 0.06, 0.65])
-  assert "on 20.7\u00a0% of the pixels" in second and "off by 8.1 percentage points" in second
-  assert second.endswith("being too sure: too near to 0 or 1.")
+  assert prose.tendency(middle) == "sure"
 
 
 @pytest.mark.parametrize(
-  ("low", "high", "words"),
-  [
-    (0.2, 0.6, "nearly always too high."),
-    (0.4, 0.8, "nearly always too low."),
-    (0.2, 0.8, "being too cautious: too near to one half."),
-    (0.302, 0.698, "points on average."),
-  ],
+  ("low", "high", "direction"), [(0.2, 0.6, "high"), (0.4, 0.8, "low"), (0.2, 0.8, "cautious"), (0.302, 0.698, "")]
 )
-def test_sentences_name_the_direction(low, high, words):
-  assert prose.calibration_sentences(curve((1000, 0.3, low), (1000, 0.7, high)))[1].endswith(words)
+def test_the_direction_is_named(low, high, direction):
+  assert prose.tendency(prose.unsure(curve((1000, 0.3, low), (1000, 0.7, high)))) == direction
 
 
-def test_sentences_where_nothing_can_be_said():
-  sure = curve((9000, 0.01, 0.01), (9000, 0.99, 0.99))
-  assert "No probability near" in prose.calibration_sentences(sure)[0]
-  assert "never unsure" in prose.calibration_sentences(sure)[1]
-  empty = curve((0, None, None), (0, None, None))
+def test_where_nothing_can_be_said():
+  sure, empty = curve((9000, 0.01, 0.01), (9000, 0.99, 0.99)), curve((0, None, None), (0, None, None))
+  for c in (sure, empty):
+    assert prose.unsure(c) is None and prose.says_and_did(c) == []
   assert prose.curve_in_words(empty) == "No bin holds a pixel." and prose.ece(empty) is None
-  assert len(prose.calibration_sentences(empty)) == 2
 
 
 def test_bins_without_pixels_are_absent_and_few_are_hollow():

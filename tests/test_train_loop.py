@@ -69,7 +69,10 @@ def test_the_tiny_config_is_a_config():
 
 def test_a_run_leaves_what_it_promises(unbroken):
   workdir, summary = unbroken
-  assert {p.name for p in workdir.iterdir()} == {"config.json", "train_metrics.jsonl", "tensorboard", FOLDER}
+  assert {p.name for p in workdir.iterdir()} == {
+    *("config.json", "train_metrics.jsonl", "compute.json", "tensorboard"),
+    FOLDER,
+  }
   info = run_info.read(workdir)
   assert info["config"] == noisy_config() and info["data"] == training.DATA_INFO
   assert (info["num_raters"], info["num_channels"]) == (training.NUM_RATERS, 1)

@@ -1,6 +1,8 @@
 """report.html: one self-contained page about one evaluation, and its figures as files."""
 
+import base64
 import dataclasses
+import hashlib
 import json
 import pathlib
 import re
@@ -9,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from ordseg import logging_utils
-from ordseg.report import figures, pictures, prose, reading, terms
+from ordseg.report import answer, figures, outlines, pictures, prose, reading, terms
 from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
 
@@ -46,6 +47,27 @@ class Figure:
   caption: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """One example in the gallery."""
+
+  example: reading.Example
+  nested: outlines.Nested | None
+  maps: list[pictures.Picture]
+  scores: list[tuple[str, str]]
+
+
+def templates() -> jinja2.Environment:
+  """Returns the pages' templates; what is put into them is escaped."""
+  return jinja2.Environment(
+    loader=jinja2.PackageLoader("ordseg", "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+
+
 def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
   """Writes report.html and figures/*.png and *.pdf beside the files of an evaluation.
 
@@ -61,22 +83,23 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
   e = reading.load(eval_dir)
   rows = reading.load_per_image(e.folder)
   examples = reading.load_examples(e.folder)
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("ordseg", "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
   folder = e.folder / "figures"
+  script = templates().get_template("report.js").render()
   content = {
     "e": e,
     "subject": terms.subject(e),
     "model_name": terms.model_name(e),
     "one_map": terms.one_map(e),
     "region": terms.region(e),
-    "sentences": prose.calibration_sentences(e.curves["read_outs"]["mean_vote"]["pooled"]),
-    "headlines": headlines(e, rows),
+    "verdict": answer.verdict(e),
+    "beside_people": answer.beside_people(e),
+    "alike": answer.ALIKE,
+    "facts": answer.facts(e),
+    "percentages": answer.percentages(e),
+    "limits": answer.limits(e, rows),
+    "nearly": answer.NEARLY,
+    "roughly": answer.ROUGHLY,
+    "intervals": answer.intervals(e),
     "groups": score_groups(e),
     "levels": level_rows(e),
     "has_oracle": "oracle" in e.metrics,
@@ -87,60 +110,21 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
     "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
-    "examples": [(example, pictures.example_pictures(example), scores(example)) for example in examples],
+    "examples": [Shown(example, *pictures.example_views(example), scores(example)) for example in examples],
     "scales": {name: pictures.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
     "few": figures.FEW,
     "command": command(e),
     "config": config_lines(e),
     "provenance": provenance(e),
+    "script": script,
+    "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
   }
   if examples:
     figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
   page = e.folder / "report.html"
-  html = environment.get_template("report.html").render(content)
+  html = templates().get_template("report.html").render(content)
   logging_utils.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
-
-
-def headlines(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-  """Returns the three numbers at the top: value, name, explanation, direction of good."""
-  dice, pair_dice = e.number("read_outs.majority.dice"), e.number("raters.pairwise_dice_mean")
-  mr_ece, disputed = e.number("read_outs.mean_vote.mr_ece_pooled"), e.number("raters.share_disputed")
-  oracle = e.number("oracle.read_outs.mean_vote.mr_ece_pooled")
-  spread = _quartiles(rows)
-  return [
-    {
-      "value": terms.number(dice, 3),
-      "name": "Dice",
-      "better": "higher is better, 1 is best",
-      "text": ("" if dice is not None else "Undefined: in no image did a majority mark anything. ")
-      + "Overlap of the mask (majority read-out, cut at 50 %) with the mask of the majority of raters."
-      + (f" Half of the images lie between {spread[0]:.3f} and {spread[1]:.3f}." if spread else "")
-      + (f" Two raters reach {pair_dice:.3f} with each other." if pair_dice is not None else ""),
-    },
-    {
-      "value": terms.number(mr_ece),
-      "name": "MR-ECE of the mean vote",
-      "better": "lower is better, 0 is best",
-      "text": ("" if mr_ece is not None else "Undefined: no pixel has an answer. ")
-      + "Average gap between the probability and the share of raters who marked the pixel, over all pixels; easy "
-      "background pixels count too."
-      + (f" The true distribution itself has {oracle:.4f} on these votes." if oracle is not None else ""),
-    },
-    {
-      "value": terms.percent(disputed),
-      "name": "Disputed among the raters",
-      "better": "describes the data, not the model",
-      "text": ("" if disputed is not None else "Undefined without marked pixels in images that two raters answered. ")
-      + "Of the pixels that any rater marked, the share that not every rater marked.",
-    },
-  ]
-
-
-def _quartiles(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
-  dice = reading.column(rows, "majority_dice")
-  dice = dice[np.isfinite(dice) & (reading.column(rows, "majority_pixels") > 0)]
-  return (float(np.quantile(dice, 0.25)), float(np.quantile(dice, 0.75))) if dice.size >= 4 else None
 
 
 def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metric, list[Cell]]]]]:
@@ -160,6 +144,8 @@ def _read_out_cells(e: Evaluation, m: terms.Metric, own: str) -> list[Cell]:
 
 def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
   value, oracle = e.number(path), e.number(f"oracle.{path}")
+  if (ends := e.interval(path)) is not None:
+    notes = (f"{terms.number(ends[0], m.decimals)} to {terms.number(ends[1], m.decimals)}", *notes)
   if oracle is not None:
     notes = (f"oracle {terms.number(oracle, m.decimals)}", *notes)
   if value is None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from ordseg.report import figures
+from ordseg.report import figures, outlines
 from ordseg.report.reading import Example
 
 MAX_SIDE = 320  # pixels; larger maps are shown as means of blocks, so that a report stays small
@@ -58,6 +58,11 @@ def shrink(values: np.ndarray) -> tuple[np.ndarray, int]:
   padded = np.pad(values, padding, mode="edge")
   blocks = padded.reshape(padded.shape[0] // f, f, padded.shape[1] // f, f, *values.shape[2:])
   return blocks.mean((1, 3)), f
+
+
+def example_views(example: Example) -> tuple[outlines.Nested | None, list[Picture]]:
+  """Returns the nested outlines of an example and its four pictures, of which the first goes beneath the outlines."""
+  return outlines.nested(example), example_pictures(example)
 
 
 def example_pictures(example: Example) -> list[Picture]:

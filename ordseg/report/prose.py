@@ -58,37 +58,15 @@ def says_and_did(curve: figures.Curve) -> list[tuple[float, float]]:
   return found
 
 
-def calibration_sentences(curve: figures.Curve) -> list[str]:
-  """Says how well the mean vote is calibrated to the votes, from its pooled curve; plain text."""
-  pairs = says_and_did(curve)
-  sentences = []
-  if pairs:
-    said = [f"when it says {percent(p)}, {percent(y)} did" for p, y in pairs[1:]]
-    p, y = pairs[0]
-    first = f"When the map says {percent(p)}, on average {percent(y)} of the raters marked the pixel"
-    sentences.append("; ".join([first, *said]) + ".")
-  else:
-    sentences.append(f"No probability near {percent(0.7)} or {percent(0.3)} was given to enough pixels to be checked.")
-  middle = unsure(curve)
-  if middle is None:
-    sentences.append("The map is never unsure: every probability is near 0 or 1.")
-    return sentences
-  sentences.append(
-    f"It is unsure (between {percent(UNSURE[0])} and {percent(UNSURE[1])}) on {percent(middle.share, 1)} of the "
-    f"pixels; there it is off by {100 * middle.gap:.1f} percentage points on average{_tendency(middle)}."
-  )
-  return sentences
-
-
-def _tendency(middle: Unsure) -> str:
-  """Names the direction of the gaps, where they have one."""
+def tendency(middle: Unsure) -> str:
+  """Names the direction of the gaps: high, low, sure (too near to 0 or 1), cautious (too near to 1/2); '' for none."""
   clear = 0.8 * middle.gap
   if middle.gap < 0.005:
     return ""
   if abs(middle.bias) >= clear:
-    return ", nearly always too high" if middle.bias > 0 else ", nearly always too low"
+    return "high" if middle.bias > 0 else "low"
   if abs(middle.excess) >= clear:
-    return ", being too sure: too near to 0 or 1" if middle.excess > 0 else ", being too cautious: too near to one half"
+    return "sure" if middle.excess > 0 else "cautious"
   return ""
 
 

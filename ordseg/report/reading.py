@@ -25,6 +25,7 @@ class Example:
     kind: worst, typical or best.
     id: of the example.
     scores: dice, mr_ece and brier of the `mean_vote` read-out on this image; None where unknown.
+    tails: [H, W, n] uint8, as `gallery.Example` has them; None in what earlier versions wrote.
   """
 
   kind: str
@@ -33,6 +34,7 @@ class Example:
   image: np.ndarray
   mean_vote: np.ndarray
   prob: np.ndarray
+  tails: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Evaluation:
       value = value.get(name) if isinstance(value, Mapping) else None
     return finite(value)
 
+  def interval(self, path: str) -> tuple[float, float] | None:
+    """Returns the confidence interval of the number at a dotted path; None where none was computed."""
+    values = (self.metrics.get("intervals") or {}).get("values") or {}
+    low, high = (finite(end) for end in values.get(path) or (None, None))
+    return None if low is None or high is None else (low, high)
+
   def text(self, path: str, missing: str = "\u2013") -> str:
     """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
     value: Any = self.metrics
@@ -76,7 +84,9 @@ class Evaluation:
   @property
   def data_name(self) -> str:
     """The data set's name with its builder config and the class, if it has them."""
-    name, config, label = (self.text(*x) for x in (("data.builder", "unnamed data"), ("data.config", ""), ("class", "")))
+    name, config, label = (
+      self.text(*x) for x in (("data.builder", "unnamed data"), ("data.config", ""), ("class", ""))
+    )
     return "/".join(part for part in (name, config, label) if part)
 
   @property
@@ -149,7 +159,8 @@ def load_examples(folder: pathlib.Path) -> list[Example]:
 def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example:
   scores = {name: finite(entry.get(name)) for name in ("dice", "mr_ece", "brier")}
   image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
-  return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob)
+  tails = arrays.get(f"tails_{entry['k']}")
+  return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob, tails)
 
 
 def _existing(folder: pathlib.Path, name: str) -> pathlib.Path:

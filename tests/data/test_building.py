@@ -210,6 +210,8 @@ def test_info_says_what_the_data_are(tmp_path):
   assert info["settings"] == {"num_raters": 2, "share": 0.25, "mode": "a", "on": False}
   assert info["fingerprint"] == data.fingerprint(builder)
   assert (info["builder"], info["version"]) == ("fake_bench", "1.0.0") and info["config"].startswith("small-")
+  assert info["splits"] == {name: split.num_examples for name, split in builder.info.splits.items()}
+  assert sum(info["splits"].values()) > 0 and isinstance(info["citation"], str) and info["homepage"] == builder.HOMEPAGE
 
 
 def test_verify_sees_records_that_are_not_those_written(tmp_path):
