@@ -63,8 +63,8 @@ def _path(member: zipfile.ZipInfo) -> pathlib.PurePosixPath:
 
 
 def _is_rubbish(member: zipfile.ZipInfo) -> bool:
-  parts = _path(member).parts
-  return any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
+  parts = _path(member).parts  # none of './', an entry for the root itself, which some versions of Python cannot unpack
+  return not parts or any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
 
 
 def _check(archive: pathlib.Path, member: zipfile.ZipInfo) -> None:
