@@ -304,12 +304,13 @@ def curves(scores: Scores) -> dict[str, Any]:
   read_outs.<name>.pooled against all votes, .equal_mass the same in bins of equal mass, .majority against the majority
   vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j.
   """
-  sums, curve, num_bins = scores.sums, calibration.curve, scores.sums.bin_count.shape[-1]
+  assert scores.ranks is not None
+  sums, ranks, curve = scores.sums, scores.ranks, calibration.curve
   return {
     "read_outs": {
       name: {
         "pooled": curve(metrics.vote_bins(sums, name).pooled()),
-        "equal_mass": metrics.equal_mass_curve(scores.ranks[o], num_bins),
+        "equal_mass": metrics.equal_mass_curve(ranks[o], scores.num_bins),
         "majority": curve(metrics.majority_bins(sums, name).pooled()),
         "raters": [curve(bins) for bins in metrics.rater_bins(sums, name).pooled()],
         "top_label": metrics.top_label_curve(sums, name),

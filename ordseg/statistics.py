@@ -23,7 +23,7 @@ METHODS = ("percentile", "bca")
 UNITS = ("image", "group")
 # An interval is given only if this share of the resamples has the metric at all.
 MIN_DEFINED = 0.95
-_WEIGHTS_AT_ONCE, _ROWS_AT_ONCE = 2**24, 1024
+_WEIGHTS_AT_ONCE, _ROWS_AT_ONCE = 2**24, 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +237,7 @@ def swap_differences(measure: Measure, units: Units, *, num_resamples: int, seed
   """
   U, unit = units.num, np.concatenate([units.index, units.index + units.num])
   # A pattern and its complement differ in sign alone, so of all patterns half suffice: the last unit stays.
-  every = U <= 30 and 2 ** (U - 1) <= num_resamples
+  every = U <= 30 and num_resamples >= 2 ** (U - 1)
   num = 2 ** (U - 1) if every else num_resamples + 1
   random = np.random.default_rng(seed)
 
@@ -257,14 +257,13 @@ def swap_differences(measure: Measure, units: Units, *, num_resamples: int, seed
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, every
 
 
-def permutation_p(differences: np.ndarray, exact: bool) -> float:
+def permutation_p(differences: np.ndarray) -> float:
   """Returns the two-sided p-value: how often a swapped difference is at least as large as the real one.
 
   With random patterns the real one counts as one of them, so p is at least 1 / (S + 1) (Phipson, Smyth, 2010).
 
   Args:
-    differences: the real one, then those of the patterns; undefined ones count as large.
-    exact: whether they are all there are; then p is the share of them, the real one included.
+    differences: from `swap_differences`: the real one, then those of the patterns; undefined ones count as large.
 
   Returns:
     p in (0, 1]; NaN where the real difference is undefined.

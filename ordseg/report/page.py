@@ -115,6 +115,7 @@ def headlines(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[dict[str
       "better": "higher is better, 1 is best",
       "text": ("" if dice is not None else "Undefined: in no image did a majority mark anything. ")
       + "Overlap of the mask (majority read-out, cut at 50 %) with the mask of the majority of raters."
+      + _interval(e, "read_outs.majority.dice", 3)
       + (f" Half of the images lie between {spread[0]:.3f} and {spread[1]:.3f}." if spread else "")
       + (f" Two raters reach {pair_dice:.3f} with each other." if pair_dice is not None else ""),
     },
@@ -125,6 +126,7 @@ def headlines(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[dict[str
       "text": ("" if mr_ece is not None else "Undefined: no pixel has an answer. ")
       + "Average gap between the probability and the share of raters who marked the pixel, over all pixels; easy "
       "background pixels count too."
+      + _interval(e, "read_outs.mean_vote.mr_ece_pooled", 4)
       + (f" The true distribution itself has {oracle:.4f} on these votes." if oracle is not None else ""),
     },
     {
@@ -135,6 +137,11 @@ def headlines(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[dict[str
       + "Of the pixels that any rater marked, the share that not every rater marked.",
     },
   ]
+
+
+def _interval(e: Evaluation, path: str, decimals: int) -> str:
+  ends = terms.interval(e, path, decimals)
+  return f" {terms.interval_kind(e)}: {ends}." if ends else ""
 
 
 def _quartiles(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:

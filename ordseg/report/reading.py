@@ -63,6 +63,12 @@ class Evaluation:
       value = value.get(name) if isinstance(value, Mapping) else None
     return missing if value is None or value == "" else str(value)
 
+  def interval(self, path: str) -> tuple[float, float] | None:
+    """Returns the interval of the number at a dotted path of metrics.json; None where it has none."""
+    pair = self.metrics.get("intervals", {}).get("values", {}).get(path)
+    low, high = map(finite, pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
+    return None if low is None or high is None else (low, high)
+
   @property
   def num_raters(self) -> int:
     """R, the size of a full panel."""
