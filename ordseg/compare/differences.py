@@ -158,14 +158,19 @@ def _differences(
     p_values = _p_values(method, methods[base], paths, units, settings)
     for path in paths:
       ours, theirs = values[method.name, path], values[baseline, path]
-      gap = ours.estimate - theirs.estimate
+      gap = _cleared(ours.estimate - theirs.estimate)
       a, b = f"{k} {path}", f"{base} {path}"
       jackknifed = left_out[a] - left_out[b] if left_out else None
-      ends = statistics.interval(samples[a] - samples[b], settings, gap, jackknifed)
+      ends = statistics.interval(_cleared(samples[a] - samples[b]), settings, float(gap), jackknifed)
       seeds = statistics.welch(ours.seed_values, theirs.seed_values, settings.confidence)
-      found.append(Difference(method.name, path, gap, *ends, p_values[path], np.nan, *seeds))
+      found.append(Difference(method.name, path, float(gap), *ends, p_values[path], np.nan, *seeds))
   corrected = statistics.holm([d.p for d in found])
   return tuple(dataclasses.replace(d, p_holm=p) for d, p in zip(found, corrected, strict=True))
+
+
+def _cleared(gap: float | np.ndarray) -> np.ndarray:
+  """What is 0 but for rounding is 0."""
+  return np.where(np.abs(gap) < 1e-12, 0.0, gap)
 
 
 def _drawn(methods: Sequence[Method], paths: Sequence[str], units: Units, settings: Settings) -> Values:

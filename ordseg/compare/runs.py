@@ -110,14 +110,14 @@ def _run_parts(folder: pathlib.Path) -> tuple[str, ...]:
 
 
 def _check_distinct(names: Sequence[str], folders: Sequence[Sequence[pathlib.Path]]) -> None:
-  for name in names:
-    if names.count(name) > 1:
-      raise InputError(f"two methods are named {name!r}: give them names, as in a=runs/a b=runs/b.")
   seen: set[pathlib.Path] = set()
   for path in (path for paths in folders for path in paths):
     if path.resolve() in seen:
       raise InputError(f"{path} is named twice: a run can be compared with others only.")
     seen.add(path.resolve())
+  for name in names:
+    if names.count(name) > 1:
+      raise InputError(f"two methods are named {name!r}: give them names, as in a=runs/a b=runs/b.")
 
 
 def _check_comparable(first: Run, other: Run) -> None:

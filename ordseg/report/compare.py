@@ -105,7 +105,10 @@ def better(path: str) -> str:
 
 
 def _number(value: float, missing: str, decimals: int = 4, sign: str = "") -> str:
-  return missing if math.isnan(value) else f"{value:{sign}.{decimals}f}".replace("-", "\u2212")
+  if math.isnan(value):
+    return missing
+  rounded = round(value, decimals)
+  return f"{rounded or 0.0:{sign if rounded else ''}.{decimals}f}".replace("-", "\u2212")
 
 
 def _ends(low: float, high: float, missing: str, sign: str = "") -> str:
@@ -116,8 +119,9 @@ def p_text(p: float, missing: str = "-") -> str:
   """Writes a p-value with two significant digits, rounded up, never as 0."""
   if math.isnan(p):
     return missing
-  digits = 1 - math.floor(math.log10(p))
-  return f"{math.ceil(round(p * 10**digits, 9)) / 10**digits:.{max(digits, 2)}f}" if p < 1 else "1.00"
+  first = 10.0 ** (math.floor(math.log10(p)) - 1)  # the place of the second digit
+  rounded = math.ceil(round(p / first, 6)) * first
+  return f"{rounded:.{max(1 - math.floor(math.log10(rounded) + 1e-9), 2)}f}"
 
 
 def _percent(results: Results) -> str:
@@ -264,10 +268,10 @@ def _sentence(d: Difference, results: Results) -> str:
   if is_found(d, results):
     way = "lower" if d.estimate < 0 else "higher"
     good = "better" if way == better(d.metric) else "worse"
-    claim = f"{images} {d.method} has {way} (here: {good}) {label(d.metric)} than {results.baseline} ({numbers})"
+    claim = f"{images}, {d.method} has {way} ({good}) {label(d.metric)} than {results.baseline} ({numbers})"
   else:
     claim = (
-      f"{images} no difference in {label(d.metric)} between {d.method} and {results.baseline} is shown ({numbers})"
+      f"{images}, no difference in {label(d.metric)} between {d.method} and {results.baseline} is shown ({numbers})"
     )
   return f"{claim}; {_about_seeds(d, results)}."
 
@@ -279,7 +283,7 @@ def _about_seeds(d: Difference, results: Results) -> str:
   if math.isnan(d.seed_low):
     return f"{ours} and {theirs} training seeds, too few to say anything about other seeds"
   ends = f"{_number(d.seed_low, '', sign='+')} to {_number(d.seed_high, '', sign='+')}"
-  verdict = "the seeds alone could explain it" if d.seed_low <= 0 <= d.seed_high else "beyond what seeds alone explain"
+  verdict = "seeds alone could explain as much" if d.seed_low <= 0 <= d.seed_high else "more than seeds alone explain"
   return f"over {ours} and {theirs} training seeds, on these images, the interval is {ends}: {verdict}"
 
 
@@ -300,31 +304,32 @@ def notes(results: Results) -> list[str]:
   s, units = results.settings, results.units
   e = results.methods[0].runs[0].evaluation
   out = [
-    f"Intervals: {s.method} bootstrap, {s.num_resamples} resamples of {units.num} {units.kind}, seed {s.seed}; "
-    "the same resamples for all methods.",
-    f"p: paired permutation test, the methods' sums swapped per {units.kind.removesuffix('s')}; Holm: corrected for "
-    f"{results.num_tested} comparisons.",
+    f"Intervals: {s.method} bootstrap, {s.num_resamples} resamples of {units.num} {units.kind}, shared by all methods.",
+    f"p: permutation test, sums swapped per {units.kind[:-1]}; Holm: corrected for {results.num_tested} comparisons.",
   ]
   if units.num < FEW_UNITS:
     out.append(f"With {units.num} {units.kind} bootstrap intervals are too narrow.")
   if units.splits_groups:
     out.append("Images of one group were resampled as if they were independent: intervals may be far too narrow.")
   if any(len(m.runs) > 1 for m in results.methods):
-    out.append("Several seeds: values are means over them. Intervals over images are for these seeds, those over seeds")
-    out[-1] += " (Welch's t) for these images; neither holds the other."
+    out.append(f"Several seeds: values are means over them. Intervals over {units.kind} are for these seeds alone.")
+    out.append("Intervals over seeds (Welch's t) are for these images alone; neither kind holds the other.")
   if any(math.isnan(d.p) for d in results.differences):
     out.append("No p-value: swapping needs two images or groups, and as many seeds of one method as of the other.")
+    out.append(
+      "Without one a difference is judged by its interval, which is not corrected for the number of comparisons."
+    )
   return [*out, *_about_metrics(e)]
 
 
 def _about_metrics(e: reading.Evaluation) -> list[str]:
+  floor = terms.number(e.number("floors.brier"))
   out = [
     "Dice: higher is better. Calibration errors, Brier, RPS: lower is better.",
     "MR-ECE, ACE and Brier score the probability against every rater's vote; the mean vote is made for that.",
     "Dice (majority read-out, cut at 50 %) and ECE majority score it against the majority of the raters.",
     "MR-ECE majority crosses the two: even a perfect majority read-out is not 0 there.",
-    f"The Brier score cannot go below {terms.number(e.number('floors.brier'))} on these votes. Calibration errors use "
-    f"{e.num_bins} bins.",
+    f"The Brier score cannot go below {floor} on these votes. Calibration errors use {e.num_bins} bins.",
   ]
   if "oracle" in e.metrics:
     out.append(f"{ORACLE}: the true distribution of the votes. Differences smaller than its own errors say nothing.")

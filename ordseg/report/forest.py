@@ -33,7 +33,10 @@ def forest(results: Results, labels: Mapping[str, str]) -> Figure:
     _panel(ax, [found[name] for name in names], figures.plain(labels[path]))
   for ax in grid[len(results.metrics) :]:
     ax.set_visible(False)
-  figure.supxlabel(f"difference from {figures.plain(results.baseline)}", fontsize=9)
+  bars = f"{100 * results.settings.confidence:g} % intervals over {results.units.kind} (blue)"
+  if any(not math.isnan(d.seed_low) for d in results.differences):
+    bars += ", over seeds (orange)"
+  figure.supxlabel(f"difference from {figures.plain(results.baseline)}; {bars}", fontsize=9)
   return figure
 
 
@@ -52,6 +55,7 @@ def _panel(ax: Axes, differences: list[Difference], title: str) -> None:
   ax.set_ylim(len(differences) - 0.5, -0.5)
   ax.set_title(title, fontsize=9, loc="left")
   ax.tick_params(labelsize=8)
+  ax.ticklabel_format(axis="x", useOffset=False, scilimits=(-9, 9))
   ax.xaxis.set_major_locator(MaxNLocator(5))
   ax.spines[["top", "right", "left"]].set_visible(False)
   ax.grid(axis="x", color="#ececec", linewidth=0.7)
