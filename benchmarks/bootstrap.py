@@ -21,6 +21,7 @@ def made_up_sums(num_images: int, num_raters: int, num_bins: int, seed: int = 0)
     for name, x in vars(metrics.empty(num_raters, num_bins)).items()
   }
   arrays |= {"rater_valid": np.ones((num_images, num_raters), np.int64), "num_valid": np.full(num_images, num_raters)}
+  arrays["nested_rater"] = np.minimum(arrays["nested_rater"], arrays["nested_count"][:, None])
   return metrics.ImageSums(**arrays)
 
 
