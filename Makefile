@@ -25,8 +25,8 @@ quickstart: $(READY) ## train the ordinal model and the majority-vote baseline o
 	$(BIN)/python run_eval.py --workdir=$(RUNS)/quickstart/ordinal --split=test
 	$(BIN)/python run_train.py --config=configs/quickstart.py:baseline --workdir=$(RUNS)/quickstart/majority_bce
 	$(BIN)/python run_eval.py --workdir=$(RUNS)/quickstart/majority_bce --split=test
-	$(BIN)/python -m ordseg.report $(RUNS)/quickstart/ordinal/eval/test $(RUNS)/quickstart/majority_bce/eval/test \
-		--out=$(RUNS)/quickstart --names='ordinal (RPS + BCE),majority-vote BCE'
+	$(BIN)/python -m ordseg.compare 'majority-vote BCE=$(RUNS)/quickstart/majority_bce' \
+		'ordinal (RPS + BCE)=$(RUNS)/quickstart/ordinal' --out=$(RUNS)/quickstart
 
 test: $(READY) ## the default test suite
 	$(BIN)/python -m pytest

@@ -253,9 +253,9 @@ class BinSums:
     """Makes sums from integers, `prob_total` in units of 2**-24."""
     return cls(count, prob_total / 2.0**FRACTION_BITS, np.asarray(label_sum, np.float64))
 
-  def pooled(self) -> "BinSums":
-    """Sums over the first axis, such as images."""
-    return BinSums(self.count.sum(0), self.prob_sum.sum(0), self.label_sum.sum(0))
+  def pooled(self, axis: int = 0) -> "BinSums":
+    """Sums over an axis, such as images."""
+    return BinSums(self.count.sum(axis), self.prob_sum.sum(axis), self.label_sum.sum(axis))
 
   def __iter__(self) -> Iterator["BinSums"]:
     """Walks along the first axis."""

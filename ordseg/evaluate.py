@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import agreement, calibration, folding, gallery, logging_utils, metrics, ordinal
+from ordseg import calibration, folding, gallery, logging_utils, metrics, ordinal, scoring, statistics
 from ordseg.gallery import Example
 from ordseg.input_pipeline import EvalBatch
-from ordseg.metrics import ImageSums, Region, SurfaceScores, surface
+from ordseg.metrics import ImageSums, Region, surface
+from ordseg.scoring import Scores, Stored
 from ordseg.types import Batch, Config
 from ordseg.validate import InputError
 
@@ -26,37 +27,6 @@ NUM_EXAMPLES = gallery.NUM_EXAMPLES  # pictures of each kind
 MAX_PIXELS = 2**22  # of an image that are counted at once; a volume is counted in parts
 PredictFn = Callable[[Batch], np.ndarray]  # a batch -> level probabilities [B, H, W, L]
 Gather = Callable[[Any], Any]  # a pytree of numpy arrays -> the same with those of all processes, concatenated
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-  """What was counted of one predictor.
-
-  Attributes:
-    sums: of I images.
-    ranks: [2, NUM_RANKS, 5] int64, pooled over them; see `metrics.pooled_ranks`.
-    surface: of I images, None where outlines were not asked for.
-  """
-
-  sums: ImageSums
-  ranks: np.ndarray
-  surface: SurfaceScores | None = None
-
-  def metrics(self, groups: Sequence[str]) -> dict[str, Any]:
-    """Returns read_outs.<name>.<metric> and levels.<metric>; `groups` [I] as in `metrics.top_label_metrics`."""
-    return {
-      "read_outs": {name: self._read_out(name, groups) for name in ordinal.READ_OUTS},
-      "levels": {**metrics.level_metrics(self.sums), **metrics.nested_metrics(self.sums)},
-    }
-
-  def _read_out(self, name: str, groups: Sequence[str]) -> dict[str, Any]:
-    ranks, num_bins = self.ranks[ordinal.READ_OUTS.index(name)], self.sums.bin_count.shape[-1]
-    out = metrics.read_out_metrics(self.sums, self.ranks, name)
-    out |= metrics.histogram_metrics(ranks, num_bins)
-    out |= metrics.top_label_metrics(self.sums, name, groups)
-    if self.surface is not None:
-      out |= metrics.surface_metrics(self.surface, name, self.sums.label_area(5) > 0)
-    return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,28 +278,49 @@ def _all_metrics(model: Scores, oracle: Scores | None, groups: Sequence[str], nu
     "num_raters": sums.rater_valid.shape[1],
     "num_bins": num_bins,
     **model.metrics(groups),
-    "floors": metrics.floor_metrics(sums),
-    "raters": agreement.rater_metrics(sums, num_bins=num_bins),
+    **model.panel(),
   }
   if oracle is not None:
     out["oracle"] = oracle.metrics(groups)
   return out
 
 
-def write(result: EvalResult, out_dir: str | pathlib.Path, info: Mapping[str, Any]) -> None:
-  """Writes metrics.json, per_image.csv, curves.json and examples.npz; each replaces its predecessor at once.
+def write(
+  result: EvalResult,
+  out_dir: str | pathlib.Path,
+  info: Mapping[str, Any],
+  settings: statistics.Settings = statistics.Settings(),  # noqa: B008
+) -> None:
+  """Writes metrics.json, per_image.csv, curves.json, sums.npz and examples.npz; each replaces its predecessor at once.
 
   Args:
     result: from `evaluate`.
     out_dir: made if missing.
     info: what describes the run: split, step, data, model, versions.
+    settings: of the intervals in metrics.json.
   """
   out_dir = pathlib.Path(out_dir)
   out_dir.mkdir(parents=True, exist_ok=True)
   logging_utils.write_text(out_dir / "per_image.csv", _per_image_csv(result))
   logging_utils.write_json(out_dir / "curves.json", curves(result.model))
   gallery.write(result.examples, out_dir / "examples.npz")
-  logging_utils.write_json(out_dir / "metrics.json", {**info, **result.metrics})
+  scoring.write(Stored(result.model, result.ids, result.groups), out_dir)
+  everything = {**info, **result.metrics, "intervals": intervals(result, settings)}
+  logging_utils.write_json(out_dir / "metrics.json", everything)
+
+
+def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, Any]:
+  """Returns the bootstrap intervals of what `scoring.Scores.resampled` resamples, the oracle's under ``oracle.``."""
+  units = statistics.units_of(result.groups)
+
+  def measure(pool: metrics.Resamples) -> dict[str, np.ndarray]:
+    out = result.model.resampled(result.groups, pool)
+    if result.oracle is not None:
+      truth = result.oracle.resampled(result.groups, pool, panel=False)
+      out |= {f"oracle.{name}": values for name, values in truth.items()}
+    return out
+
+  return statistics.intervals(measure, units, settings)
 
 
 def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:
@@ -374,12 +365,13 @@ def curves(scores: Scores) -> dict[str, Any]:
   read_outs.<name>.pooled against all votes, .equal_mass the same in bins of equal mass, .majority against the majority
   vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j.
   """
-  sums, curve, num_bins = scores.sums, calibration.curve, scores.sums.bin_count.shape[-1]
+  assert scores.ranks is not None
+  sums, ranks, curve = scores.sums, scores.ranks, calibration.curve
   return {
     "read_outs": {
       name: {
         "pooled": curve(metrics.vote_bins(sums, name).pooled()),
-        "equal_mass": metrics.equal_mass_curve(scores.ranks[o], num_bins),
+        "equal_mass": metrics.equal_mass_curve(ranks[o], scores.num_bins),
         "majority": curve(metrics.majority_bins(sums, name).pooled()),
         "raters": [curve(bins) for bins in metrics.rater_bins(sums, name).pooled()],
         "top_label": metrics.top_label_curve(sums, name),

@@ -29,7 +29,7 @@ _PACKAGES = (
 )
 
 # Fields that change neither the parameters after a step nor the metrics of a checkpoint.
-_FREE_FIELDS = (
+FREE_FIELDS = (
   "data.data_dir",
   "data.manual_dir",
   "data.num_threads",
@@ -142,8 +142,8 @@ def open_run(workdir: str | pathlib.Path, info: Mapping[str, Any], *, write: boo
 
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.Path) -> None:
-  before, now = _leaves(plain(old["config"])), _leaves(new["config"])
-  differing = [p for p in sorted(before.keys() | now.keys()) if p not in _FREE_FIELDS and before.get(p) != now.get(p)]
+  before, now = leaves(plain(old["config"])), leaves(new["config"])
+  differing = [p for p in sorted(before.keys() | now.keys()) if p not in FREE_FIELDS and before.get(p) != now.get(p)]
   if "train.num_steps" in differing and now["train.num_steps"] > before["train.num_steps"]:
     differing.remove("train.num_steps")
   told = [f"config.{p} was {before.get(p)!r} and is {now.get(p)!r}" for p in differing]
@@ -158,11 +158,12 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.
     )
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns the fields of a config by dotted path, from nested dicts."""
   out: dict[str, Any] = {}
   for name, value in tree.items():
     if isinstance(value, Mapping):
-      out.update(_leaves(value, f"{prefix}{name}."))
+      out.update(leaves(value, f"{prefix}{name}."))
     else:
       out[f"{prefix}{name}"] = value
   return out

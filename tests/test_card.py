@@ -135,7 +135,7 @@ def test_an_earlier_run_has_gaps_and_no_guesses(tmp_path):
 def test_intervals_are_shown(run, tmp_path):
   metrics = run / "eval/test/metrics.json"
   before = metrics.read_text()
-  intervals = {"confidence": 0.95, "method": "bootstrap", "unit": "group"}
+  intervals = {"confidence": 0.95, "method": "percentile", "unit": "groups", "num_units": 5}
   intervals["values"] = {"read_outs.majority.dice": [0.4561, 0.5678], "levels.rps": [0.01234, 0.05678]}
   try:
     evaluations.change(run / "eval/test", "metrics.json", lambda m: m.update(intervals=intervals))
@@ -143,7 +143,7 @@ def test_intervals_are_shown(run, tmp_path):
   finally:
     metrics.write_text(before)
   assert "| 0.456 to 0.568 |" in text and "| 0.0123 to 0.0568 |" in text
-  assert "interval (bootstrap by group)" in text
+  assert "bootstrap interval (5 groups resampled)" in text
 
 
 def test_what_you_wrote_is_kept_or_replaced(run, tmp_path):

@@ -95,7 +95,13 @@ def test_files(data, tmp_path):
   folder = tmp_path / "w/eval"
   evaluate.write(result, folder, {"split": "test", "step": 3})
   evaluate.write(result, folder, {"split": "test", "step": 4})
-  assert {p.name for p in folder.iterdir()} == {"metrics.json", "per_image.csv", "curves.json", "examples.npz"}
+  assert {p.name for p in folder.iterdir()} == {
+    "metrics.json",
+    "per_image.csv",
+    "curves.json",
+    "sums.npz",
+    "examples.npz",
+  }
   written = json.loads((folder / "metrics.json").read_text())
   assert written["step"] == 4 and written["num_raters"] == R and written["num_bins"] == NUM_BINS
   assert (written["num_images"], written["num_images_scored"], written["num_images_with_majority"]) == (6, 5, 3)

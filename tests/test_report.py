@@ -256,11 +256,11 @@ def test_an_evaluation_of_an_earlier_version_has_no_outlines(copy, undrawn):
 def test_intervals_stand_beside_their_numbers(copy, undrawn):
   paths = {"read_outs.majority.dice": [0.4567, 0.5678], "read_outs.mean_vote.brier": [0.0012, 0.0345]}
   paths |= {"read_outs.majority.dice_rater_mean": [0.111, 0.999], "levels.rps": [None, 0.2]}
-  intervals = {"confidence": 0.9, "method": "bootstrap", "unit": "group", "values": paths}
+  intervals = {"confidence": 0.9, "unit": "groups", "num_units": 7, "values": paths}
   evaluations.change(copy, "metrics.json", lambda m: m.update(intervals=intervals))
   text = Page(report.write_report(copy).read_text()).text
   assert "0.457 to 0.568" in text and "0.0012 to 0.0345" in text and "(0.11 to 1.00)" in text
-  assert "its 90 % interval (bootstrap by group)" in text.replace("\u00a0", " ")
+  assert "its 90 % bootstrap interval (7 groups resampled)" in text.replace("\u00a0", " ")
   assert "No confidence intervals" not in text and "None" not in text
 
 

@@ -6,6 +6,7 @@
 from ordseg.metrics.cells import NUM_RANKS, rank_cell
 from ordseg.metrics.histogram import equal_mass_bins, equal_mass_curve, histogram_metrics, smooth_ece
 from ordseg.metrics.nested import image_ged_nested, image_ncc_nested, nested_metrics
+from ordseg.metrics.pooling import EVERY_IMAGE, Pool, Resamples, mean_of
 from ordseg.metrics.region import Region
 from ordseg.metrics.scores import (
   auc,
@@ -16,7 +17,6 @@ from ordseg.metrics.scores import (
   level_bins,
   level_metrics,
   majority_bins,
-  mean_of,
   rater_bins,
   rater_dice,
   read_out_metrics,
@@ -39,11 +39,14 @@ from ordseg.metrics.top_label import image_ece_curvas, top_label_bins, top_label
 
 __all__ = [
   "AT_HALF",
+  "EVERY_IMAGE",
   "NUM_RANKS",
   "PROB_EPSILON",
   "SOFT_DICE_TENTHS",
   "ImageSums",
+  "Pool",
   "Region",
+  "Resamples",
   "SurfaceScores",
   "add",
   "auc",

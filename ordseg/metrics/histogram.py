@@ -11,6 +11,7 @@ import scipy.fft
 from ordseg import calibration
 from ordseg.calibration import BinSums
 from ordseg.metrics.cells import cell_edges
+from ordseg.metrics.scores import auc
 
 _MESH = 8192  # points of [0, 1] on which residuals are smoothed
 MIN_BANDWIDTH = 1e-3  # 8 points of the mesh
@@ -106,7 +107,9 @@ def smooth_ece(ranks: np.ndarray) -> tuple[float, float]:
 
 
 def histogram_metrics(ranks: np.ndarray, num_bins: int) -> dict[str, float]:
-  """Returns mr_ece_equal_mass and smooth_ece against all votes.
+  """Returns mr_ece_equal_mass and smooth_ece against all votes, auc_majority and auc_pooled.
+
+  They need the pooled histogram, so they are not among the metrics that are resampled.
 
   Args:
     ranks: [T, 5] int64 of one read-out.
@@ -115,4 +118,6 @@ def histogram_metrics(ranks: np.ndarray, num_bins: int) -> dict[str, float]:
   return {
     "mr_ece_equal_mass": float(calibration.ece(equal_mass_bins(ranks, num_bins))),
     "smooth_ece": smooth_ece(ranks)[0],
+    "auc_majority": auc(ranks[:, 0], ranks[:, 1])[0],
+    "auc_pooled": auc(ranks[:, 2], ranks[:, 3])[0],
   }

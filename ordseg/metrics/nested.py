@@ -5,10 +5,12 @@ before. Taken as R samples of equal weight they can be set against the raters' m
 models, but they are no samples: nested masks cannot show two readings that exclude each other. Hence the name.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ordseg.calibration import ratio
-from ordseg.metrics.scores import mean_of
+from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.sums import ImageSums
 
 
@@ -62,9 +64,10 @@ def image_ncc_nested(sums: ImageSums) -> np.ndarray:
   u, e = uncertainty - mean(uncertainty), error - mean(error)
   var_u, var_e, cov = (mean(x)[..., 0, 0] for x in (u * u, e * e, u * e))
   scores = np.where(var_e > 0, np.nan_to_num(ratio(cov, np.sqrt(var_u * var_e))), np.nan)
-  return ratio(np.nan_to_num(scores).sum(-1), (~np.isnan(scores)).sum(-1))
+  return mean_of(scores)
 
 
-def nested_metrics(sums: ImageSums) -> dict[str, float]:
+def nested_metrics(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
   """Returns ged_nested and ncc_nested, means over the images that have them."""
-  return {"ged_nested": mean_of(image_ged_nested(sums)), "ncc_nested": mean_of(image_ncc_nested(sums))}
+  images = {"ged_nested": image_ged_nested(sums), "ncc_nested": image_ncc_nested(sums)}
+  return {name: pool.plain(pool.mean(values)) for name, values in images.items()}

@@ -6,6 +6,7 @@ import numpy as np
 
 from ordseg import calibration, ordinal
 from ordseg.calibration import BinSums, ratio
+from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.sums import AT_HALF, NAT_BITS, SOFT_DICE_TENTHS, SQUARE_BITS, ImageSums
 
 # --- Bins per image ---------------------------------------------------------------------------------------------------
@@ -46,13 +47,6 @@ def dice(overlap: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
   return np.where(total > 0, 2.0 * overlap / np.where(total > 0, total, 1.0), 1.0)
 
 
-def mean_of(values: np.ndarray) -> float:
-  """Returns the mean of what is not NaN; NaN if nothing is left."""
-  values = np.asarray(values, np.float64)
-  values = values[~np.isnan(values)]
-  return float(values.mean()) if values.size else float("nan")
-
-
 def auc(negatives: np.ndarray, positives: np.ndarray) -> tuple[float, float]:
   """Area under the ROC curve from counts per cell of rising probability.
 
@@ -78,10 +72,9 @@ def image_metrics(sums: ImageSums, read_out: str) -> dict[str, np.ndarray]:
   scored = np.where(sums.num_pixels > 0, 1.0, np.nan)
   label = np.stack([sums.label_area(tenths) for tenths in SOFT_DICE_TENTHS], axis=-1)
   soft = dice(sums.overlap[:, o], sums.predicted[:, o], label)  # [I, T]
-  per_rater = rater_dice(sums, read_out)
   return {
     "dice": soft[:, AT_HALF] * scored,
-    "dice_rater_mean": ratio(np.nan_to_num(per_rater).sum(-1), (~np.isnan(per_rater)).sum(-1)),
+    "dice_rater_mean": mean_of(rater_dice(sums, read_out)),
     "iou": soft[:, AT_HALF] / (2 - soft[:, AT_HALF]) * scored,
     "soft_dice": soft.mean(-1) * scored,
     "mr_ece": calibration.ece(vote_bins(sums, read_out)),
@@ -100,52 +93,53 @@ def rater_dice(sums: ImageSums, read_out: str) -> np.ndarray:
   return np.where((sums.rater_valid > 0) & (sums.num_pixels > 0)[:, None], scores, np.nan)
 
 
-def read_out_metrics(sums: ImageSums, ranks: np.ndarray, read_out: str) -> dict[str, Any]:
+def read_out_metrics(sums: ImageSums, read_out: str, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
   """Returns the metrics of a data set for one read-out.
 
-  Calibration errors, Brier, NLL and AUC are pooled: over all pairs (pixel, rater who answered), or over pixels where
+  Calibration errors, Brier and NLL are pooled: over all pairs (pixel, rater who answered), or over pixels where
   the label is the majority vote. ``dice``, ``dice_rater_mean`` and ``iou`` are means over the images in which a
   majority marked something, ``dice_all`` and ``soft_dice`` over all images, where two empty masks count as 1;
   ``dice_pooled`` counts the pixels of all images together.
 
   Args:
     sums: of all images.
-    ranks: [2, NUM_RANKS, 4] int64, of all images.
     read_out: one of `ordinal.READ_OUTS`.
+    pool: of the images.
   """
   o = ordinal.READ_OUTS.index(read_out)
-  pooled = vote_bins(sums, read_out).pooled()
+  pooled = pool.bins(vote_bins(sums, read_out))
   images = image_metrics(sums, read_out)
-  pairs, area = sums.num_pairs, sums.label_area(5)
-  marked = area > 0
-  counts = sums.overlap[:, o, AT_HALF].sum(), sums.predicted[:, o, AT_HALF].sum(), area.sum()
-  return {
-    "mr_ece_pooled": float(calibration.ece(pooled)),
-    "mr_ece_rater_mean": float(calibration.rater_mean_ece(rater_bins(sums, read_out).pooled())),
-    "mr_ece_per_image_mean": mean_of(images["mr_ece"]),
-    "ece_majority": float(calibration.ece(majority_bins(sums, read_out).pooled())),
-    "ace": float(calibration.ace(pooled)),
-    "mce": float(calibration.mce(pooled)),
-    "brier": float(ratio((np.nan_to_num(images["brier"]) * pairs).sum(), pairs.sum())),
-    "nll": float(ratio((np.nan_to_num(images["nll"]) * pairs).sum(), pairs.sum())),
-    "dice": mean_of(images["dice"][marked]),
-    "dice_all": mean_of(images["dice"]),
-    "dice_pooled": float(dice(*counts)) if counts[1] + counts[2] else float("nan"),
-    "dice_rater_mean": mean_of(images["dice_rater_mean"][marked]),
-    "iou": mean_of(images["iou"][marked]),
-    "soft_dice": mean_of(images["soft_dice"]),
-    "auc_majority": auc(ranks[o, :, 0], ranks[o, :, 1])[0],
-    "auc_pooled": auc(ranks[o, :, 2], ranks[o, :, 3])[0],
+  pairs, area = pool.total(sums.num_pairs), sums.label_area(5)
+  marked = np.where(area > 0, 1.0, np.nan)
+  overlap, predicted, majority = (
+    pool.total(x) for x in (sums.overlap[:, o, AT_HALF], sums.predicted[:, o, AT_HALF], area)
+  )
+  out = {
+    "mr_ece_pooled": calibration.ece(pooled),
+    "mr_ece_rater_mean": calibration.rater_mean_ece(pool.bins(rater_bins(sums, read_out))),
+    "mr_ece_per_image_mean": pool.mean(images["mr_ece"]),
+    "ece_majority": calibration.ece(pool.bins(majority_bins(sums, read_out))),
+    "ace": calibration.ace(pooled),
+    "mce": calibration.mce(pooled),
+    "brier": ratio(pool.total(np.nan_to_num(images["brier"]) * sums.num_pairs), pairs),
+    "nll": ratio(pool.total(np.nan_to_num(images["nll"]) * sums.num_pairs), pairs),
+    "dice": pool.mean(images["dice"] * marked),
+    "dice_all": pool.mean(images["dice"]),
+    "dice_pooled": np.where(predicted + majority > 0, dice(overlap, predicted, majority), np.nan),
+    "dice_rater_mean": pool.mean(images["dice_rater_mean"] * marked),
+    "iou": pool.mean(images["iou"] * marked),
+    "soft_dice": pool.mean(images["soft_dice"]),
   }
+  return {name: pool.plain(value) for name, value in out.items()}
 
 
-def level_metrics(sums: ImageSums) -> dict[str, Any]:
+def level_metrics(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
   """Returns rps (mean over pixels), level_ece (mean over j) and level_ece_per_level [R]."""
-  per_level = calibration.ece(level_bins(sums).pooled())
+  per_level = calibration.ece(pool.bins(level_bins(sums)))
   return {
-    "rps": float(ratio(sums.rps.sum() / 2.0**SQUARE_BITS, sums.num_pixels.sum())),
-    "level_ece": mean_of(per_level),
-    "level_ece_per_level": per_level.tolist(),
+    "rps": pool.plain(ratio(pool.total(sums.rps) / 2.0**SQUARE_BITS, pool.total(sums.num_pixels))),
+    "level_ece": pool.plain(mean_of(per_level)),
+    "level_ece_per_level": pool.plain(per_level),
   }
 
 
@@ -154,10 +148,10 @@ def image_rps(sums: ImageSums) -> np.ndarray:
   return ratio(sums.rps / 2.0**SQUARE_BITS, sums.num_pixels)
 
 
-def floor_metrics(sums: ImageSums) -> dict[str, float]:
+def floor_metrics(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
   """Returns Brier and NLL of the share of votes itself: no probability can score lower on these votes."""
-  pairs, n = sums.num_pairs.sum(), sums.num_valid
+  pairs, n = pool.total(sums.num_pairs), sums.num_valid
   return {
-    "brier": float(ratio((sums.vote_variance * n).sum(), pairs)),
-    "nll": float(ratio((sums.vote_entropy * n).sum(), pairs)),
+    "brier": pool.plain(ratio(pool.total(sums.vote_variance * n), pairs)),
+    "nll": pool.plain(ratio(pool.total(sums.vote_entropy * n), pairs)),
   }

@@ -5,14 +5,14 @@ image counting as outside. Distances are Euclidean, in mm where the spacing is k
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from flax import struct
 from scipy import ndimage
 
 from ordseg import ordinal
-from ordseg.calibration import ratio
-from ordseg.metrics.scores import mean_of
+from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.types import Batch
 
 PERCENTILE = 95.0
@@ -126,15 +126,17 @@ def image_surface(scores: SurfaceScores, read_out: str) -> dict[str, np.ndarray]
   out = {}
   for name in ("hd95", "surface_dice"):
     values = getattr(scores, name)[:, o]
-    raters = values[:, 1:]
     out[name] = values[:, 0]
-    out[f"{name}_rater_mean"] = ratio(np.nan_to_num(raters).sum(-1), (~np.isnan(raters)).sum(-1))
+    out[f"{name}_rater_mean"] = mean_of(values[:, 1:])
   return out
 
 
-def surface_metrics(scores: SurfaceScores, read_out: str, marked: np.ndarray) -> dict[str, float]:
+def surface_metrics(
+  scores: SurfaceScores, read_out: str, marked: np.ndarray, pool: Pool = EVERY_IMAGE
+) -> dict[str, Any]:
   """Returns the means of `image_surface` over the images [I] `marked`, those in which a majority marked something."""
-  return {name: mean_of(values[marked]) for name, values in image_surface(scores, read_out).items()}
+  images = image_surface(scores, read_out)
+  return {name: pool.plain(pool.mean(np.where(marked, values, np.nan))) for name, values in images.items()}
 
 
 def unit(scores: SurfaceScores) -> str:

@@ -5,12 +5,13 @@ Right means: the rater's label. Averaged over raters within a case, it is the ca
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ordseg import calibration, ordinal
-from ordseg.calibration import BinSums, ratio
-from ordseg.metrics.scores import mean_of
+from ordseg.calibration import BinSums
+from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.sums import ImageSums
 
 
@@ -41,8 +42,7 @@ def case_ece(bins: BinSums) -> np.ndarray:
   Returns:
     [...] float64; NaN where nobody answered.
   """
-  scores = calibration.ece(bins)
-  return ratio(np.nan_to_num(scores).sum(-1), (~np.isnan(scores)).sum(-1))
+  return mean_of(calibration.ece(bins))
 
 
 def image_ece_curvas(sums: ImageSums, read_out: str) -> np.ndarray:
@@ -56,19 +56,13 @@ def cases_of(groups: Sequence[str]) -> np.ndarray:
   return np.unique(names, return_inverse=True)[1] if names else np.zeros(0, np.int64)
 
 
-def top_label_metrics(sums: ImageSums, read_out: str, groups: Sequence[str]) -> dict[str, float]:
-  """Returns the top-label errors of a data set.
+def group_ece_curvas(bins: BinSums, groups: Sequence[str]) -> np.ndarray:
+  """Returns [I] `case_ece` with each group a case, its pixels together: at the group's first image, else NaN.
 
   Args:
-    sums: of I images.
-    read_out: one of `ordinal.READ_OUTS`.
-    groups: [I]; images of one group, such as the slices of a volume, make one case.
-
-  Returns:
-    ece_top_label: over all pairs (pixel, rater who answered) at once.
-    ece_curvas: `case_ece`, mean over images. ece_curvas_by_group: mean over groups, their pixels together.
+    bins: [I, R, K].
+    groups: [I].
   """
-  bins = top_label_bins(sums, read_out)
   cases = cases_of(groups)
   num_cases = int(cases.max(initial=-1)) + 1
   merged = []
@@ -76,8 +70,29 @@ def top_label_metrics(sums: ImageSums, read_out: str, groups: Sequence[str]) -> 
     total = np.zeros((num_cases, *x.shape[1:]), x.dtype)
     np.add.at(total, cases, x)
     merged.append(total)
+  out = np.full(len(cases), np.nan)
+  out[np.unique(cases, return_index=True)[1]] = case_ece(BinSums(*merged))
+  return out
+
+
+def top_label_metrics(
+  sums: ImageSums, read_out: str, groups: Sequence[str], pool: Pool = EVERY_IMAGE
+) -> dict[str, Any]:
+  """Returns the top-label errors of a data set.
+
+  Args:
+    sums: of I images.
+    read_out: one of `ordinal.READ_OUTS`.
+    groups: [I]; images of one group, such as the slices of a volume, make one case.
+    pool: of the images. One that can take a group apart has no ece_curvas_by_group worth the name.
+
+  Returns:
+    ece_top_label: over all pairs (pixel, rater who answered) at once.
+    ece_curvas: `case_ece`, mean over images. ece_curvas_by_group: mean over groups, their pixels together.
+  """
+  bins = top_label_bins(sums, read_out)
   return {
-    "ece_top_label": float(calibration.ece(bins.pooled().pooled())),
-    "ece_curvas": mean_of(case_ece(bins)),
-    "ece_curvas_by_group": mean_of(case_ece(BinSums(*merged))),
+    "ece_top_label": pool.plain(calibration.ece(pool.bins(bins.pooled(axis=1)))),
+    "ece_curvas": pool.plain(pool.mean(case_ece(bins))),
+    "ece_curvas_by_group": pool.plain(pool.mean(group_ece_curvas(bins, groups))),
   }

@@ -234,10 +234,5 @@ def _chance(e: Evaluation) -> str:
 
 
 def intervals(e: Evaluation) -> str:
-  """Returns what the intervals are, such as '95 % interval (bootstrap by group)'; '' where none were computed."""
-  level = e.number("intervals.confidence")
-  if level is None or not (e.metrics["intervals"].get("values")):
-    return ""
-  method, unit = e.text("intervals.method", ""), e.text("intervals.unit", "")
-  how = f"{method}{' by ' if method and unit else ''}{unit}"
-  return f"{percent(level)} interval" + (f" ({how})" if how else "")
+  """Returns what the intervals are: '95 % bootstrap interval (20 groups resampled)', '' without any."""
+  return terms.interval_kind(e) if (e.metrics.get("intervals") or {}).get("values") else ""

@@ -150,7 +150,7 @@ def overlay(all_curves: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Fi
   )
   for ax, (read_out, target, name, y_label) in zip(figure.subplots(1, 2), panels, strict=True):
     for k, (curves, label) in enumerate(zip(all_curves, names, strict=True)):
-      _draw(ax, Series(curves["read_outs"][read_out][target], _plain(label), *_looks(k)), size=4)
+      _draw(ax, Series(curves["read_outs"][read_out][target], plain(label), *_looks(k)), size=4)
     _frame(ax, y_label)
     ax.set_xlabel(f"probability ({name})", fontsize=9)
   handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -158,7 +158,7 @@ def overlay(all_curves: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Fi
   return figure
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
   """Keeps matplotlib from reading "$" as mathematics and a leading "_" as "leave it out of the legend"."""
   return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
@@ -233,7 +233,7 @@ def gallery(examples: Sequence[Example]) -> Figure:
     gap = example.prob - example.mean_vote
     difference = axes[3].imshow(gap, cmap=DIFFERENCE_COLORS, vmin=-1, vmax=1, interpolation="nearest")
     dice = example.scores["dice"]
-    axes[0].set_ylabel(_plain(example.kind) + ("" if dice is None else f"\nDice {dice:.3f}"), fontsize=9)
+    axes[0].set_ylabel(plain(example.kind) + ("" if dice is None else f"\nDice {dice:.3f}"), fontsize=9)
     for ax, head in zip(axes, heads, strict=True):
       ax.set(xticks=[], yticks=[])
       ax.set_title(head if k == 0 else "", fontsize=9)

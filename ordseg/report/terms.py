@@ -343,6 +343,21 @@ def number(value: float | None, decimals: int = 4, missing: str = MISSING) -> st
   return missing if value is None else f"{value:.{decimals}f}"
 
 
+def interval(evaluation: Evaluation, path: str, decimals: int = 4) -> str:
+  """Writes the interval of a number of metrics.json as ``0.81 to 0.85``; '' where it has none."""
+  ends = evaluation.interval(path)
+  return "" if ends is None else " to ".join(number(end, decimals) for end in ends)
+
+
+def interval_kind(evaluation: Evaluation) -> str:
+  """Returns what the intervals are: confidence, what was drawn, how often."""
+  units = int(evaluation.number("intervals.num_units") or 0)
+  return (
+    f"{percent(evaluation.number('intervals.confidence'))} bootstrap interval "
+    f"({units} {evaluation.text('intervals.unit', 'images')} resampled)"
+  )
+
+
 def percent(value: float | None, decimals: int = 0) -> str:
   """Writes a share as a percentage with a no-break space."""
   return MISSING if value is None else f"{100 * value:.{decimals}f}\u00a0%"

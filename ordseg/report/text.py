@@ -77,7 +77,21 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
   rows = [[*row[:-1], row[-1].ljust(width)] for row in rows]
   lines = [terms.subject(e), terms.model_name(e), "", text_table(header, rows)]
   lines.append("In parentheses: a read-out against a target that is not its own.")
-  return "\n".join([*lines, "", *_people(e)])
+  return "\n".join([*lines, *_intervals(e), "", *_people(e)])
+
+
+_HEADLINES = (
+  ("Dice", "read_outs.majority.dice", 3),
+  ("MR-ECE", "read_outs.mean_vote.mr_ece_pooled", 4),
+  ("RPS", "levels.rps", 4),
+)
+
+
+def _intervals(e: reading.Evaluation) -> list[str]:
+  """One line, none where nothing could be resampled."""
+  ends = [(label, terms.interval(e, path, digits)) for label, path, digits in _HEADLINES]
+  told = ", ".join(f"{label} {text}" for label, text in ends if text)
+  return [f"{terms.interval_kind(e)}: {told}.".replace("\u00a0", " ")] if told else []
 
 
 _SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice", "rps", "level_ece")

@@ -1,0 +1,62 @@
+"""A forest plot: the differences of a comparison with their intervals, a panel per metric."""
+
+import math
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ordseg.compare.differences import Difference, Results
+from ordseg.report import figures
+
+_ROW, _PANEL = 0.38, 3.4  # inches
+
+
+def forest(results: Results, labels: Mapping[str, str]) -> Figure:
+  """Draws each method's difference from the baseline.
+
+  Dot and thick bar: the interval over images or groups; thin orange bar beneath: the interval over seeds, where known.
+
+  Args:
+    results: of a comparison.
+    labels: titles of the panels, by path of the metric.
+  """
+  names = [method.name for method in results.methods if method.name != results.baseline]
+  columns = min(2, len(results.metrics))
+  rows = -(-len(results.metrics) // columns)
+  height = rows * (1.0 + _ROW * len(names)) + 0.3
+  figure = Figure(figsize=(0.6 + _PANEL * columns, height), layout="constrained")
+  grid = figure.subplots(rows, columns, squeeze=False).ravel()
+  for ax, path in zip(grid, results.metrics, strict=False):
+    found = {d.method: d for d in results.differences if d.metric == path}
+    _panel(ax, [found[name] for name in names], figures.plain(labels[path]))
+  for ax in grid[len(results.metrics) :]:
+    ax.set_visible(False)
+  bars = f"{100 * results.settings.confidence:g} % intervals over {results.units.kind} (blue)"
+  if any(not math.isnan(d.seed_low) for d in results.differences):
+    bars += ", over seeds (orange)"
+  figure.supxlabel(f"difference from {figures.plain(results.baseline)}; {bars}", fontsize=9)
+  return figure
+
+
+def _panel(ax: Axes, differences: list[Difference], title: str) -> None:
+  ax.axvline(0, color="#9a9a9a", linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+  for k, d in enumerate(differences):
+    if math.isnan(d.estimate):
+      continue
+    if not math.isnan(d.low):
+      ax.plot([d.low, d.high], [k, k], color=figures.BLUE, linewidth=2.4, solid_capstyle="butt", zorder=3)
+    if not math.isnan(d.seed_low):
+      ax.plot([d.seed_low, d.seed_high], [k + 0.22] * 2, color=figures.ORANGE, linewidth=1.2, zorder=2)
+    clear = math.isnan(d.low) or d.low <= 0 <= d.high
+    ax.plot(d.estimate, k, "o", color=figures.BLUE, markersize=6, zorder=4, markerfacecolor="white" if clear else None)
+  ax.set_yticks(range(len(differences)), [figures.plain(d.method) for d in differences], fontsize=9)
+  ax.set_ylim(len(differences) - 0.5, -0.5)
+  ax.set_title(title, fontsize=9, loc="left")
+  ax.tick_params(labelsize=8)
+  ax.ticklabel_format(axis="x", useOffset=False, scilimits=(-9, 9))
+  ax.xaxis.set_major_locator(MaxNLocator(5))
+  ax.spines[["top", "right", "left"]].set_visible(False)
+  ax.grid(axis="x", color="#ececec", linewidth=0.7)
+  ax.set_axisbelow(True)
