@@ -302,7 +302,7 @@ def test_shared_cut_points_are_the_same_for_all_pixels(name):
     ({"encoder_weights": "weights.h5"}, r"config.model.encoder_weights='weights.h5' must be a file that ends in"),
     ({"norm": "none"}, "config.model.norm='none' does not fit config.model.name='resnet_fpn'.*'group' or 'instance'"),
     ({"depth": 5}, "config.model.depth=5 has no effect on config.model.name='resnet_fpn', only on unet"),
-    ({"blocks_per_level": 3}, "config.model.blocks_per_level=3 has no effect .* only on unet, resnet_unet"),
+    ({"blocks_per_level": 3}, "config.model.blocks_per_level=3 has no effect .* only on unet, unet3d, resnet_unet"),
     (
       {"name": "unet", "encoder": "resnet34"},
       "encoder='resnet34' has no effect on config.model.name='unet', only on res",
