@@ -27,7 +27,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.model.depth = 3
   config.model.flat_levels = 1  # at the second level a voxel is as long as it is wide
   config.train.batch_size = 4
-  config.train.num_steps = 300
+  config.train.num_steps = 600
   config.train.eval_every_steps = config.train.checkpoint_every_steps = 150
   config.eval.batch_size = 2
   common.set_loss(config, args["loss"])
