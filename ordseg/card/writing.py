@@ -88,9 +88,11 @@ def write_card(
 def _evaluation(workdir: pathlib.Path, split: str, info: dict[str, Any]) -> reading.Evaluation:
   folder = workdir / "eval" / "".join(c if c.isalnum() or c in "-." else "_" for c in split)
   if not (folder / "metrics.json").is_file():
+    others = [path.parent.name for path in sorted(folder.parent.glob("*/metrics.json"))]
     raise InputError(
       f"{workdir} has no evaluation of {split!r}: there is no {folder / 'metrics.json'}. "
       f"Make one with python run_eval.py --workdir={workdir} --split={split}"
+      + (f", or take one that is there: --split={', --split='.join(others)}." if others else "")
     )
   e = reading.load(folder)
   ours, theirs = info["data"].get("fingerprint"), e.text("data.fingerprint", "")
