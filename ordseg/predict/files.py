@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ordseg import image_io, logging_utils, preprocess, sliding_window
-from ordseg.image_io import ImageFile, writing
+from ordseg.image_io import ImageFile, segmentations, writing
 from ordseg.predict import maps, overlay
 from ordseg.predict.measures import Extent
 from ordseg.predictor import Predictor, Run
@@ -45,12 +45,14 @@ class Options:
     precision: of maps that are no masks: ``float32``, or ``uint16`` (PNG always).
     windows: how large images are covered.
     overlay: whether to draw a picture with a legend.
+    dicom: whether maps and pictures of DICOM images are also written as DICOM.
   """
 
   maps: str = ",".join(maps.ALWAYS)
   precision: str = "float32"
   windows: Windows = dataclasses.field(default_factory=Windows)
   overlay: bool = True
+  dicom: bool = False
 
   def __post_init__(self) -> None:
     check_choice(self.precision, writing.PRECISIONS, field="--precision")
@@ -166,7 +168,7 @@ class _Maps:
 
   def __init__(self, image: ImageFile, options: Options, num_raters: int, scratch: pathlib.Path):
     self.extent = Extent()
-    self._image, self._options = image, options
+    self._image, self._options, self._num_raters = image, options, num_raters
     self._wanted = maps.get_maps(options.maps, num_raters)
     self._functions = {**maps.get_maps(",".join(maps.ALWAYS), num_raters), **self._wanted}
     num_pages, height, width = image.pages.shape[:3]
@@ -194,6 +196,21 @@ class _Maps:
       shown = int(np.argmax(votes.sum(axis=(1, 2)))) if len(pages) > 1 else 0
       picture = overlay.draw(pages[shown], votes[shown], self._sinks["mask"][shown])
       picture.save(target.with_name(f"{target.name}_overlay.png"))
+      if self._options.dicom and segmentations.is_dicom(self._image):
+        path = target.with_name(f"{target.name}_overlay.dcm")
+        segmentations.write_capture(path, np.asarray(picture), self._image)
+    if self._options.dicom and segmentations.is_dicom(self._image):
+      self._write_dicom(target)
+
+  def _write_dicom(self, target: pathlib.Path) -> None:
+    """Writes the mask, and the probabilities that something is there, as segmentation objects."""
+    if "mask" in self._wanted:
+      path = target.with_name(f"{target.name}_mask.dcm")
+      segmentations.write_mask(path, self._sinks["mask"], self._image, maps.describe("mask", self._num_raters))
+    names = [name for name in self._wanted if maps.is_probability(name)]
+    if names:
+      values = {maps.describe(name, self._num_raters): self._sinks[name] for name in names}
+      segmentations.write_probabilities(target.with_name(f"{target.name}_probability.dcm"), values, self._image)
 
 
 def _fitting(image: ImageFile, run: Run) -> ImageFile:

@@ -53,6 +53,21 @@ _MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def is_probability(name: str) -> bool:
+  """Returns whether a map is the probability that a pixel belongs to something."""
+  return name in ("mean_vote", "majority") or name.startswith("at_least_")
+
+
+def describe(name: str, num_raters: int) -> str:
+  """Returns what a map is in words, for a viewer's list."""
+  words = {
+    "mean_vote": "a rater marks it",
+    "majority": f"at least half of {num_raters} raters",
+    "mask": f"mask: majority of {num_raters} raters",
+  }
+  return words.get(name, f"{name.replace('_', ' ')} of {num_raters} raters")
+
+
 def get_maps(names: str, num_raters: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
   """Looks maps up.
 
