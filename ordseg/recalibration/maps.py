@@ -19,6 +19,7 @@ from ordseg.types import Array, ArrayLike
 from ordseg.validate import InputError, check_choice
 
 FORMAT = 1  # of the files
+MAX_LOGIT = 1e4  # of a mean vote: beyond it nothing is told apart
 Parameters = Mapping[str, Any]  # name -> array
 
 
@@ -29,7 +30,7 @@ class Parameter:
   Attributes:
     size: R -> number of entries.
     identity: the value that changes nothing.
-    low: smallest value that a fit may give; no data can push it further.
+    low: smallest value that a fit may give, whatever the data.
     high: largest.
     log: whether it is positive and fitted on the logarithm.
     sharpness: +1 where larger values make the map surer, -1 where less sure, 0 where neither.
@@ -53,14 +54,14 @@ class Method:
     summary: one line for people.
     parameters: by name; empty for a map that is no formula.
     of_mean_vote: whether it is a map of the mean vote.
-    needs_levels: whether heads with one probability per pixel are refused, and why.
+    needs_levels: whether it says nothing of predictions that know only level 0 and level R.
   """
 
   apply: Callable[[Parameters, Array], Array]
   summary: str
   parameters: Mapping[str, Parameter]
   of_mean_vote: bool = False
-  needs_levels: str = ""
+  needs_levels: bool = False
 
 
 def _normalised(log_probs: Array, like: Array) -> Array:
@@ -96,10 +97,17 @@ def cumulative_parameters(log_probs: Array) -> Array:
   z_k = logit P(>= k). With A = P(< k) and B = P(> k), exp(z_k - z_{k+1}) - 1 = p_k / (A B) exactly: nothing cancels.
   """
   z = jax.nn.log_softmax(log_probs, axis=-1)
-  below = jax.lax.cumlogsumexp(z, axis=z.ndim - 1)
-  above = jax.lax.cumlogsumexp(z, axis=z.ndim - 1, reverse=True)
+  below, above = _log_cumsum(z), jnp.flip(_log_cumsum(jnp.flip(z, -1)), -1)
   first = above[..., 1:2] - below[..., :1]
   return jnp.concatenate([first, z[..., 1:-1] - below[..., :-2] - above[..., 2:]], axis=-1)
+
+
+def _log_cumsum(z: Array) -> Array:
+  """log of the cumulative sums of exp(z); a few levels only, and every converter knows logaddexp."""
+  sums = [z[..., 0]]
+  for k in range(1, z.shape[-1]):
+    sums.append(jnp.logaddexp(sums[-1], z[..., k]))
+  return jnp.stack(sums, axis=-1)
 
 
 def cutpoints(parameters: Parameters, log_probs: Array) -> Array:
@@ -131,52 +139,50 @@ def beta(parameters: Parameters, logit: Array) -> Array:
 
 
 def isotonic(parameters: Parameters, logit: Array) -> Array:
-  """A never falling function through knots (Zadrozny, Elkan, 2002), straight between them on the log-odds."""
+  """A never falling function through knots (Zadrozny, Elkan, 2002), straight between them and constant beyond."""
   knots, values = (jnp.asarray(parameters[name], logit.dtype) for name in ("logit", "value"))
-  return jnp.interp(logit, knots, values)
+  if not knots.size > 1:
+    return jnp.broadcast_to(values[0], logit.shape)
+  x = jnp.clip(logit, knots[0], knots[-1])
+  right = jnp.clip(jnp.searchsorted(knots, x, side="right", method="compare_all"), 1, knots.size - 1)
+  low, high, value, next_value = knots[right - 1], knots[right], values[right - 1], values[right]
+  return value + (next_value - value) * ((x - low) / (high - low))
 
 
-_ONE_PROBABILITY = "it moves levels that a head of one probability per pixel does not have"
-_SCALE = {"low": 0.01, "high": 100.0, "identity": 1.0, "log": True}
+_SCALE = {"low": 1e-4, "high": 1e2, "identity": 1.0, "log": True}
 _SHIFT = {"low": -30.0, "high": 30.0, "identity": 0.0}
+_TEMPERATURE = Parameter(lambda _: 1, low=1e-2, high=1e4, identity=1.0, log=True, sharpness=-1)
+_SLOPE = Parameter(lambda _: 1, sharpness=1, **_SCALE)
 _SHIFTS = Parameter(lambda R: R, **_SHIFT)
 _BIASES = Parameter(lambda R: R + 1, **_SHIFT)
 
 METHODS: dict[str, Method] = {
-  "temperature": Method(
-    temperature, "one temperature for all levels", {"temperature": Parameter(lambda _: 1, sharpness=-1, **_SCALE)}
-  ),
-  "bias": Method(bias, "a weight per level", {"bias": _BIASES}, needs_levels=_ONE_PROBABILITY),
+  "temperature": Method(temperature, "one temperature for all levels", {"temperature": _TEMPERATURE}),
+  "bias": Method(bias, "a weight per level", {"bias": _BIASES}, needs_levels=True),
   "vector": Method(
     vector,
     "a scale and a weight per level",
     {"scale": Parameter(lambda R: R + 1, sharpness=1, **_SCALE), "bias": _BIASES},
-    needs_levels=_ONE_PROBABILITY,
+    needs_levels=True,
   ),
-  "cutpoints": Method(
-    cutpoints, "a shift per ordinal cut-point", {"shift": _SHIFTS}, needs_levels=_ONE_PROBABILITY
-  ),
+  "cutpoints": Method(cutpoints, "a shift per ordinal cut-point", {"shift": _SHIFTS}, needs_levels=True),
   "cutpoints_slope": Method(
     cutpoints,
     "a shift per ordinal cut-point and a common slope",
-    {"slope": Parameter(lambda _: 1, sharpness=1, **_SCALE), "shift": _SHIFTS},
-    needs_levels=_ONE_PROBABILITY,
+    {"slope": _SLOPE, "shift": _SHIFTS},
+    needs_levels=True,
   ),
   "beta": Method(
     beta,
     "beta calibration of the mean vote",
-    {
-      "a": Parameter(lambda _: 1, sharpness=1, **_SCALE),
-      "b": Parameter(lambda _: 1, sharpness=1, **_SCALE),
-      "c": Parameter(lambda _: 1, **_SHIFT),
-    },
+    {"a": _SLOPE, "b": _SLOPE, "c": Parameter(lambda _: 1, **_SHIFT)},
     of_mean_vote=True,
   ),
   "isotonic": Method(isotonic, "isotonic regression of the mean vote", {}, of_mean_vote=True),
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Recalibration:
   """A fitted map.
 
@@ -197,18 +203,8 @@ class Recalibration:
       return method.apply(self.parameters, log_probs)
     return tilting.tilt(log_probs, method.apply(self.parameters, tilting.mean_vote_logit(log_probs)))
 
-  def level_probs(self, log_probs: ArrayLike) -> np.ndarray:
-    """Returns the recalibrated level probabilities as numpy, [..., L] -> [..., L] float32."""
-    return np.asarray(_level_probs(self)(log_probs))
-
-  def mean_vote(self, prob: np.ndarray) -> np.ndarray:
-    """What a map of the mean vote makes of probabilities in (0, 1), [N] float64."""
-    logit = np.log(prob) - np.log1p(-prob)
-    new = METHODS[self.method].apply(self.parameters, jnp.asarray(logit, jnp.float32))
-    return np.asarray(jax.nn.sigmoid(new), np.float64)
-
   def plain(self) -> dict[str, Any]:
-    """Returns what a file of the map must hold."""
+    """Returns what a file of the map must hold, ready for JSON."""
     return {
       "format": FORMAT,
       "method": self.method,
@@ -217,15 +213,10 @@ class Recalibration:
     }
 
 
-def _level_probs(recalibration: Recalibration) -> Callable[[ArrayLike], Array]:
-  compiled = _COMPILED.get(id(recalibration))
-  if compiled is None or compiled[0] is not recalibration:
-    compiled = (recalibration, jax.jit(lambda log_probs: jnp.exp(recalibration(log_probs))))
-    _COMPILED[id(recalibration)] = compiled
-  return compiled[1]
-
-
-_COMPILED: dict[int, tuple[Recalibration, Callable[[ArrayLike], Array]]] = {}
+def identity(method: str, num_raters: int) -> dict[str, np.ndarray]:
+  """Returns the parameters of a formula that change nothing."""
+  specs = METHODS[method].parameters
+  return {name: np.full(spec.size(num_raters), spec.identity) for name, spec in specs.items()}
 
 
 def from_plain(content: Any, where: str) -> Recalibration:
@@ -256,6 +247,7 @@ def from_plain(content: Any, where: str) -> Recalibration:
 
 
 def _numbers(values: Any) -> np.ndarray | None:
+  """Returns a list of finite numbers as float64 [N]; None for anything else."""
   try:
     array = np.asarray(values, np.float64)
   except (TypeError, ValueError):
