@@ -1,8 +1,8 @@
 """Recalibration: maps from one distribution over the levels to another, fitted on the votes of a validation split.
 
-One interface: log_level_probs [..., L] in, log_level_probs [..., L] out, whatever the head; so every read-out, metric and
-picture works afterwards. `METHODS` are the maps, `Sampler` draws pixels, `fit` finds parameters, `check` scores them on other pixels, `read` loads a fitted one.
-docs/recalibration.md.
+One interface: log_level_probs [..., L] in, log_level_probs [..., L] out, whatever the head; so every read-out, metric
+and picture works afterwards. `METHODS` are the maps; `Sampler` draws pixels, `fit` finds parameters on some of them and
+`check` scores the map on others; `read` loads a fitted map. docs/recalibration.md.
 """
 
 from ordseg.recalibration.fitting import LOSSES, Check, Fit, check, fit

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ordseg.heads import HEADS, LOG_ZERO
+from ordseg.heads import HEADS, LOG_ZERO, log_sigmoid
 from ordseg.recalibration import tilting
 from ordseg.types import Array, ArrayLike
 from ordseg.validate import InputError, check_choice
@@ -81,7 +81,7 @@ def temperature(parameters: Parameters, log_probs: Array) -> Array:
 
 
 def vector(parameters: Parameters, log_probs: Array) -> Array:
-  """exp(b_k) p_k^(a_k), normalised: vector scaling of log p (Guo et al., 2017; Kull et al., 2019, the diagonal form)."""
+  """exp(b_k) p_k^(a_k), normalised: vector scaling of log p (Guo et al., 2017; the diagonal of Kull et al., 2019)."""
   scaled = log_probs * _along_levels(parameters["scale"], log_probs)
   return _normalised(scaled + _along_levels(parameters["bias"], log_probs), log_probs)
 
@@ -92,7 +92,7 @@ def bias(parameters: Parameters, log_probs: Array) -> Array:
 
 
 def cumulative_parameters(log_probs: Array) -> Array:
-  """Inverts the cumulative head: [..., L] -> [..., R], z_1 = logit P(>= 1) and x_k = log(exp(z_k - z_{k+1}) - 1), k < R.
+  """Inverts the cumulative head: [..., L] -> [..., R], z_1 and x_k = log(exp(z_k - z_{k+1}) - 1), k = 1..R-1.
 
   z_k = logit P(>= k). With A = P(< k) and B = P(> k), exp(z_k - z_{k+1}) - 1 = p_k / (A B) exactly: nothing cancels.
   """
@@ -114,8 +114,8 @@ def cutpoints(parameters: Parameters, log_probs: Array) -> Array:
   """Shifts the cut-points of the cumulative logits and keeps them in order, at every pixel.
 
   z_1 moves by d_1; the gap between neighbours moves in the cumulative head's own parameter, exp(gap') - 1 =
-  exp(d_k) (exp(gap) - 1), k = 2..R: a shift of the cut-point by d_k where the gap is wide, and never less than 0. With a
-  slope s all logits are first multiplied by it. For the `coral` head without slope it fits its constants anew.
+  exp(d_k) (exp(gap) - 1), k = 2..R: a shift of the cut-point by d_k where the gap is wide, and never less than 0. With
+  a slope s all logits are first multiplied by it. For the `coral` head without slope it fits its constants anew.
   """
   x = cumulative_parameters(log_probs)
   if "slope" in parameters:
@@ -135,7 +135,7 @@ def _scaled_gaps(x: Array, slope: Array) -> Array:
 def beta(parameters: Parameters, logit: Array) -> Array:
   """a log m - b log(1 - m) + c, the log-odds of beta calibration (Kull, Silva Filho, Flach, 2017)."""
   a, b, c = (jnp.asarray(parameters[name], logit.dtype).reshape((1,) * logit.ndim) for name in "abc")
-  return a * jax.nn.log_sigmoid(logit) - b * jax.nn.log_sigmoid(-logit) + c
+  return a * log_sigmoid(logit) - b * log_sigmoid(-logit) + c
 
 
 def isotonic(parameters: Parameters, logit: Array) -> Array:
