@@ -11,7 +11,7 @@ import argparse
 import importlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,21 +30,32 @@ _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _TOLERANCE = 1e-4
 
 
-def level_probs_fn(run: Run, step: str | int) -> tuple[Callable[[Array], Array], int]:
-  """Returns (images [B, H, W, C] -> level_probs [B, H, W, L]) with the parameters inside, and the checkpoint's step."""
+def level_probs_fn(
+  run: Run, step: str | int, recalibration: str = ""
+) -> tuple[Callable[[Array], Array], int, dict[str, Any] | None]:
+  """Returns (images [B, H, W, C] -> level_probs [B, H, W, L]) with the parameters and the recalibration map inside.
+
+  The others are the checkpoint's step, and the content of the map's file, None without one.
+  """
   with train_loop.open_checkpoints(run.config, run.workdir) as checkpoints:
     params, found_step = checkpoints.restore_eval_params(step)
   predictor.check_fits(params, run)
   head = heads.get_head(run.config.model.head)
   num_outputs, num_constants = head.num_outputs(run.num_raters), head.num_constants(run.num_raters)
   model = models.get_model(run.config.model, num_outputs=num_outputs, num_constants=num_constants)
+  recalibrate, content = None, None
+  if recalibration:
+    how = predictor.How(found_step, recalibration=recalibration)
+    checkpoints = [predictor.digest(params)]
+    recalibrate, content = predictor.find_recalibration([run], how, steps=[found_step], checkpoints=checkpoints)
 
   def predict(images: Array) -> Array:
     logits = model.apply({"params": params}, images, is_training=False)
     assert isinstance(logits, jax.Array)
-    return heads.predict(head, logits, run.num_raters).level_probs
+    log_probs = heads.predict(head, logits, run.num_raters).log_level_probs
+    return jnp.exp(log_probs if recalibrate is None else recalibrate(log_probs))
 
-  return predict, found_step
+  return predict, found_step, content
 
 
 def size_multiple(run: Run) -> int:
@@ -52,8 +63,8 @@ def size_multiple(run: Run) -> int:
   return 2 ** (run.config.model.depth - 1) if run.config.model.name == "unet" else 32
 
 
-def metadata(run: Run, step: int) -> dict[str, Any]:
-  """Returns what a user of the exported file must know, ready for JSON."""
+def metadata(run: Run, step: int, recalibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+  """Returns what a user of the exported file must know, ready for JSON; `recalibration` is the content of its file."""
   names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.num_raters + 1))]
   return {
     "input": {
@@ -74,14 +85,21 @@ def metadata(run: Run, step: int) -> dict[str, Any]:
       "loss": run.config.loss.name,
       "step": step,
     },
+    "recalibration": None if recalibration is None else _without_paths(recalibration),
     "data": dict(run.data_info),
     "versions": run_info.versions(),
     "intended_use": "Research. Not for clinical use.",
   }
 
 
+def _without_paths(recalibration: Mapping[str, Any]) -> dict[str, Any]:
+  """A map's file without the folders of the machine it was fitted on."""
+  fitted = {key: value for key, value in recalibration["fitted"].items() if key != "workdirs"}
+  return {**{key: value for key, value in recalibration.items() if key != "file"}, "fitted": fitted}
+
+
 def export_run(
-  run: Run, out_dir: pathlib.Path, *, file_format: str, step: str | int, size: tuple[int, int]
+  run: Run, out_dir: pathlib.Path, *, file_format: str, step: str | int, size: tuple[int, int], recalibration: str = ""
 ) -> pathlib.Path:
   """Writes the model and metadata.json; both are checked against the run on a random image first.
 
@@ -91,6 +109,7 @@ def export_run(
     file_format: ``jax`` (any batch; H and W any multiples of `size_multiple`) or ``onnx`` (any batch, one size).
     step: a checkpoint's step, 'best' or 'last'.
     size: H and W of the ONNX model.
+    recalibration: a method fitted for this run, or the path of its file; it becomes part of the model.
 
   Returns:
     The model's path.
@@ -102,23 +121,23 @@ def export_run(
   multiple = size_multiple(run)
   if any(n < multiple or n % multiple for n in size):
     raise InputError(f"--size={size[0]},{size[1]} must be multiples of {multiple}, which this network halves.")
-  predict, found_step = level_probs_fn(run, step)
+  predict, found_step, content = level_probs_fn(run, step, recalibration)
   image = np.random.default_rng(0).uniform(-1, 1, (2, *size, run.num_channels)).astype(np.float32)
   want = np.asarray(jax.jit(predict)(image))
-  about = metadata(run, found_step)
+  about = metadata(run, found_step, content)
   if file_format == "jax":
-    content = _to_jax(predict, run.num_channels, multiple)
-    found = np.asarray(jax.export.deserialize(bytearray(content)).call(image))
+    artefact = _to_jax(predict, run.num_channels, multiple)
+    found = np.asarray(jax.export.deserialize(bytearray(artefact)).call(image))
   else:
-    content = _to_onnx(predict, (*size, run.num_channels), about)
-    found = _run_onnx(content, image)
+    artefact = _to_onnx(predict, (*size, run.num_channels), about)
+    found = _run_onnx(artefact, image)
   error = float(np.abs(found - want).max())
   if error > _TOLERANCE:
     raise InputError(f"{run.workdir}: the exported model differs from the run by {error:.1e}; nothing was written.")
   out_dir.mkdir(parents=True, exist_ok=True)
   path = out_dir / _FILES[file_format]
   part = path.with_name(f".{path.name}.part")
-  part.write_bytes(content)
+  part.write_bytes(artefact)
   part.replace(path)
   logging_utils.write_json(out_dir / "metadata.json", {**about, "largest_difference_from_the_run": error})
   return path
@@ -161,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--format", default="jax", choices=FORMATS)
   parser.add_argument("--step", default="best", help="checkpoint: a step, best or last")
   parser.add_argument("--size", default="256,256", help="height,width of the ONNX model's images")
+  parser.add_argument("--recalibration", default="", help="a method that ordseg.recalibrate fitted, or its file")
   args = parser.parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
@@ -169,7 +189,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       raise InputError(f"--size={args.size} must be two integers: height,width.")
     run = predictor.load_run(args.workdir)
     size = (int(words[0]), int(words[1]))
-    path = export_run(run, args.out, file_format=args.format, step=args.step, size=size)
+    path = export_run(
+      run, args.out, file_format=args.format, step=args.step, size=size, recalibration=args.recalibration
+    )
     print(f"{path} and {args.out / 'metadata.json'}: equal to the run to {_TOLERANCE:g}")
 
 

@@ -22,6 +22,7 @@ class Learner:
     template: () -> the shapes of that state; reads no file.
     train_step: see `parallel.make_train_step`.
     predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy.
+    predict_log: the same in logarithms.
     sample: ((params, key), images) -> the same from one pass with dropout active.
   """
 
@@ -29,6 +30,7 @@ class Learner:
   template: Callable[[], TrainState]
   train_step: parallel.TrainStep
   predict: Callable[[Params, np.ndarray], np.ndarray]
+  predict_log: Callable[[Params, np.ndarray], np.ndarray]
   sample: Callable[[tuple[Params, PRNGKey], np.ndarray], np.ndarray]
 
 
@@ -73,5 +75,6 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int) -> Learn
       key=key,
     ),
     predict=parallel.make_predict_step(functools.partial(step.predict_levels, **bound)),
+    predict_log=parallel.make_predict_step(functools.partial(step.predict_log_levels, **bound)),
     sample=parallel.make_predict_step(functools.partial(step.sample_levels, **bound)),
   )

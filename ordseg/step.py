@@ -146,5 +146,10 @@ def sample_levels(
 
 def predict_levels(params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int) -> Array:
   """Predicts the level probabilities of images [B, H, W, C]: [B, H, W, L] float32, sums to 1."""
+  return jnp.exp(predict_log_levels(params, image, apply_fn=apply_fn, head=head, num_raters=num_raters))
+
+
+def predict_log_levels(params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int) -> Array:
+  """As `predict_levels`, in logarithms, which have no smallest number: what recalibration needs."""
   logits = apply_fn({"params": params}, image, is_training=False)
-  return heads.predict(head, logits, num_raters).level_probs
+  return heads.predict(head, logits, num_raters).log_level_probs
