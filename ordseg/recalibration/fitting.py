@@ -311,7 +311,7 @@ def _search(
   candidates = [best]
   for _ in range(_RESTARTS):
     found = scipy.optimize.minimize(
-      share, candidates[-1], jac=True, method="L-BFGS-B", bounds=scipy.optimize.Bounds(low, high), options=_OPTIONS
+      share, candidates[-1], jac=True, method="L-BFGS-B", bounds=[*zip(low, high, strict=True)], options=_OPTIONS
     )
     candidates.append(np.clip(found.x, low, high))
     if is_flat(candidates[-1]):

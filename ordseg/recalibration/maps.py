@@ -149,12 +149,12 @@ def isotonic(parameters: Parameters, logit: Array) -> Array:
   return value + (next_value - value) * ((x - low) / (high - low))
 
 
-_SCALE = {"low": 1e-4, "high": 1e2, "identity": 1.0, "log": True}
-_SHIFT = {"low": -30.0, "high": 30.0, "identity": 0.0}
 _TEMPERATURE = Parameter(lambda _: 1, low=1e-2, high=1e4, identity=1.0, log=True, sharpness=-1)
-_SLOPE = Parameter(lambda _: 1, sharpness=1, **_SCALE)
-_SHIFTS = Parameter(lambda R: R, **_SHIFT)
-_BIASES = Parameter(lambda R: R + 1, **_SHIFT)
+_SLOPE = Parameter(lambda _: 1, low=1e-4, high=1e2, identity=1.0, log=True, sharpness=1)
+_SCALES = dataclasses.replace(_SLOPE, size=lambda R: R + 1)
+_SHIFT = Parameter(lambda _: 1, low=-30.0, high=30.0, identity=0.0)
+_SHIFTS = dataclasses.replace(_SHIFT, size=lambda R: R)
+_BIASES = dataclasses.replace(_SHIFT, size=lambda R: R + 1)
 
 METHODS: dict[str, Method] = {
   "temperature": Method(temperature, "one temperature for all levels", {"temperature": _TEMPERATURE}),
@@ -162,7 +162,7 @@ METHODS: dict[str, Method] = {
   "vector": Method(
     vector,
     "a scale and a weight per level",
-    {"scale": Parameter(lambda R: R + 1, sharpness=1, **_SCALE), "bias": _BIASES},
+    {"scale": _SCALES, "bias": _BIASES},
     needs_levels=True,
   ),
   "cutpoints": Method(cutpoints, "a shift per ordinal cut-point", {"shift": _SHIFTS}, needs_levels=True),
@@ -175,7 +175,7 @@ METHODS: dict[str, Method] = {
   "beta": Method(
     beta,
     "beta calibration of the mean vote",
-    {"a": _SLOPE, "b": _SLOPE, "c": Parameter(lambda _: 1, **_SHIFT)},
+    {"a": _SLOPE, "b": _SLOPE, "c": _SHIFT},
     of_mean_vote=True,
   ),
   "isotonic": Method(isotonic, "isotonic regression of the mean vote", {}, of_mean_vote=True),

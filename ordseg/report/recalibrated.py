@@ -11,7 +11,7 @@ from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
 from ordseg.validate import InputError
 
-# (read-out or '' for the whole distribution, key): the main numbers; dice, which no map of one pixel should change much.
+# (read-out or '' for the whole distribution, key); dice to see that the mask stays what it was
 _ROWS = (
   ("mean_vote", "mr_ece_pooled"),
   ("mean_vote", "ace"),
@@ -58,13 +58,10 @@ def describe(e: Evaluation, folder: pathlib.Path) -> Recalibrated | None:
   try:
     before = reading.load(e.folder.parent / str(about.get("before")))
   except InputError:
-    return Recalibrated(
-      text, (), f"There is no evaluation without the map to compare with. Make one: {_command(e)}", None
-    )
+    told = "There is no evaluation without the map to compare with. Make one: "
+    return Recalibrated(text, (), told + _command(e), None)
   if _what(before) != _what(e):
-    told = (
-      f"The evaluation without the map in {about['before']} is of another checkpoint or other images. Make it anew: "
-    )
+    told = f"The evaluation without the map ({before.folder.name}) is of another checkpoint or other images. Make it: "
     return Recalibrated(text, (), told + _command(e), None)
   curves = [x.curves["read_outs"]["mean_vote"]["pooled"] for x in (before, e)]
   figure = figures.reliability(
@@ -97,13 +94,13 @@ def _what(e: Evaluation) -> list[Any]:
 def _text(e: Evaluation, about: Mapping[str, Any]) -> tuple[str, ...]:
   fitted = about.get("fitted") or {}
   loss = f"{str(fitted.get('loss')).upper()} per {fitted.get('per')}"
-  out = [
+  text = (
     f"The distributions went through the map \u201c{about.get('method')}\u201d, fitted by {loss} on "
     f"{fitted.get('num_images')} images of {fitted.get('split')}."
-  ]
+  )
   if str(fitted.get("split")).split("[")[0] == e.text("split").split("[")[0]:
-    out.append("These are the images it was fitted on: on others the gain is smaller.")
-  return tuple(out)
+    return text, "These are the images it was fitted on: on others the gain is smaller."
+  return (text,)
 
 
 def _command(e: Evaluation) -> str:
