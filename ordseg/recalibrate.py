@@ -170,7 +170,7 @@ def summary(content: Mapping[str, Any]) -> list[str]:
     by_image = f", {spread:.1g} over the images" if spread is not None else ", unknown over images (there is one)"
     lines.append(
       f"on {check['pixels']:,} other pixels: {check['before']:.6f} before, {check['after']:.6f} after; "
-      f"standard error of the gain {gain:.2g}: {check['error_pixels']:.1g} from drawing pixels{by_image}"
+      f"gain {gain:.2g}, its standard error {check['error_pixels']:.1g} from drawing pixels{by_image}"
     )
   return lines + [f"warning: {text}" for text in warnings(content)]
 

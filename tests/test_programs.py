@@ -85,7 +85,7 @@ def test_recalibrating_and_evaluating_with_the_map(trained):
     command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False
   )
   assert done.returncode == 0, done.stderr
-  assert "rps per pixel" in done.stdout and "standard error of the gain" in done.stdout
+  assert "rps per pixel" in done.stdout and "its standard error" in done.stdout
   about = json.loads((cwd / "w/recalibration/temperature.json").read_text())["fitted"]
   assert about["split"] == "validation" and about["after"] <= about["before"]
   evaluated = run("run_eval.py", "--workdir=w", "--split=test", "--recalibration=temperature", cwd=cwd, **env)
