@@ -3,6 +3,7 @@
   python run_eval.py --workdir=runs/mine --split=test
   python run_eval.py --workdir=runs/mine --split=validation --step=best
   python run_eval.py --workdir=runs/seed0,runs/seed1,runs/seed2 --flips
+  python run_eval.py --workdir=runs/mine --recalibration=temperature
 
 The config, the data set and the preprocessing come from the workdir. Where the data have moved since the training,
 say so with --data_dir or --manual_dir.
@@ -13,13 +14,14 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 import data
-from ordseg import eval_loop, parallel, predictor, validate
+from ordseg import eval_loop, parallel, predictor, run_data, validate
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folder of a run that run_train.py wrote; several make an ensemble.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate; TFDS slices such as test[:10%] work.")
 _STEP = flags.DEFINE_string("step", "best", "Checkpoint: a step, 'best' (by config.train.best_metric) or 'last'.")
 _FLIPS = flags.DEFINE_bool("flips", False, "Average over the mirror images (test-time augmentation).")
 _DROPOUT_SAMPLES = flags.DEFINE_integer("dropout_samples", 0, "Average over this many passes with dropout.", 0)
+_RECALIBRATION = flags.DEFINE_string("recalibration", "", "Method that ordseg.recalibrate fitted, or its file.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where built data sets live now, if not where config.json says.")
 _MANUAL_DIR = flags.DEFINE_string(
   "manual_dir", None, "Where the raw files are now, if the data set must be built again."
@@ -35,20 +37,11 @@ def main(argv: Sequence[str]) -> None:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     workdirs = _WORKDIR.value or []
     run = predictor.load_run(workdirs[0])
-    config = run.config
-    parallel.setup(config.parallel.distributed)
-    manual_dir = config.data.manual_dir if _MANUAL_DIR.value is None else _MANUAL_DIR.value
-    builder = data.get_builder(
-      config.data.builder,
-      config_name=config.data.config,
-      data_dir=config.data.data_dir if _DATA_DIR.value is None else _DATA_DIR.value,
-      manual_dir=manual_dir,
-      overrides=run.data_info["settings"],  # with those that the builder found in the files
-    )
-    parallel.first_process_first(lambda: data.prepare(builder, manual_dir=manual_dir))
+    parallel.setup(run.config.parallel.distributed)
+    builder = run_data.open_builder(data, run, data_dir=_DATA_DIR.value, manual_dir=_MANUAL_DIR.value)
     eval_loop.evaluate_run(
       workdirs,
-      predictor.How(step=_STEP.value, flips=_FLIPS.value, dropout_samples=_DROPOUT_SAMPLES.value),
+      predictor.How(_STEP.value, _FLIPS.value, _DROPOUT_SAMPLES.value, _RECALIBRATION.value),
       source=data.data_source(builder, _SPLIT.value),
       split=_SPLIT.value,
       data_info=data.info(builder),

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import evaluate, input_pipeline, parallel, report, run_info, sliding_window
+from ordseg import evaluate, input_pipeline, parallel, report, run_data, run_info, sliding_window
 from ordseg import predictor as predictors
 from ordseg.logging_utils import format_duration
 from ordseg.predictor import How, Predictor
-from ordseg.validate import InputError
 
 
 def evaluate_run(
@@ -39,11 +38,7 @@ def evaluate_run(
   """
   predictor = predictors.load(workdirs, how)
   run = predictor.run
-  if data_info["fingerprint"] != run.data_info["fingerprint"]:
-    raise InputError(
-      f"{run.workdir} was trained on {_named(run.data_info)}, but the data set here is {_named(data_info)}: "
-      "their splits may overlap. Point --data_dir or --manual_dir to the data of the training."
-    )
+  run_data.check_same(run, data_info)
   predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
   results = evaluate.evaluate_classes(
     lambda batch: predict(np.asarray(batch["image"])),
@@ -59,9 +54,9 @@ def evaluate_run(
     num_classes=run.num_classes,
     **evaluate.from_config(run.config.eval),
     gather=parallel.gather_across_processes,
-    progress=_Progress(len(source) // parallel.process_count(), split),
+    progress=Progress(len(source) // parallel.process_count(), split),
   )
-  name = _file_name(split) + how.label(len(workdirs))
+  name = _folder(split, how, len(workdirs))
   out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
   if parallel.is_first_process():
     for result, out_dir, label in zip(results, out_dirs, run.class_names, strict=True):
@@ -77,12 +72,12 @@ def _class_suffix(label: str) -> str:
   return f"-{_file_name(label)}" if label else ""
 
 
+def _folder(split: str, how: How, num_runs: int) -> str:
+  return _file_name(split + how.label(num_runs))
+
+
 def _file_name(text: str) -> str:
   return "".join(c if c.isalnum() or c in "-." else "_" for c in text)
-
-
-def _named(data_info: Mapping[str, Any]) -> str:
-  return f"{data_info.get('builder')} {data_info.get('version')} ({data_info['fingerprint'][:12]})"
 
 
 def _describe(predictor: Predictor, workdirs: Sequence[str | pathlib.Path], how: How, split: str) -> dict[str, Any]:
@@ -96,10 +91,20 @@ def _describe(predictor: Predictor, workdirs: Sequence[str | pathlib.Path], how:
     "versions": run_info.versions(),
     **({} if plain_way else {"predicted_by": {"workdirs": [str(w) for w in workdirs], "steps": list(predictor.steps)}}),
     **({} if plain_way else {"flips": how.flips, "dropout_samples": how.dropout_samples}),
+    **_recalibration(predictor, how, split, len(workdirs)),
   }
 
 
-class _Progress:
+def _recalibration(predictor: Predictor, how: How, split: str, num_runs: int) -> dict[str, Any]:
+  """What the report of a recalibrated evaluation must know: the map, and the folder of the evaluation without it."""
+  if predictor.recalibration is None:
+    return {}
+  before = _folder(split, how.uncalibrated(), num_runs)
+  about = {key: value for key, value in predictor.recalibration.items() if key != "parameters"}
+  return {"recalibration": {**about, "named": how.recalibration, "before": before}}
+
+
+class Progress:
   """Says how far an evaluation is and how long it will take; a line at most every few seconds."""
 
   _SECONDS_BETWEEN_LINES = 10.0
@@ -109,6 +114,7 @@ class _Progress:
     self._start = self._last = time.monotonic()
 
   def __call__(self, num_done: int) -> None:
+    """Says where it stands, unless it did so a moment ago."""
     now = time.monotonic()
     if now - self._last < self._SECONDS_BETWEEN_LINES:
       return

@@ -8,11 +8,10 @@ them says how images are prepared and what the outputs mean (docs/export.md).
 """
 
 import argparse
-import functools
 import importlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from absl import logging
 
 from ordseg import heads, logging_utils, models, ordinal, predictor, run_info, train_loop, validate
 from ordseg.predictor import Run
-from ordseg.step import predict_levels
+from ordseg.step import predict_log_levels
 from ordseg.types import Array
 from ordseg.validate import InputError
 
@@ -34,8 +33,13 @@ _AXES = ("depth", "height", "width")
 _SIZES = {2: "256,256", 3: "32,128,128"}
 
 
-def level_probs_fn(run: Run, step: str | int) -> tuple[Callable[[Array], Array], int]:
-  """Returns (images [B, H, W, C] -> level_probs [B, H, W, L]) with the parameters inside, and the checkpoint's step."""
+def level_probs_fn(
+  run: Run, step: str | int, recalibration: str = ""
+) -> tuple[Callable[[Array], Array], int, dict[str, Any] | None]:
+  """Returns (images [B, H, W, C] -> level_probs [B, H, W, L]) with the parameters and the recalibration map inside.
+
+  The others are the checkpoint's step, and the content of the map's file, None without one.
+  """
   with train_loop.open_checkpoints(run.config, run.workdir) as checkpoints:
     params, found_step = checkpoints.restore_eval_params(step)
   predictor.check_fits(params, run)
@@ -44,12 +48,22 @@ def level_probs_fn(run: Run, step: str | int) -> tuple[Callable[[Array], Array],
   model: Any = models.get_model(
     run.config.model, num_outputs=num_outputs, num_constants=num_constants, num_classes=run.num_classes
   )
-  sizes = {"num_raters": run.num_raters, "num_classes": run.num_classes}
-  return functools.partial(predict_levels, params, apply_fn=model.apply, head=head, **sizes), found_step
+  recalibrate, content = None, None
+  if recalibration:
+    how = predictor.How(found_step, recalibration=recalibration)
+    checkpoints = [predictor.digest(params)]
+    recalibrate, content = predictor.find_recalibration([run], how, steps=[found_step], checkpoints=checkpoints)
+
+  def predict(images: Array) -> Array:
+    sizes = {"num_raters": run.num_raters, "num_classes": run.num_classes}
+    log_probs = predict_log_levels(params, images, apply_fn=model.apply, head=head, **sizes)
+    return jnp.exp(log_probs if recalibrate is None else recalibrate(log_probs))
+
+  return predict, found_step, content
 
 
-def metadata(run: Run, step: int) -> dict[str, Any]:
-  """Returns what a user of the exported file must know, ready for JSON."""
+def metadata(run: Run, step: int, recalibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+  """Returns what a user of the exported file must know, ready for JSON; `recalibration` is the content of its file."""
   names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.num_raters + 1))]
   axes = ["batch", *_AXES[-run.num_axes :]]
   classes = [run.num_classes] if run.num_classes > 1 else []
@@ -73,14 +87,27 @@ def metadata(run: Run, step: int) -> dict[str, Any]:
       "loss": run.config.loss.name,
       "step": step,
     },
+    "recalibration": None if recalibration is None else _without_paths(recalibration),
     "data": dict(run.data_info),
     "versions": run_info.versions(),
     "intended_use": "Research. Not for clinical use.",
   }
 
 
+def _without_paths(recalibration: Mapping[str, Any]) -> dict[str, Any]:
+  """A map's file without the folders of the machine it was fitted on."""
+  fitted = {key: value for key, value in recalibration["fitted"].items() if key != "workdirs"}
+  return {**{key: value for key, value in recalibration.items() if key != "file"}, "fitted": fitted}
+
+
 def export_run(
-  run: Run, out_dir: pathlib.Path, *, file_format: str, step: str | int, size: tuple[int, ...]
+  run: Run,
+  out_dir: pathlib.Path,
+  *,
+  file_format: str,
+  step: str | int,
+  size: tuple[int, ...],
+  recalibration: str = "",
 ) -> pathlib.Path:
   """Writes the model and metadata.json; both are checked against the run on a random image first.
 
@@ -90,6 +117,7 @@ def export_run(
     file_format: ``jax`` (any batch; any multiples of `models.size_multiples`) or ``onnx`` (any batch, one size).
     step: a checkpoint's step, 'best' or 'last'.
     size: H and W, or D, H and W, of the ONNX model.
+    recalibration: a method fitted for this run, or the path of its file; it becomes part of the model.
 
   Returns:
     The model's path.
@@ -104,23 +132,23 @@ def export_run(
       f"--size={','.join(map(str, size))} must be {','.join(_AXES[-run.num_axes :])}: multiples of"
       f" {','.join(map(str, multiples))}, which this network halves."
     )
-  predict, found_step = level_probs_fn(run, step)
+  predict, found_step, content = level_probs_fn(run, step, recalibration)
   image = np.random.default_rng(0).uniform(-1, 1, (2, *size, run.num_channels)).astype(np.float32)
   want = np.asarray(jax.jit(predict)(image))
-  about = metadata(run, found_step)
+  about = metadata(run, found_step, content)
   if file_format == "jax":
-    content = _to_jax(predict, run.num_channels, multiples)
-    found = np.asarray(jax.export.deserialize(bytearray(content)).call(image))
+    artefact = _to_jax(predict, run.num_channels, multiples)
+    found = np.asarray(jax.export.deserialize(bytearray(artefact)).call(image))
   else:
-    content = _to_onnx(predict, (*size, run.num_channels), about)
-    found = _run_onnx(content, image)
+    artefact = _to_onnx(predict, (*size, run.num_channels), about)
+    found = _run_onnx(artefact, image)
   error = float(np.abs(found - want).max())
   if error > _TOLERANCE:
     raise InputError(f"{run.workdir}: the exported model differs from the run by {error:.1e}; nothing was written.")
   out_dir.mkdir(parents=True, exist_ok=True)
   path = out_dir / _FILES[file_format]
   part = path.with_name(f".{path.name}.part")
-  part.write_bytes(content)
+  part.write_bytes(artefact)
   part.replace(path)
   logging_utils.write_json(out_dir / "metadata.json", {**about, "largest_difference_from_the_run": error})
   return path
@@ -165,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--step", default="best", help="checkpoint: a step, best or last")
   parser.add_argument("--size", default="", help="height,width of the ONNX model's images, 256,256 by default; "
                       "depth,height,width of its volumes, 32,128,128 by default")  # fmt: skip
+  parser.add_argument("--recalibration", default="", help="a method that ordseg.recalibrate fitted, or its file")
   args = parser.parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
@@ -173,7 +202,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not all(word.isdigit() for word in words):
       raise InputError(f"--size={args.size} must be integers: {','.join(_AXES[-run.num_axes :])}.")
     size = tuple(map(int, words))
-    path = export_run(run, args.out, file_format=args.format, step=args.step, size=size)
+    path = export_run(
+      run, args.out, file_format=args.format, step=args.step, size=size, recalibration=args.recalibration
+    )
     print(f"{path} and {args.out / 'metadata.json'}: equal to the run to {_TOLERANCE:g}")
 
 

@@ -68,6 +68,11 @@ def predict(head: Head, logits: Array, num_raters: int) -> Prediction:
   return Prediction(logits=logits, log_level_probs=head.log_level_probs(logits, num_raters))
 
 
+def log_sigmoid(x: Array) -> Array:
+  """As `jax.nn.log_sigmoid`, but spelt out: converters to ONNX know that one as log(sigmoid(x)), -inf below -17."""
+  return -jax.nn.softplus(-x)
+
+
 def _softmax(logits: Array, num_raters: int) -> Array:
   del num_raters
   return jax.nn.log_softmax(logits, axis=-1)
@@ -83,7 +88,7 @@ def _sigmoid(logits: Array, num_raters: int) -> Array:
 
   Under this reading `majority`, `mean_vote` and every `at_least_j` equal p, as a binary model means it.
   """
-  none, all_ = jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)
+  none, all_ = log_sigmoid(-logits), log_sigmoid(logits)
   # Always LOG_ZERO, but not a constant: XLA would spend seconds of compilation on folding constants of this size.
   between = jnp.broadcast_to(jnp.minimum(none, LOG_ZERO), (*logits.shape[:-1], num_raters - 1))
   return jnp.concatenate([none, between, all_], axis=-1)
@@ -104,8 +109,8 @@ def _cumulative(logits: Array, num_raters: int) -> Array:
   del num_raters
   first, gaps = logits[..., :1], logits[..., 1:]
   z = jnp.concatenate([first, first - jnp.cumsum(jax.nn.softplus(gaps), axis=-1)], axis=-1)
-  above, below = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
-  between = above[..., :-1] + below[..., 1:] + jax.nn.log_sigmoid(gaps)
+  above, below = log_sigmoid(z), log_sigmoid(-z)
+  between = above[..., :-1] + below[..., 1:] + log_sigmoid(gaps)
   return jnp.concatenate([below[..., :1], between, above[..., -1:]], axis=-1)
 
 
@@ -128,7 +133,7 @@ def _cumulative_bias(level_freqs: np.ndarray) -> np.ndarray:
 def _corn(logits: Array, num_raters: int) -> Array:
   """P(level >= j + 1 | level >= j) = sigmoid(x_j), j = 0..R-1 (Shi, Cao, Raschka, 2023), multiplied up."""
   del num_raters
-  up, stop = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+  up, stop = log_sigmoid(logits), log_sigmoid(-logits)
   reached = jnp.cumsum(up, axis=-1)  # log P(level >= j), j = 1..R
   first = stop[..., :1]
   return jnp.concatenate([first, reached[..., :-1] + stop[..., 1:], reached[..., -1:]], axis=-1)
@@ -152,7 +157,7 @@ def _log_binomials(num_raters: int, like: Array) -> Array:
 def _binomial(logits: Array, num_raters: int) -> Array:
   """R raters who mark the pixel independently, each with probability sigmoid(x)."""
   k = _as_last_axis([*range(num_raters + 1)], logits)
-  marked, unmarked = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+  marked, unmarked = log_sigmoid(logits), log_sigmoid(-logits)
   return _log_binomials(num_raters, logits) + k * marked + (num_raters - k) * unmarked
 
 
@@ -175,7 +180,7 @@ def _beta_binomial(logits: Array, num_raters: int) -> Array:
     return jnp.concatenate([zero, jnp.cumsum(factors, axis=-1)], axis=-1)
 
   mu = logits[..., :1]
-  marked, unmarked = products(jax.nn.log_sigmoid(mu)), products(jax.nn.log_sigmoid(-mu))
+  marked, unmarked = products(log_sigmoid(mu)), products(log_sigmoid(-mu))
   log_probs = _log_binomials(num_raters, logits) + marked + jnp.flip(unmarked, axis=-1)
   return jax.nn.log_softmax(log_probs, axis=-1)  # the denominator, and the rounding of the sums
 

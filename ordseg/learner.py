@@ -23,6 +23,7 @@ class Learner:
     template: () -> the shapes of that state; reads no file.
     train_step: see `parallel.make_train_step`.
     predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy; see `step.predict_levels`.
+    predict_log: the same in logarithms.
     sample: ((params, key), images) -> the same from one pass with dropout active.
   """
 
@@ -30,6 +31,7 @@ class Learner:
   template: Callable[[], TrainState]
   train_step: parallel.TrainStep
   predict: Callable[[Params, np.ndarray], np.ndarray]
+  predict_log: Callable[[Params, np.ndarray], np.ndarray]
   sample: Callable[[tuple[Params, PRNGKey], np.ndarray], np.ndarray]
 
 
@@ -76,5 +78,8 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int, num_clas
       key=key,
     ),
     predict=parallel.make_predict_step(functools.partial(step.predict_levels, num_classes=num_classes, **bound)),
+    predict_log=parallel.make_predict_step(
+      functools.partial(step.predict_log_levels, num_classes=num_classes, **bound)
+    ),
     sample=parallel.make_predict_step(functools.partial(step.sample_levels, num_classes=num_classes, **bound)),
   )

@@ -66,6 +66,10 @@ class Windows:
     axes = zip(shape, self.sizes(len(shape)), multiples, strict=True)
     return [spans(length, size, multiple, self.overlap, self.margin) for length, size, multiple in axes]
 
+  def hold(self, shape: tuple[int, ...]) -> bool:
+    """Returns whether one window holds an image or a volume of this shape whole."""
+    return all(len(axis) == 1 for axis in self.spans(shape))
+
 
 def spans(length: int, size: int, multiple: int, overlap: float, margin: int = 0) -> list[Span]:
   """Returns the (start, stop) of the windows along one axis: sorted, inside the axis, covering it.
@@ -139,7 +143,7 @@ def windowed(predict: LevelPredictFn, windows: Windows) -> LevelPredictFn:
   """Returns `predict` for images or volumes [B, .., C] of any size: in windows where they are larger than one."""
 
   def predict_all(images: np.ndarray) -> np.ndarray:
-    if all(len(axis) == 1 for axis in windows.spans(images.shape[1:-1])):
+    if windows.hold(images.shape[1:-1]):
       return predict(images)
     return np.stack([predict_image(predict, image, windows) for image in images])
 

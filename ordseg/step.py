@@ -158,5 +158,13 @@ def predict_levels(
   Returns:
     [B, H, W, L] or [B, D, H, W, L] float32, sums to 1; with several classes [.., num_classes, L].
   """
+  sizes = {"num_raters": num_raters, "num_classes": num_classes}
+  return jnp.exp(predict_log_levels(params, image, apply_fn=apply_fn, head=head, **sizes))
+
+
+def predict_log_levels(
+  params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int, num_classes: int = 1
+) -> Array:
+  """As `predict_levels`, in logarithms, which have no smallest number: what recalibration needs."""
   logits = apply_fn({"params": params}, image, is_training=False)
-  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).level_probs
+  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).log_level_probs

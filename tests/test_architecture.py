@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
   ("types", "validate", "image_io", "rng", "ordinal", "staple", "folding"),
-  ("losses", "heads", "calibration", "metrics", "agreement", "scoring", "statistics"),
+  ("losses", "heads", "calibration", "metrics", "agreement", "scoring", "statistics", "recalibration"),
   ("models",),
   ("preprocess", "augment", "input_pipeline"),
   ("optim", "state", "step", "parallel", "checkpoint"),

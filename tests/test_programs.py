@@ -83,6 +83,24 @@ def test_evaluation_leaves_what_it_promises(trained):
   assert "report.html" in evaluated.stdout
 
 
+def test_recalibrating_and_evaluating_with_the_map(trained):
+  cwd, env, _, _ = trained
+  command = [sys.executable, "-m", "ordseg.recalibrate", f"--workdir={cwd / 'w'}", "--method=temperature", "--loss=rps"]
+  done = subprocess.run(
+    command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  assert "rps per pixel" in done.stdout and "its standard error" in done.stdout
+  about = json.loads((cwd / "w/recalibration/temperature.json").read_text())["fitted"]
+  assert about["split"] == "validation" and about["after"] <= about["before"]
+  evaluated = run("run_eval.py", "--workdir=w", "--split=test", "--recalibration=temperature", cwd=cwd, **env)
+  assert evaluated.returncode == 0, evaluated.stderr
+  page = (cwd / "w/eval/test-temperature/report.html").read_text()
+  assert (
+    "Before and after recalibration" in page and (cwd / "w/eval/test-temperature/figures/recalibration.png").exists()
+  )
+
+
 def test_training_again_has_nothing_to_do_and_lengthening_continues(trained):
   cwd, env, _, _ = trained
   args = (f"--config={ROOT}/configs/quickstart.py", "--workdir=w", *SMALL)

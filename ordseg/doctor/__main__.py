@@ -7,7 +7,6 @@ Exit status: 0 nothing looks wrong, 1 something does, 2 the command itself or th
 
 import argparse
 import ast
-import importlib
 import pathlib
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from ordseg import logging_utils, validate
+from ordseg import logging_utils, run_data, validate
 from ordseg.doctor import examine, page, survey, tables
 from ordseg.validate import InputError
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-  data = _data()
+  data = run_data.builders()
   builder = data.get_builder(
     args.builder,
     config_name=args.config,
@@ -84,14 +83,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _first(source: Any, count: int) -> Iterator[Any]:
   return (source[i] for i in range(count))
-
-
-def _data() -> Any:
-  """The package of builders, which is beside ordseg in a clone of the repository but not in the wheel."""
-  try:
-    return importlib.import_module("data")
-  except ImportError as error:
-    raise InputError(f"the builders in data/ cannot be imported ({error}). Run this in a clone of ordseg.") from error
 
 
 def _setting(text: str) -> tuple[str, Any]:

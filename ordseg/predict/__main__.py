@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
   out.add_argument("--batch_size", type=int, default=4, help="windows at once")
   out.add_argument("--flips", action="store_true", help="average over mirror images")
   out.add_argument("--dropout_samples", type=int, default=0, help="average over passes with dropout")
+  out.add_argument("--recalibration", default="", help="a method that ordseg.recalibrate fitted, or its file")
   return out
 
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   with validate.one_line_errors():
     inputs = find_inputs(args.input)
     parallel.setup(False)
-    how = predictors.How(step=args.step, flips=args.flips, dropout_samples=args.dropout_samples)
+    how = predictors.How(args.step, args.flips, args.dropout_samples, args.recalibration)
     predictor = predictors.load(args.workdir.split(","), how)
     windows = Windows(
       size=args.window,

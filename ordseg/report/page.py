@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from ordseg import logging_utils
-from ordseg.report import answer, figures, outlines, pictures, prose, reading, terms
+from ordseg.report import answer, figures, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
 
@@ -107,6 +107,8 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "left_out": left_out_rows(e),
     "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
+    "recalibration": (change := recalibrated.describe(e, folder)),
+    "recalibration_uri": pictures.data_uri(change.png) if change and change.png else "",
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
     "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
@@ -264,6 +266,7 @@ def command(e: Evaluation) -> str:
   workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
   parts = ["python", "run_eval.py", f"--workdir={workdir}", f"--split={e.text('split', 'test')}"]
   parts.append(f"--step={e.text('step', 'best')}")
+  parts += [f"--recalibration={named}"] if (named := e.text("recalibration.named", "")) else []
   return shlex.join(parts)
 
 
