@@ -17,9 +17,9 @@ from scipy import stats
 
 from ordseg import scoring, statistics
 from ordseg.compare import __main__ as program
-from ordseg.compare import differences, runs
+from ordseg.compare import differences, runs, writing
 from ordseg.report import __main__ as reports
-from ordseg.report import compare, figures
+from ordseg.report import figures
 from ordseg.validate import InputError
 from tests.helpers import evaluations
 
@@ -135,16 +135,16 @@ def test_seeds_stay_apart_from_images(made):
   want = stats.ttest_ind(single[2:], single[:2], equal_var=False).confidence_interval(0.95)
   assert (found.seed_low, found.seed_high) == pytest.approx((want.low, want.high))
   assert found.seed_low < 0 < found.seed_high and not math.isnan(found.p)
-  [sentence] = compare.sentences(got)
+  [sentence] = writing.sentences(got)
   assert "over 2 and 2 training seeds" in sentence and "seeds alone could explain as much" in sentence
-  assert "SD over seeds" in compare.comparison_text(got)
+  assert "SD over seeds" in writing.comparison_text(got)
 
 
 def test_unequal_seeds_have_no_p_value(made):
   got = differences.analyse(runs.load([str(made / "a"), seeds_of(made, "s")]), settings=FAST)
   assert all(math.isnan(d.p) and math.isnan(d.p_holm) and math.isnan(d.seed_low) for d in got.differences)
-  assert got.num_tested == 0 and any("No p-value" in note for note in compare.notes(got))
-  assert "no p-value" in compare.sentences(got)[0] and "too few to say anything" in compare.sentences(got)[0]
+  assert got.num_tested == 0 and any("No p-value" in note for note in writing.notes(got))
+  assert "no p-value" in writing.sentences(got)[0] and "too few to say anything" in writing.sentences(got)[0]
 
 
 def test_groups_are_drawn_where_there_are_any(made, copy):
@@ -155,9 +155,9 @@ def test_groups_are_drawn_where_there_are_any(made, copy):
   methods = runs.load([str(copy / "a"), str(copy / "b")])
   got = differences.analyse(methods, settings=FAST)
   assert (got.units.kind, got.units.num) == ("groups", 6)
-  assert any("6 groups" in note and "too narrow" in note for note in compare.notes(got))
+  assert any("6 groups" in note and "too narrow" in note for note in writing.notes(got))
   apart = differences.analyse(methods, settings=FAST, group_by="image")
-  assert apart.units.num == 12 and any("as if they were independent" in note for note in compare.notes(apart))
+  assert apart.units.num == 12 and any("as if they were independent" in note for note in writing.notes(apart))
   curvas = ["read_outs.mean_vote.ece_curvas_by_group"]
   assert not math.isnan(differences.analyse(methods, paths=curvas, settings=FAST).differences[0].p)
   with pytest.raises(InputError, match="needs group-by='group'"):
@@ -168,7 +168,7 @@ def test_groups_are_drawn_where_there_are_any(made, copy):
 
 
 def test_what_may_be_concluded(results):
-  mr_ece, dice, *_ = compare.sentences(results)
+  mr_ece, dice, *_ = writing.sentences(results)
   assert mr_ece.startswith(
     "On images like these 12, b has lower (better) MR-ECE (mean vote) than a (difference \u22120.0"
   )
@@ -181,28 +181,28 @@ def test_what_may_be_concluded(results):
   [(1.0, "1.00"), (0.5, "0.50"), (0.0501, "0.051"), (1 / 10_001, "0.00010"), (0.0999, "0.10"), (math.nan, "-")],
 )
 def test_p_is_never_rounded_down(p, written):
-  assert compare.p_text(p) == written
+  assert writing.p_text(p) == written
 
 
 def test_tables(results):
-  text = compare.comparison_text(results)
+  text = writing.comparison_text(results)
   assert text.startswith("blobs/small, test split: 12 images, 3 raters\n\n                Dice  MR-ECE")
-  assert [line.split()[0] for line in text.splitlines()[6:10]] == ["a", "b", compare.ORACLE, compare.PEOPLE]
+  assert [line.split()[0] for line in text.splitlines()[6:10]] == ["a", "b", writing.ORACLE, writing.PEOPLE]
   assert "Differences from a" in text and "With 12 images bootstrap intervals are too narrow." in text
-  rows = list(csv.DictReader(io.StringIO(compare.comparison_csv(results))))
+  rows = list(csv.DictReader(io.StringIO(writing.comparison_csv(results))))
   assert [row["kind"] for row in rows] == ["value"] * 8 + ["difference"] * 4
   first = next(row for row in rows if row["kind"] == "difference")
   assert float(first["estimate"]) == results.differences[0].estimate and first["baseline"] == "a"
   assert first["seed_low"] == "" and first["unit"] == "images" and first["num_units"] == "12"
-  latex = compare.comparison_latex(results)
+  latex = writing.comparison_latex(results)
   assert latex.count(r"\\") == 3 and r"$^\dagger$" in latex and r"\toprule" in latex
-  assert compare.latex_escaped("a_b & 50 % \\ {$}^") == r"a\_b \& 50 \% \textbackslash{} \{\$\}\textasciicircum{}"
+  assert writing.latex_escaped("a_b & 50 % \\ {$}^") == r"a\_b \& 50 \% \textbackslash{} \{\$\}\textasciicircum{}"
 
 
 def test_files(made, tmp_path):
   """Names that matplotlib, Markdown and LaTeX would read as their own."""
   methods = runs.load([f"_ours$={made / 'a'}", f"a|b={made / 'b'}"])
-  compare.write_comparison(differences.analyse(methods, settings=FAST), tmp_path / "out")
+  writing.write_comparison(differences.analyse(methods, settings=FAST), tmp_path / "out")
   names = {"compare.md", "compare.csv", "compare.tex", "compare.png", "compare.pdf"}
   assert {p.name for p in (tmp_path / "out").iterdir()} == names | {"reliability.png", "reliability.pdf"}
   written = (tmp_path / "out/compare.md").read_text()

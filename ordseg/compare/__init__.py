@@ -3,6 +3,6 @@
   python -m ordseg.compare runs/baseline runs/ours --out=runs/compared
   python -m ordseg.compare bce=runs/bce0,runs/bce1 ours=runs/ours0,runs/ours1 --metric=levels.rps --out=runs/compared
 
-`runs` finds and checks evaluations, `differences` does the statistics, `ordseg.report.compare` writes them down.
+`runs` finds and checks evaluations, `differences` does the statistics, `writing` writes them down.
 docs/statistics.md says what the numbers mean.
 """

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from ordseg import statistics, validate
-from ordseg.compare import differences, runs
-from ordseg.report import compare as report
+from ordseg.compare import differences, runs, writing
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       settings=settings,
       group_by=args.group_by,
     )
-    report.write_comparison(results, args.out)
-    print(report.comparison_text(results))
+    writing.write_comparison(results, args.out)
+    print(writing.comparison_text(results))
     print(f"\ncomparison: {args.out}/compare.md, {args.out}/compare.png")
 
 

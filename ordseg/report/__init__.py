@@ -3,8 +3,6 @@
 Everything is read from the files that `evaluate.write` left in a folder; no model runs again.
 
   python -m ordseg.report runs/mine/eval/test      # writes report.html there anew
-
-`compare` writes down what `python -m ordseg.compare` finds.
 """
 
 from ordseg.report.page import write_report

@@ -1,46 +1,53 @@
 """A forest plot: the differences of a comparison with their intervals, a panel per metric."""
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ordseg.compare.differences import Difference, Results
 from ordseg.report import figures
 
 _ROW, _PANEL = 0.38, 3.4  # inches
 
 
-def forest(results: Results, labels: Mapping[str, str]) -> Figure:
+@dataclasses.dataclass(frozen=True)
+class Mark:
+  """A method's difference from the baseline and its intervals, over images or groups and over seeds; NaN if unknown."""
+
+  method: str
+  estimate: float
+  low: float
+  high: float
+  seed_low: float
+  seed_high: float
+
+
+def forest(panels: Mapping[str, Sequence[Mark]], caption: str) -> Figure:
   """Draws each method's difference from the baseline.
 
   Dot and thick bar: the interval over images or groups; thin orange bar beneath: the interval over seeds, where known.
 
   Args:
-    results: of a comparison.
-    labels: titles of the panels, by path of the metric.
+    panels: title -> the methods' differences.
+    caption: what is shown.
   """
-  names = [method.name for method in results.methods if method.name != results.baseline]
-  columns = min(2, len(results.metrics))
-  rows = -(-len(results.metrics) // columns)
-  height = rows * (1.0 + _ROW * len(names)) + 0.3
+  columns = min(2, len(panels))
+  rows = -(-len(panels) // columns)
+  height = rows * (1.0 + _ROW * max(map(len, panels.values()))) + 0.3
   figure = Figure(figsize=(0.6 + _PANEL * columns, height), layout="constrained")
   grid = figure.subplots(rows, columns, squeeze=False).ravel()
-  for ax, path in zip(grid, results.metrics, strict=False):
-    found = {d.method: d for d in results.differences if d.metric == path}
-    _panel(ax, [found[name] for name in names], figures.plain(labels[path]))
-  for ax in grid[len(results.metrics) :]:
+  for ax, (title, marks) in zip(grid, panels.items(), strict=False):
+    _panel(ax, marks, figures.plain(title))
+  for ax in grid[len(panels) :]:
     ax.set_visible(False)
-  bars = f"{100 * results.settings.confidence:g} % intervals over {results.units.kind} (blue)"
-  if any(not math.isnan(d.seed_low) for d in results.differences):
-    bars += ", over seeds (orange)"
-  figure.supxlabel(f"difference from {figures.plain(results.baseline)}; {bars}", fontsize=9)
+  figure.supxlabel(figures.plain(caption), fontsize=9)
   return figure
 
 
-def _panel(ax: Axes, differences: list[Difference], title: str) -> None:
+def _panel(ax: Axes, differences: Sequence[Mark], title: str) -> None:
   ax.axvline(0, color="#9a9a9a", linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
   for k, d in enumerate(differences):
     if math.isnan(d.estimate):

@@ -1,11 +1,11 @@
-"""A comparison for people: tables, figures, and what may be concluded, from what `ordseg.compare` found."""
+"""A comparison for people: tables, figures, and what may be concluded."""
 
 import csv
 import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ordseg import logging_utils
 from ordseg.compare.differences import Difference, Results
@@ -76,13 +76,27 @@ def write_comparison(results: Results, out_dir: str | pathlib.Path) -> None:
       names.append(method.name if len(method.runs) == 1 else f"{method.name} ({k + 1})")
   figures.save(figures.overlay(curves, names), folder / "reliability")
   labels = {path: f"{label(path)}, {better(path)} is better" for path in results.metrics}
-  figures.save(forest.forest(results, labels), folder / "compare")
+  figures.save(_forest(results, labels), folder / "compare")
   logging_utils.write_text(folder / "compare.csv", comparison_csv(results))
   logging_utils.write_text(folder / "compare.tex", comparison_latex(results))
   logging_utils.write_text(folder / "compare.md", comparison_markdown(results))
 
 
 # --- Names and numbers ------------------------------------------------------------------------------------------------
+
+
+def _forest(results: Results, labels: Mapping[str, str]) -> figures.Figure:
+  def marks(path: str) -> list[forest.Mark]:
+    found = {d.method: d for d in results.differences if d.metric == path}
+    ordered = [found[method.name] for method in results.methods if method.name != results.baseline]
+    return [forest.Mark(d.method, d.estimate, d.low, d.high, d.seed_low, d.seed_high) for d in ordered]
+
+  panels = {labels[path]: marks(path) for path in results.metrics}
+  caption = f"difference from {results.baseline}; {100 * results.settings.confidence:g} % intervals"
+  caption += f" over {results.units.kind} (blue)"
+  if any(not math.isnan(d.seed_low) for d in results.differences):
+    caption += ", over seeds (orange)"
+  return forest.forest(panels, caption)
 
 
 def _metric(path: str) -> terms.Metric | None:
