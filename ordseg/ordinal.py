@@ -141,7 +141,7 @@ def level_cdf(level_probs: Array) -> Array:
 
 def level_tail(level_probs: Array) -> Array:
   """Returns the `at_least_j` read-outs P(c >= j), j = 1..R, [..., L] -> [..., R]; nested: never increasing in j."""
-  return jnp.minimum(jnp.flip(jnp.cumsum(jnp.flip(level_probs, -1), -1), -1)[..., 1:], 1.0)
+  return jnp.minimum(jnp.flip(jnp.cumsum(jnp.flip(level_probs, -1), axis=-1), -1)[..., 1:], 1.0)
 
 
 def read_out_weights(read_out: str, num_raters: int) -> np.ndarray:

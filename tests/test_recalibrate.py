@@ -46,7 +46,8 @@ def fitted(workdir):
 
 
 def evaluate(workdir, how, source=TEST):
-  return eval_loop.evaluate_run([workdir], how, source=source, split="test", data_info=INFO)
+  (folder,) = eval_loop.evaluate_run([workdir], how, source=source, split="test", data_info=INFO)
+  return folder
 
 
 def images(num=3):
@@ -96,8 +97,9 @@ def test_predictors_apply_the_map(workdir, fitted):
     found, _ = recalibration.read(fitted[method][0])
     want = np.exp(found(plain.log_predict(images())))
     changed = predictor.load([workdir], How("last", recalibration=method))
-    np.testing.assert_allclose(changed.predict(images()), want, atol=2e-6)
-    assert np.abs(want - plain.predict(images())).max() > 1e-4
+    # One program or two round differently, and isotonic regression is steep.
+    np.testing.assert_allclose(changed.predict(images()), want, atol=1e-4)
+    assert np.abs(want - plain.predict(images())).max() > 1e-3
     assert changed.recalibration["method"] == method
   by_path = predictor.load([workdir], How("last", recalibration=str(fitted["isotonic"][0])))
   np.testing.assert_array_equal(by_path.predict(images()), changed.predict(images()))
