@@ -146,6 +146,19 @@ def test_intervals_are_shown(run, tmp_path):
   assert "bootstrap interval (5 groups resampled)" in text
 
 
+def test_a_recalibrated_evaluation_says_so(run, tmp_path):
+  metrics = run / "eval/test/metrics.json"
+  before = metrics.read_text()
+  named = {"recalibration": {"method": "beta", "fitted": {"split": "validation"}}}
+  assert "Recalibration" not in card.write_card(run, out=tmp_path / "a").read_text()
+  try:
+    evaluations.change(run / "eval/test", "metrics.json", lambda m: m.update(named))
+    text = card.write_card(run, out=tmp_path / "b").read_text()
+  finally:
+    metrics.write_text(before)
+  assert "**Recalibration:** beta, fitted to the votes of the split validation" in text
+
+
 def test_what_you_wrote_is_kept_or_replaced(run, tmp_path):
   out = tmp_path / "card"
   path = card.write_card(run, out=out)

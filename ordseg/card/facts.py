@@ -126,10 +126,16 @@ def training(info: Mapping[str, Any], compute: Mapping[str, Any], power_watts: f
 def evaluation(e: Evaluation) -> Facts:
   """Returns what was evaluated and how."""
   by = e.metrics.get("predicted_by") or {}
-  more = [("Several runs or views", _pairs({**by, **{k: e.metrics.get(k) for k in ("flips", "dropout_samples")}}))]
+  more = []
+  if by:
+    more.append(
+      ("Several runs or views", _pairs({**by, **{k: e.metrics.get(k) for k in ("flips", "dropout_samples")}}))
+    )
+  if method := e.text("recalibration.method", ""):
+    more.append(("Recalibration", f"{method}, fitted to the votes of the split {e.text('recalibration.fitted.split')}"))
   return [
     ("Split", f"{e.text('split')}, {int(e.metrics['num_images']):,} images, checkpoint of step {e.text('step')}"),
-    *(more if by else []),
+    *more,
     ("Pixels that count", terms.region(e) or "all"),
     ("Command", page.command(e)),
     ("Intervals", answer.intervals(e) or "none were computed"),
