@@ -102,7 +102,7 @@ def test_nifti_axes_spacing_and_scaling(tmp_path, name):
   assert file.pages.shape == (3, 5, 4, 1) and file.pages.dtype == np.int16
   assert file.pages[2, 1, 3, 0] == xyz[3, 1, 2]
   np.testing.assert_allclose(file.spacing, (2.0, 0.7, 0.5), rtol=1e-6)
-  np.testing.assert_allclose(file.header[1], image.affine, rtol=1e-6)
+  np.testing.assert_allclose(file.affine, image.affine, rtol=1e-6)
 
   image.header.set_slope_inter(2.0, -10.0)
   nibabel.save(image, tmp_path / name)

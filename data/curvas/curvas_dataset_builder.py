@@ -212,7 +212,7 @@ def _read_annotation(path: pathlib.Path, scan: image_io.ImageFile) -> np.ndarray
   file = image_io.read(path)
   labels = file.pages[..., 0]
   files.check_size(labels, path, scan.pages, scan.path)
-  lies_elsewhere = not np.allclose(file.header[1], scan.header[1], atol=1e-3)
+  lies_elsewhere = not np.allclose(file.affine, scan.affine, atol=1e-3)
   if lies_elsewhere and not path.as_posix().endswith(_WRONG_HEADERS):
     raise DataError(f"{path}: lies elsewhere in space (affine) than its image {scan.path}.")
   out = np.empty(labels.shape, np.uint8)

@@ -66,7 +66,7 @@ def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> Ima
   axis = SLICE_AXES.index(slice_axis)
   order = [axis, *(k for k in range(3) if k != axis)]
   spacing = (file.spacing[order[0]], file.spacing[order[1]], file.spacing[order[2]])
-  return ImageFile(path, pages.transpose(*order, 3), spacing, file.header)
+  return ImageFile(path, pages.transpose(*order, 3), spacing, file.affine, file.header, file.notes)
 
 
 def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: str) -> np.ndarray:
@@ -91,8 +91,7 @@ def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: 
   if values.shape != want:
     swapped = " The axes look swapped." if sorted(values.shape) == sorted(want) else ""
     raise DataError(f"{path}: the mask is {_size(values.shape)}, its image {image.path} {_size(want)}.{swapped}")
-  placed = isinstance(file.header, tuple) and isinstance(image.header, tuple)  # both are NIfTI
-  if placed and not np.allclose(file.header[1], image.header[1], atol=1e-3):
+  if file.affine is not None and image.affine is not None and not np.allclose(file.affine, image.affine, atol=1e-3):
     raise DataError(f"{path}: the mask lies elsewhere in space (affine) than its image {image.path}.")
   rule = _RULE.fullmatch(marked)
   if rule is None:

@@ -13,6 +13,8 @@ Values are as stored, except that NIfTI scaling and DICOM rescaling (to HU for C
 """
 
 from ordseg.image_io.formats import DICOMS, SUFFIXES, stem, suffix
-from ordseg.image_io.reading import ImageFile, read, read_mask, read_picture, to_binary
+from ordseg.image_io.image_file import ImageFile
+from ordseg.image_io.masks import to_binary
+from ordseg.image_io.reading import read, read_mask, read_picture
 
 __all__ = ["DICOMS", "SUFFIXES", "ImageFile", "read", "read_mask", "read_picture", "stem", "suffix", "to_binary"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import ordseg
-from ordseg.image_io.reading import ImageFile
+from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
 MAX_FRACTION = 255  # stands for probability 1

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from ordseg.image_io import formats
-from ordseg.image_io.reading import ImageFile
+from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
 PRECISIONS = ("float32", "uint16")
@@ -77,32 +77,6 @@ def _write_nifti(path: pathlib.Path, values: np.ndarray, image: ImageFile) -> No
 
 
 def _nifti_geometry(image: ImageFile) -> tuple[Any, np.ndarray]:
-  """Returns the header to start from, and the affine from voxel (column, row, page) to mm, x to the right (RAS)."""
-  if isinstance(image.header, tuple):
-    return image.header
-  return None, dicom_affine(image.header, image.spacing)
-
-
-def dicom_affine(slices: list[Any], spacing: tuple[float, float, float]) -> np.ndarray:
-  """Returns [4, 4] float64, from voxel (column, row, page) to mm in NIfTI's axes.
-
-  DICOM's x and y point left and back (LPS), NIfTI's right and front: their rows change sign (DICOM PS3.3 C.7.6.2.1.1).
-
-  Args:
-    slices: pydicom data sets in the order of the pages.
-    spacing: mm along pages, rows, columns.
-  """
-  first, last = slices[0], slices[-1]
-  affine = np.eye(4)
-  if "ImageOrientationPatient" not in first or "ImagePositionPatient" not in first:
-    affine[:3, :3] = np.diag([spacing[2] or 1.0, spacing[1] or 1.0, spacing[0] or 1.0])
-    return affine
-  along_row, along_column = np.reshape(np.asarray(first.ImageOrientationPatient, np.float64), (2, 3))
-  start, end = (np.asarray(data.ImagePositionPatient, np.float64) for data in (first, last))
-  step = (end - start) / (len(slices) - 1) if len(slices) > 1 else np.cross(along_row, along_column) * (spacing[0] or 1)
-  affine[:3, 0] = along_row * spacing[2]
-  affine[:3, 1] = along_column * spacing[1]
-  affine[:3, 2] = step
-  affine[:3, 3] = start
-  affine[:2] *= -1
-  return affine
+  """Returns the header to start from, where the image has a NIfTI header, and the affine."""
+  header = None if isinstance(image.header, list) else image.header
+  return header, np.eye(4) if image.affine is None else image.affine

@@ -1,0 +1,31 @@
+"""What reading an image file gives."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+  """What an image file holds.
+
+  Attributes:
+    path: the file, or the folder of a DICOM series.
+    pages: [D, H, W, C], dtype as stored (after rescaling, where the format has one).
+    spacing: mm along D, H, W; 0 = unknown.
+    affine: [4, 4] float64, from voxel (column, row, page) to mm in RAS (x to the right, y to the front, z up), as
+      NIfTI has it; None where the format does not place its pixels in space.
+    header: what a writer of the same format needs to give the geometry back: the nibabel header and affine, or the
+      pydicom data sets in the order of the pages; None for pictures.
+    notes: what a user should know of how the file was read ("turned upright as its EXIF orientation says"), one short
+      clause each; they go into the summary of a prediction.
+  """
+
+  path: pathlib.Path
+  pages: np.ndarray
+  spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+  affine: np.ndarray | None = None
+  header: Any = None
+  notes: tuple[str, ...] = ()
