@@ -13,11 +13,11 @@ import tensorflow_datasets as tfds
 
 from data import common, files, tiles
 from data.errors import DataError, did_you_mean
-from data.folder_raters import layouts, reading
+from data.folder_raters import dtypes, layouts, reading
 from data.folder_raters.layouts import Case
+from ordseg import image_io
 
 _UNRATED = ("error", "skip")
-_DTYPES = ("uint8", "uint16", "int16", "float32")
 _FOUND = ("dataset", "rater_names", "num_channels", "dtype", "files")  # what `discover` fills in
 
 
@@ -33,8 +33,9 @@ class FolderConfig(common.RaterConfig):
     rater_pattern: which folders (layout raters) or files (cases) are raters, as a shell pattern.
     mask_suffix: layout raters: what a mask's name has after the image's: ``_mask`` for scan7.png and scan7_mask.png.
     manifest: name of the CSV file: columns image, one per rater, and id, group, split where wanted.
-    marked: mask values that mean "marked": ``binary`` (0 and one other value, else an error) or a comparison such as
-      ``>=128``, ``==2``.
+    marked: mask values that mean "marked": ``binary`` (0 and one other value, two colours of which the darker is
+      plainly the ground, or what is not transparent; else an error) or a comparison such as ``>=128``, ``==2``,
+      ``==#ff0000``, ``~#ff0000`` (near that colour), ``alpha>=128``.
     group_regex: finds the group (patient) in an image's name, as its first parenthesis; '' takes the manifest's
       column, else the case, else each image for itself.
     shares: of the groups for train, validation, test, where the manifest has no split.
@@ -48,7 +49,7 @@ class FolderConfig(common.RaterConfig):
     dataset: name of the built data set; '' takes the folder's.
     rater_names: the panel, comma-separated, in the order of the columns; '' finds it.
     num_channels: of the images; 0 takes the first image's.
-    dtype: of the images; '' takes the first image's.
+    dtype: of the images; '' takes the smallest of uint8, uint16, int16 and float32 that loses nothing of any.
     files: code of the files that the data set was built from; '' finds it.
   """
 
@@ -79,7 +80,7 @@ class FolderConfig(common.RaterConfig):
       "unrated": _UNRATED,
       "slice_axis": reading.SLICE_AXES,
       "keep": reading.KEEP,
-      "dtype": ("", *_DTYPES),
+      "dtype": ("", *dtypes.RECORDS),
     }
     for field, allowed in choices.items():
       value = getattr(self, field)
@@ -164,7 +165,7 @@ class Builder(common.RaterBuilder):
 
   @property
   def image_dtype(self) -> np.dtype:
-    """Of the first image."""
+    """One for all images, see `dtypes.common_dtype`."""
     return np.dtype(self.config.dtype)
 
   def source_signature(self, source: pathlib.Path) -> str:
@@ -207,14 +208,20 @@ def _look(root: pathlib.Path, config: FolderConfig) -> dict[str, Any]:
   unknown = [name for name in raters if name not in panel]
   if unknown:
     raise DataError(f"{root}: rater {unknown[0]!r} is not in builder_args.rater_names={config.rater_names!r}.")
-  first = reading.read_image(cases[0].image, num_channels=config.num_channels, slice_axis=config.slice_axis).pages
-  if first.dtype.name not in _DTYPES:
-    raise DataError(f"{cases[0].image}: values of type {first.dtype} are not read; expected {', '.join(_DTYPES)}.")
+
+  def pages(path: pathlib.Path) -> np.ndarray:
+    return reading.read_image(path, num_channels=config.num_channels, slice_axis=config.slice_axis).pages
+
+  used = cases if config.unrated == "error" else _rated(cases, config)
+  first = pages(used[0].image)
+  dtype = (
+    config.dtype or dtypes.common_dtype((case.image for case in used), lambda path: image_io.read(path).pages).name
+  )
   return {
     "dataset": config.dataset or re.sub(r"[^A-Za-z0-9._]+", "_", root.name).strip("._") or "folder",
     "rater_names": ",".join(panel),
     "num_channels": first.shape[-1],
-    "dtype": first.dtype.name,
+    "dtype": dtype,
     "files": layouts.signature(root, cases),
   }
 
