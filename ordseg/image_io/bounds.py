@@ -15,21 +15,30 @@ DEFLATE, LZW, PACKBITS, JPEG, RLE_BMP, PLAIN = 1032, 2560, 64, 2048, 128, 1
 _SLACK = 1 << 12
 
 
-def check(path: pathlib.Path, needed: int, stored: int, *, ratio: float = 0, shape: tuple[int, ...] = ()) -> None:
+def check(
+  path: pathlib.Path,
+  needed: int,
+  stored: int,
+  *,
+  ratio: float = 0,
+  packed: int | None = None,
+  shape: tuple[int, ...] = (),
+) -> None:
   """Refuses a picture that its file cannot hold, and one that unpacks to far more than pictures do.
 
   Args:
     path: the file.
     needed: bytes of the picture in memory.
     stored: bytes of the file that hold it.
-    ratio: bytes in memory for one in the file, at most, by its compression; 0 = no bound is known.
+    ratio: bytes that one in the file can become by its compression, at most; 0 = no bound is known.
+    packed: bytes that the compression gives, where these are fewer than in memory: 1 bit per pixel.
     shape: what the header says, for the message.
 
   Raises:
     InputError: names the file.
   """
   claim = f"its header claims {' x '.join(map(str, shape)) or needed} {'pixels' if shape else 'bytes'}"
-  if ratio and needed > stored * ratio + _SLACK * ratio:
+  if ratio and (needed if packed is None else packed) > stored * ratio + _SLACK * ratio:
     raise InputError(
       f"{path}: {claim}, more than its {stored:,} bytes can hold; it is damaged or cut short. Get the file again."
     )

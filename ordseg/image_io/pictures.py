@@ -5,6 +5,7 @@ import io
 import pathlib
 import re
 import struct
+import warnings
 import zlib
 from typing import Any
 
@@ -15,8 +16,6 @@ from ordseg.image_io import bounds, orientation, pnm
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
-# Pillow warns of pictures of more than 89 million pixels as "bombs"; microscopes make larger ones, and `bounds` judges.
-_MAX_PIXELS = 20_000 * 20_000 * 4
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM")
 _RATIOS = {"JPEG": bounds.JPEG, "MPO": bounds.JPEG, "GIF": bounds.LZW}
 _MODES = {"1": np.uint8, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I": np.int32, "F": np.float32}
@@ -62,9 +61,10 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
 
 def _decode(path: pathlib.Path, content: bytes, png: tuple[int, int] | None) -> ImageFile:
   limit = PIL.Image.MAX_IMAGE_PIXELS
-  PIL.Image.MAX_IMAGE_PIXELS = _MAX_PIXELS
+  PIL.Image.MAX_IMAGE_PIXELS = None  # Pillow's refuses what microscopes make; `bounds` judges by the file
   try:
-    with PIL.Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with warnings.catch_warnings(), PIL.Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      warnings.simplefilter("ignore")  # of EXIF data and previews that are damaged: viewers show such pictures
       notes = _check_frames(path, image)
       _check_size(path, image, len(content))
       if png is not None and png[0] == 16 and png[1] in _DEEP_COLOUR:

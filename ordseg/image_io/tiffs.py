@@ -168,7 +168,7 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
     counts += int(lengths.sum())
   packed = needed * page.bitspersample // (8 * series.dtype.itemsize)
   ratio = _RATIOS.get(int(page.compression), 0)
-  bounds.check(path, packed, min(counts, size), ratio=ratio, shape=(len(pages), height, width))
+  bounds.check(path, needed, min(counts, size), ratio=ratio, packed=packed, shape=(len(pages), height, width))
 
 
 def _pages(path: pathlib.Path, series: Any) -> ImageFile:
