@@ -1,5 +1,6 @@
 """Reads one case into examples: pages of a volume, tiles of a page."""
 
+import dataclasses
 import operator
 import pathlib
 import re
@@ -12,7 +13,7 @@ from data.common import Example
 from data.errors import DataError
 from data.folder_raters.layouts import Case
 from ordseg import image_io
-from ordseg.image_io import ImageFile
+from ordseg.image_io import ImageFile, placement
 
 SLICE_AXES = ("z", "y", "x")
 KEEP = ("all", "marked")
@@ -63,10 +64,12 @@ def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> Ima
     raise DataError(f"{path}: expected {num_channels} channels, as in the first image, found {pages.shape[-1]}.")
   if pages.dtype.kind == "f" and not np.isfinite(pages).all():
     raise DataError(f"{path}: holds values that are not finite (NaN or infinity).")
+  return placement.transposed(dataclasses.replace(file, pages=pages), _order(slice_axis))
+
+
+def _order(slice_axis: str) -> list[int]:
   axis = SLICE_AXES.index(slice_axis)
-  order = [axis, *(k for k in range(3) if k != axis)]
-  spacing = (file.spacing[order[0]], file.spacing[order[1]], file.spacing[order[2]])
-  return ImageFile(path, pages.transpose(*order, 3), spacing, file.affine, file.header, file.notes)
+  return [axis, *(k for k in range(3) if k != axis)]
 
 
 def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: str) -> np.ndarray:
@@ -84,23 +87,14 @@ def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: 
   Raises:
     DataError: damaged file, colours, another size or place than the image's, or unexpected values; names the file.
   """
-  file = read_image(path, num_channels=0, slice_axis=slice_axis)
+  file = read_image(path, num_channels=0, slice_axis="z")
   if file.pages.shape[-1] != 1:
     raise DataError(f"{path}: a mask has one channel, found {file.pages.shape[-1]} that differ.")
-  values, want = file.pages[..., 0], image.pages.shape[:3]
-  if values.shape != want:
-    swapped = " The axes look swapped." if sorted(values.shape) == sorted(want) else ""
-    raise DataError(f"{path}: the mask is {_size(values.shape)}, its image {image.path} {_size(want)}.{swapped}")
-  if file.affine is not None and image.affine is not None and not np.allclose(file.affine, image.affine, atol=1e-3):
-    raise DataError(f"{path}: the mask lies elsewhere in space (affine) than its image {image.path}.")
+  values = placement.matched(file, image, _order(slice_axis)).pages[..., 0]
   rule = _RULE.fullmatch(marked)
   if rule is None:
     return image_io.to_binary(values, path)
   return _COMPARE[rule[1]](values, float(rule[2])).astype(np.uint8)
-
-
-def _size(shape: Sequence[int]) -> str:
-  return " x ".join(str(n) for n in (shape if shape[0] > 1 else shape[1:])) + " pixels"
 
 
 def read_case(

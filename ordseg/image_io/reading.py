@@ -10,11 +10,13 @@ from ordseg.image_io.masks import to_binary
 from ordseg.validate import InputError
 
 
-def read(path: pathlib.Path) -> ImageFile:
+def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   """Reads an image of any known format.
 
   Args:
     path: a file, or a folder that holds one DICOM series.
+    allow_gaps: takes a DICOM series whose slices are not equally spaced, which is refused otherwise; first and last
+      page then lie where they were measured, and `notes` says how far off those between are.
 
   Raises:
     InputError: no file, unknown format, damaged file; names the file.
@@ -25,8 +27,8 @@ def read(path: pathlib.Path) -> ImageFile:
   kind = formats.suffix(path)
   try:
     if path.is_dir() or kind in formats.DICOMS:
-      return dicoms.read(path)
-    if kind in formats.NIFTIS:
+      return dicoms.read(path, allow_gaps=allow_gaps)
+    if kind in formats.NIFTIS or kind in formats.NIFTI_DATA:
       return niftis.read(path)
     if kind.endswith(formats.TIFFS):
       return tiffs.read(path)
