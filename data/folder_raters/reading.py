@@ -12,7 +12,7 @@ from data.errors import DataError
 from data.folder_raters import dtypes
 from data.folder_raters.layouts import Case
 from ordseg import image_io
-from ordseg.image_io import ImageFile
+from ordseg.image_io import ImageFile, placement
 from ordseg.image_io.masks import Rule
 
 SLICE_AXES = ("z", "y", "x")
@@ -62,15 +62,12 @@ def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> Ima
       f"{path}: holds values that are not finite: {strange} of {pages.size} (NaN or infinity). Replace them by what "
       "the background is, or leave the image out."
     )
-  return _along(dataclasses.replace(file, pages=pages), slice_axis)
+  return placement.transposed(dataclasses.replace(file, pages=pages), _order(slice_axis))
 
 
-def _along(file: ImageFile, slice_axis: str) -> ImageFile:
-  """Turns the pages of a volume to run along another axis."""
+def _order(slice_axis: str) -> list[int]:
   axis = SLICE_AXES.index(slice_axis)
-  order = [axis, *(k for k in range(3) if k != axis)]
-  spacing = (file.spacing[order[0]], file.spacing[order[1]], file.spacing[order[2]])
-  return dataclasses.replace(file, pages=file.pages.transpose(*order, 3), spacing=spacing)
+  return [axis, *(k for k in range(3) if k != axis)]
 
 
 def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: str) -> np.ndarray:
@@ -89,18 +86,8 @@ def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: 
     DataError: damaged file, another size or place than the image's, or values and colours that do not say what is
       marked; names the file.
   """
-  file = _along(image_io.read_marks(path, check_rule(marked), setting=MARKED), slice_axis)
-  values, want = file.pages[..., 0], image.pages.shape[:3]
-  if values.shape != want:
-    swapped = " The axes look swapped." if sorted(values.shape) == sorted(want) else ""
-    raise DataError(f"{path}: the mask is {_size(values.shape)}, its image {image.path} {_size(want)}.{swapped}")
-  if file.affine is not None and image.affine is not None and not np.allclose(file.affine, image.affine, atol=1e-3):
-    raise DataError(f"{path}: the mask lies elsewhere in space (affine) than its image {image.path}.")
-  return values
-
-
-def _size(shape: Sequence[int]) -> str:
-  return " x ".join(str(n) for n in (shape if shape[0] > 1 else shape[1:])) + " pixels"
+  file = image_io.read_marks(path, check_rule(marked), setting=MARKED)
+  return placement.matched(file, image, _order(slice_axis)).pages[..., 0]
 
 
 def read_case(

@@ -4,11 +4,12 @@ import pathlib
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pnm")
 TIFFS = (".tif", ".tiff")
-NIFTIS = (".nii", ".nii.gz")
+NIFTIS = (".nii", ".nii.gz", ".hdr")
+NIFTI_DATA = (".img", ".img.gz")  # the voxels of a .hdr; read by either name, listed by the header's
 DICOMS = (".dcm", ".dicom")
 SUFFIXES = (*PICTURES, *TIFFS, *NIFTIS, *DICOMS)
 
-_DOUBLE = (".nii.gz", ".ome.tif", ".ome.tiff", ".ppm.gz")
+_DOUBLE = (".nii.gz", ".img.gz", ".ome.tif", ".ome.tiff", ".ppm.gz")
 
 
 def suffix(path: pathlib.Path) -> str:

@@ -17,6 +17,8 @@ class ImageFile:
     spacing: mm along D, H, W; 0 = unknown.
     affine: [4, 4] float64, from voxel (column, row, page) to mm in RAS (x to the right, y to the front, z up), as
       NIfTI has it; None where the format does not place its pixels in space.
+    page_affines: [D, 4, 4] where each page has a place of its own and the places between and beyond them hold nothing,
+      as in a DICOM segmentation object, which leaves empty frames out; None elsewhere.
     header: what a writer of the same format needs to give the geometry back: the nibabel header and affine, or the
       pydicom data sets in the order of the pages; None for pictures.
     notes: what a user should know of how the file was read ("turned upright as its EXIF orientation says"), one short
@@ -31,6 +33,7 @@ class ImageFile:
   pages: np.ndarray
   spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
   affine: np.ndarray | None = None
+  page_affines: np.ndarray | None = None
   header: Any = None
   notes: tuple[str, ...] = ()
   alpha: np.ndarray | None = None

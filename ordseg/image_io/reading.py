@@ -1,6 +1,7 @@
 """Reads one image file or DICOM series. The reader's own words for what is wrong become one `InputError`."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,13 @@ from ordseg.image_io.masks import Rule
 from ordseg.validate import InputError
 
 
-def read(path: pathlib.Path) -> ImageFile:
+def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   """Reads an image of any known format.
 
   Args:
     path: a file, or a folder that holds one DICOM series.
+    allow_gaps: takes a DICOM series whose slices are not equally spaced, which is refused otherwise; first and last
+      page then lie where they were measured, and `notes` says how far off those between are.
 
   Returns:
     Without transparency and palette; a note says where transparency that varies was left out.
@@ -25,16 +28,16 @@ def read(path: pathlib.Path) -> ImageFile:
   Raises:
     InputError: no file, unknown format, damaged file; names the file.
   """
-  return as_image(read_stored(path))
+  return as_image(read_stored(path, allow_gaps=allow_gaps))
 
 
-def read_stored(path: pathlib.Path) -> ImageFile:
+def read_stored(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   """Reads as `read` does, with the transparency and the palette of pictures, in which masks may lie."""
   path = pathlib.Path(path)
   if not path.exists():
     raise InputError(f"{path}: there is no such file.")
   try:
-    return _reader(path)(path)
+    return _reader(path, allow_gaps=allow_gaps)(path)
   except InputError:
     raise
   except Exception as error:  # each library has its own kinds
@@ -80,12 +83,12 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
     raise _damaged(path, error) from error
 
 
-def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], ImageFile]:
+def _reader(path: pathlib.Path, *, allow_gaps: bool = False) -> Callable[[pathlib.Path], ImageFile]:
   """Chooses by name, and between pictures and TIFF by content, as cameras and tools misname them."""
   kind = formats.suffix(path)
   if path.is_dir() or kind in formats.DICOMS:
-    return dicoms.read
-  if kind in formats.NIFTIS:
+    return functools.partial(dicoms.read, allow_gaps=allow_gaps)
+  if kind in formats.NIFTIS or kind in formats.NIFTI_DATA:
     return niftis.read
   is_tiff = kind.endswith(formats.TIFFS)
   if is_tiff or kind in (*formats.PICTURES, ".ppm.gz"):
