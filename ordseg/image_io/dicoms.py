@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.image_io import formats
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
@@ -13,24 +14,31 @@ _Slice = tuple[pathlib.Path, Any]  # a DICOM file and its data set
 
 
 def read(path: pathlib.Path) -> ImageFile:
-  """Reads a file, or the folder of one series, its slices in the order of their places."""
+  """Reads a file, or the folder of one series, its slices in the order of their places; folder / SeriesInstanceUID
+  where it holds several."""
   import pydicom
   import pydicom.errors
 
-  files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+  folder, wanted = formats.folder_and_series(path)
+  files = sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else [path]
   slices = []
   for file in files:
     try:
       slices.append((file, pydicom.dcmread(file)))
     except pydicom.errors.InvalidDicomError:
-      if not path.is_dir():
+      if not folder.is_dir():
         raise InputError(f"{file}: is no DICOM file.") from None
   slices = [(file, data) for file, data in slices if "PixelData" in data]
+  if wanted:
+    slices = [(file, data) for file, data in slices if str(data.get("SeriesInstanceUID", "")) == wanted]
   if not slices:
     raise InputError(f"{path}: holds no DICOM image.")
   series = {str(data.get("SeriesInstanceUID", "")) for _, data in slices}
   if len(series) > 1:
-    raise InputError(f"{path}: holds {len(series)} DICOM series; expected one per folder.")
+    raise InputError(
+      f"{path}: holds {len(series)} DICOM series; name one, as {path}/SeriesInstanceUID: "
+      f"{', '.join(sorted(series)[:5])}."
+    )
   ordered, gap = _along_normal(path, slices)
   pages = np.concatenate([_dicom_pages(file, data) for file, data in ordered])
   spacing = [float(x) for x in ordered[0][1].get("PixelSpacing", (0.0, 0.0))]

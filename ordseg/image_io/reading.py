@@ -14,17 +14,18 @@ def read(path: pathlib.Path) -> ImageFile:
   """Reads an image of any known format.
 
   Args:
-    path: a file, or a folder that holds one DICOM series.
+    path: a file, a folder that holds one DICOM series, or folder / SeriesInstanceUID for one of several.
 
   Raises:
     InputError: no file, unknown format, damaged file; names the file.
   """
   path = pathlib.Path(path)
-  if not path.exists():
+  folder, series = formats.folder_and_series(path)
+  if not folder.exists():
     raise InputError(f"{path}: there is no such file.")
   kind = formats.suffix(path)
   try:
-    if path.is_dir() or kind in formats.DICOMS:
+    if series or path.is_dir() or formats.is_dicom(path):
       return dicoms.read(path)
     if kind in formats.NIFTIS:
       return niftis.read(path)
