@@ -14,7 +14,8 @@ WhiteIsZero is inverted, palettes are looked up, pictures are upright, their tra
 stored. docs/files.md has the whole list.
 """
 
-from ordseg.image_io.formats import DICOMS, SUFFIXES, stem, suffix
+from ordseg.image_io.finding import Found, find, is_rubbish
+from ordseg.image_io.formats import DICOMS, SUFFIXES, folder_and_series, is_dicom, plain, stem, suffix
 from ordseg.image_io.image_file import ImageFile
 from ordseg.image_io.masks import parse_rule, to_binary
 from ordseg.image_io.reading import read, read_marks, read_mask, read_picture, stored_dtype
@@ -22,8 +23,14 @@ from ordseg.image_io.reading import read, read_marks, read_mask, read_picture, s
 __all__ = [
   "DICOMS",
   "SUFFIXES",
+  "Found",
   "ImageFile",
+  "find",
+  "folder_and_series",
+  "is_dicom",
+  "is_rubbish",
   "parse_rule",
+  "plain",
   "read",
   "read_marks",
   "read_mask",

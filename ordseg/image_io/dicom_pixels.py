@@ -192,6 +192,6 @@ def _undecoded(data: Any, error: Exception) -> str:
   """Says whether a decoder is missing or the stream is damaged."""
   name = data.file_meta.TransferSyntaxUID.name
   reason = " ".join(str(error).split())
-  if "missing dependencies" in reason or "plugin" in reason and "requires" in reason:
+  if "missing dependencies" in reason or ("plugin" in reason and "requires" in reason):
     return f"is compressed as {name}; pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg reads it."
   return f"its pixels ({name}) cannot be decoded, they may be damaged ({reason[:200]})."

@@ -151,7 +151,9 @@ def _plane(file: pathlib.Path, frame: int, position: Any, orientation: Any, meas
   turn = _orientation(orientation)
   depth = number(measures, "SpacingBetweenSlices") or number(measures, "SliceThickness") or 0.0
   if place is None or turn is None:
-    missing = [key for key, value in (("ImagePositionPatient", place), ("ImageOrientationPatient", turn)) if value is None]
+    missing = [
+      key for key, value in (("ImagePositionPatient", place), ("ImageOrientationPatient", turn)) if value is None
+    ]
     notes.append(f"its place in space is unknown ({' and '.join(missing)} absent, empty or invalid)")
   return Plane(file, frame, place, turn, spacing, abs(depth), notes=tuple(notes))
 

@@ -67,7 +67,9 @@ def _marked(
     values = np.asarray(numbers if several else [1] * len(numbers))[:, None, None]
     return frames.astype(np.min_scalar_type(int(values.max()))) * values.astype(np.min_scalar_type(int(values.max())))
   if kind != "FRACTIONAL":
-    raise InputError(f"{file}: SegmentationType {kind or 'absent'} is not read; expected BINARY, FRACTIONAL or LABELMAP.")
+    raise InputError(
+      f"{file}: SegmentationType {kind or 'absent'} is not read; expected BINARY, FRACTIONAL or LABELMAP."
+    )
   if several:
     raise InputError(f"{file}: holds several fractional segments; a mask is one. Store each in a file of its own.")
   top = dicom_planes.integer(file, data, "MaximumFractionalValue")

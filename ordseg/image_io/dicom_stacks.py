@@ -56,7 +56,10 @@ def stacked(path: pathlib.Path, planes: Sequence[Plane], *, allow_gaps: bool = F
     affine = affine_of(first)
     return Stack([0], affine, (first.depth, *first.spacing), notes)
   if not any(plane.is_placed for plane in planes) and all(plane.file == first.file for plane in planes):
-    notes = (*(note for note in notes if "place in space" not in note), f"its {len(planes)} frames have no place in space")
+    notes = (
+      *(note for note in notes if "place in space" not in note),
+      f"its {len(planes)} frames have no place in space",
+    )
     return Stack(list(range(len(planes))), None, (first.depth, *first.spacing), notes)
   _check_alike(path, planes)
   positions = np.stack([plane.position for plane in planes])  # [D, 3]

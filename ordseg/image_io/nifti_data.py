@@ -99,7 +99,10 @@ def _check_header_stream(file: pathlib.Path) -> None:
 
 def _reason(error: zlib.error) -> str:
   text = str(error)
-  for word, meaning in (("incorrect data check", "its checksum is wrong"), ("incorrect length check", "its length is wrong")):
+  for word, meaning in (
+    ("incorrect data check", "its checksum is wrong"),
+    ("incorrect length check", "its length is wrong"),
+  ):
     if word in text:
       return meaning
   return text

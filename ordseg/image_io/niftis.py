@@ -57,7 +57,7 @@ def _native(values: np.ndarray) -> np.ndarray:
   """Integers and floats in the machine's byte order; 64 bits only where the numbers need them."""
   kind = values.dtype
   if kind.kind in "iu" and kind.itemsize == 8:
-    fits = not values.size or (-(2**31) <= int(values.min()) and int(values.max()) < 2**31)
+    fits = not values.size or (int(values.min()) >= -(2**31) and int(values.max()) < 2**31)
     return values.astype(np.int32 if fits else kind.newbyteorder("="))
   if kind.kind == "f" and kind.itemsize > 8:
     return values.astype(np.float64)
@@ -95,7 +95,9 @@ def _colours(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[s
   notes = ["colours are read as three channels"]
   if len(names) == 4:
     if channels.size and np.ptp(channels.reshape(-1, 3), axis=0).max() == 0 and np.ptp(values[names[3]]):
-      raise InputError(f"{path}: has its information in the transparency (RGBA), the colours are all one; store it grey.")
+      raise InputError(
+        f"{path}: has its information in the transparency (RGBA), the colours are all one; store it grey."
+      )
     notes = ["colours are read as three channels, transparency is left out"]
   return channels, notes
 

@@ -18,7 +18,7 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   """Reads an image of any known format.
 
   Args:
-    path: a file, or a folder that holds one DICOM series.
+    path: a file, a folder that holds one DICOM series, or folder / SeriesInstanceUID for one of several.
     allow_gaps: takes a DICOM series whose slices are not equally spaced, which is refused otherwise; first and last
       page then lie where they were measured, and `notes` says how far off those between are.
 
@@ -34,7 +34,7 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
 def read_stored(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   """Reads as `read` does, with the transparency and the palette of pictures, in which masks may lie."""
   path = pathlib.Path(path)
-  if not path.exists():
+  if not formats.folder_and_series(path)[0].exists():
     raise InputError(f"{path}: there is no such file.")
   try:
     return _reader(path, allow_gaps=allow_gaps)(path)
@@ -86,7 +86,7 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
 def _reader(path: pathlib.Path, *, allow_gaps: bool = False) -> Callable[[pathlib.Path], ImageFile]:
   """Chooses by name, and between pictures and TIFF by content, as cameras and tools misname them."""
   kind = formats.suffix(path)
-  if path.is_dir() or kind in formats.DICOMS:
+  if formats.folder_and_series(path)[1] or path.is_dir() or formats.is_dicom(path):
     return functools.partial(dicoms.read, allow_gaps=allow_gaps)
   if kind in formats.NIFTIS or kind in formats.NIFTI_DATA:
     return niftis.read
