@@ -9,6 +9,10 @@ The config, the data set and the preprocessing come from the workdir. Where the 
 say so with --data_dir or --manual_dir.
 """
 
+from ordseg import interrupts
+
+interrupts.leave_at_once()  # Ctrl-C during the slow imports
+
 from collections.abc import Sequence
 
 from absl import app, flags, logging
@@ -37,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     workdirs = _WORKDIR.value or []
     run = predictor.load_run(workdirs[0])
-    parallel.setup(run.config.parallel.distributed)
+    parallel.setup(run.config.parallel.distributed, **parallel.timeouts(run.config.parallel))
     builder = run_data.open_builder(data, run, data_dir=_DATA_DIR.value, manual_dir=_MANUAL_DIR.value)
     eval_loop.evaluate_run(
       workdirs,

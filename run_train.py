@@ -8,6 +8,10 @@ configs/default.py lists every field with its unit and allowed values. A run con
 workdir then holds config.json, checkpoints/, train_metrics.jsonl and TensorBoard events. Next: run_eval.py.
 """
 
+from ordseg import interrupts
+
+interrupts.leave_at_once()  # Ctrl-C during the slow imports
+
 from collections.abc import Sequence
 
 from absl import app, flags, logging
@@ -50,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
       raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     config = _CONFIG.value
     config_check.check(config, default.get_config())
-    parallel.setup(config.parallel.distributed)
+    parallel.setup(config.parallel.distributed, **parallel.timeouts(config.parallel))
     builder = data.get_builder(
       config.data.builder,
       config_name=config.data.config,

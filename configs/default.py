@@ -136,5 +136,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
   config.parallel = ConfigDict()
   config.parallel.distributed = False  # True: initialise jax.distributed even where no cluster is detected
+  config.parallel.connect_seconds = 300.0  # seconds to wait until all processes are there, in [1, 86400]
+  config.parallel.heartbeat_seconds = 100.0  # without a sign of life, then a process counts as lost, in [10, 86400]
 
   return config

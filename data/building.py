@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import fcntl
 import os
 import pathlib
 import shutil
@@ -17,6 +16,7 @@ from tensorflow_datasets.core import shuffle, utils
 from data import downloads, fingerprints
 from data.common import Example, RaterBuilder
 from data.errors import DataError, did_you_mean
+from ordseg import locks
 
 
 def prepare(builder: RaterBuilder, *, manual_dir: str = "") -> None:
@@ -34,7 +34,7 @@ def prepare(builder: RaterBuilder, *, manual_dir: str = "") -> None:
 def _build_once(builder: RaterBuilder, folder: pathlib.Path, source: pathlib.Path | None) -> None:
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.parent / f".{folder.name}.lock") as locked:
+    with locks.hold(folder.parent / f".{folder.name}.lock", what=f"builds {folder}", wait=True) as locked:
       if folder.exists():
         return  # another process built it while we waited
       if locked:
@@ -82,7 +82,7 @@ def _fetch(builder: RaterBuilder, folder: pathlib.Path) -> None:
   """Fetches what is missing; processes of this machine that meet here fetch it once."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(f".{folder.name}.lock")):
+    with locks.hold(folder.with_name(f".{folder.name}.lock"), what=f"downloads to {folder}", wait=True):
       downloads.fetch(builder.DOWNLOADS, folder, terms=f"{builder.LICENSE} {builder.HOMEPAGE}")
   except OSError as error:
     raise DataError(f"{builder.name}: cannot be downloaded to {folder} ({error}).") from error
@@ -99,18 +99,6 @@ def _build(builder: RaterBuilder, source: pathlib.Path | None) -> None:
   config = tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
   with _spill_without_tensorflow():
     builder.download_and_prepare(download_config=config)
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[bool]:
-  """Holds a lock among the processes of this machine; yields False on a file system that has no locks."""
-  with path.open("w") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX)
-      locked = True
-    except OSError:
-      locked = False
-    yield locked
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -1,14 +1,17 @@
 """Checkpoints of a run, through Orbax: asynchronous, atomic, the last few and the best.
 
 On disk a checkpoint is the state as plain nested dicts of numpy arrays, so it can be read on any number of devices, and
-without the optimiser that wrote it. Beside it lie the position in the training data, and the metric of the validation
-at that step if there was one. A save that is killed leaves a temporary folder, never a checkpoint that is not whole.
+without the optimiser that wrote it. Beside it lie the position in the training data, the metric of the validation at
+that step if there was one, and a seal: digests of all three, written in the same atomic save and checked by whoever
+reads. A save that is killed leaves a temporary folder, never a checkpoint that is not whole.
 """
 
 import base64
+import contextlib
+import errno
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -16,12 +19,19 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ordseg import parallel
+from ordseg import orbax_noise, parallel, seals, system_errors, validate
 from ordseg.state import TrainState
 from ordseg.types import Params
 from ordseg.validate import InputError
 
 FOLDER = "checkpoints"
+DAMAGED_FOLDER = "damaged_checkpoints"  # where a training that goes on from an earlier one puts them aside
+
+_UNREADABLE = "\0unreadable"  # in place of metrics that were written and cannot be read
+
+
+class DamagedCheckpointError(InputError):
+  """What a checkpoint's files hold is not what was written."""
 
 
 class _LastAndBest:
@@ -35,6 +45,7 @@ class _LastAndBest:
     del context
     values = {c.step: v for c in checkpoints if (v := metric_value(c.metrics, self._metric)) is not None}
     kept = set(rank(values, self._mode)[: self._keep_best])
+    kept.update(c.step for c in checkpoints if _UNREADABLE in (c.metrics or {}))  # it may have been the best
     kept.update(c.step for c in checkpoints[-self._keep_last :])
     return [c.step in kept for c in checkpoints]
 
@@ -49,6 +60,22 @@ def rank(values: Mapping[int, float], mode: str) -> list[int]:
   """Returns steps from best to worst; of equal ones the earlier step is better. `mode`: min or max."""
   sign = 1.0 if mode == "min" else -1.0
   return sorted(values, key=lambda step: (sign * values[step], step))
+
+
+class _Manager(ocp.CheckpointManager):
+  """Orbax's manager, which a damaged file of metrics does not keep from opening the other checkpoints."""
+
+  def metrics(self, step: int) -> dict[str, float]:
+    """Returns the metrics of a checkpoint: sealed ones, else, of checkpoints without a seal, those of Orbax's file."""
+    folder = pathlib.Path(self.directory) / str(step)
+    if not folder.exists():  # removed meanwhile
+      return {}
+    try:
+      seal = seals.read(folder)
+      found = seals.read_json(folder / "metrics" / "metrics", missing={}) if seal is None else seal["metrics"]
+      return {name: float(value) for name, value in found.items()}
+    except (ValueError, TypeError, AttributeError):
+      return {_UNREADABLE: 1.0}
 
 
 class Checkpoints:
@@ -84,7 +111,10 @@ class Checkpoints:
       create=not read_only,
       read_only=read_only,
     )
-    self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=("state", "iterator"))
+    orbax_noise.keep_out()
+    with self._system_errors("open"):
+      self._manager = _Manager(self._folder, options=options, item_names=("state", "iterator", seals.ITEM))
+    self._told_unsealed = False
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -94,20 +124,27 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits for a running save and releases the folder."""
-    self._manager.close()
+    with self._system_errors("write"):
+      self._manager.close()
 
   def wait(self) -> None:
     """Waits until the last save is on disk."""
-    self._manager.wait_until_finished()
+    with self._system_errors("write"):
+      self._manager.wait_until_finished()
 
   def steps(self) -> list[int]:
-    """Returns the steps at which there is a whole checkpoint, in order."""
-    return sorted(self._manager.all_steps())
+    """Returns the steps at which there is a checkpoint, in order, damaged ones included."""
+    listed = {int(path.name) for path in self._folder.glob("[0-9]*") if path.name.isdigit()}
+    return sorted(listed | set(self._manager.all_steps()))
+
+  def whole_steps(self) -> list[int]:
+    """Returns the steps whose checkpoint is as it was written; reads them all."""
+    return [step for step in self.steps() if not self._damage(step)]
 
   @property
   def latest_step(self) -> int | None:
     """The newest checkpoint's step, or None."""
-    return self._manager.latest_step()
+    return max(self.steps(), default=None)
 
   @property
   def best_step(self) -> int | None:
@@ -132,15 +169,19 @@ class Checkpoints:
       RuntimeError: Orbax did not save.
     """
     step = int(state.step)
-    if step in self._manager.all_steps():
+    if step in self.steps():
       return
-    items = ocp.args.Composite(
-      state=ocp.args.StandardSave(_to_dict(parallel.to_host(state))),
-      iterator=ocp.args.JsonSave({"processes": [_encode(s) for s in parallel.gather_objects(iterator_state)]}),
-    )
+    tree = _to_dict(parallel.to_host(state))
+    position = {"processes": [_encode(s) for s in parallel.gather_objects(iterator_state)]}
     metrics = {} if metric is None else {self._metric: metric}
-    if not self._manager.save(step, args=items, metrics=metrics, force=True):
-      raise RuntimeError(f"Orbax did not save step {step} in {self._folder}.")
+    items = ocp.args.Composite(
+      state=ocp.args.StandardSave(tree),
+      iterator=ocp.args.JsonSave(position),
+      **{seals.ITEM: ocp.args.JsonSave(seals.make(step, state=tree, position=position, metrics=metrics))},
+    )
+    with self._system_errors("write"):
+      if not self._manager.save(step, args=items, metrics=metrics, force=True):
+        raise RuntimeError(f"Orbax did not save step {step} in {self._folder}.")
 
   def restore(self, template: TrainState, step: int | None = None) -> tuple[TrainState, Any]:
     """Reads a checkpoint, written on any number of devices.
@@ -153,27 +194,64 @@ class Checkpoints:
       The state as numpy arrays, and this process's position in the training data.
 
     Raises:
+      DamagedCheckpointError: it is not what was written.
       InputError: no such checkpoint, one of another network or optimiser, or one whose processes stood at different
         positions and were not as many as now.
     """
-    items = self._read(self.find(step))
+    items = self._read_asked_for(self.find(step))
     return _from_dict(template, items["state"], self._folder), self._position(items["iterator"])
 
+  def set_damaged_aside(self) -> dict[int, str]:
+    """Moves damaged checkpoints newer than the newest whole one into `DAMAGED_FOLDER`; all processes must call.
+
+    Returns:
+      Step -> what is wrong, of those that were moved.
+
+    Raises:
+      DamagedCheckpointError: none is whole. Nothing is moved then.
+    """
+    damaged = {}
+    for step in reversed(self.steps()):
+      told = [text for text in parallel.gather_objects(self._damage(step)) if text]
+      if not told:
+        break
+      damaged[step] = told[0]
+    else:
+      if damaged:
+        raise DamagedCheckpointError(
+          f"no checkpoint is whole: {damaged[max(damaged)]}. Put back a copy of {self._folder}, or start anew in"
+          " another workdir."
+        )
+    parallel.first_process_first(lambda: self._move(damaged) if parallel.is_first_process() else None)
+    if damaged:
+      self._manager.reload()
+    return damaged
+
+  def _move(self, steps: Iterable[int]) -> None:
+    for step in steps:
+      folder = self._folder.with_name(DAMAGED_FOLDER)
+      folder.mkdir(exist_ok=True)
+      taken = len(list(folder.glob(f"{step}*")))
+      (self._folder / str(step)).rename(folder / (f"{step}-{taken}" if taken else str(step)))
+
   def find(self, step: int | str | None = None) -> int:
-    """Resolves a step.
+    """Resolves a step; does not read the checkpoint.
 
     Args:
       step: a number (or its digits), 'best', or 'last' or None for the newest.
 
     Raises:
+      DamagedCheckpointError: the best cannot be told, because metrics are damaged; names the whole ones.
       InputError: there is no such checkpoint; names those that there are.
     """
+    self.wait()
     steps = self.steps()
     if not steps:
       raise InputError(f"no checkpoint in {self._folder}: has the run been trained?")
     if step in (None, "last"):
       return steps[-1]
     if step == "best":
+      self._check_ranking(steps)
       if self.best_step is None:
         raise InputError(f"no checkpoint in {self._folder} has a finite {self._metric}; there are {_listed(steps)}.")
       return self.best_step
@@ -190,12 +268,68 @@ class Checkpoints:
       Nested dicts of numpy arrays, and their step.
     """
     found = self.find(step)
-    state = self._read(found)["state"]
+    state = self._read_asked_for(found)["state"]
     return state.get("ema_params") or state["params"], found
 
+  def _check_ranking(self, steps: Sequence[int]) -> None:
+    lost = [step for step in steps if _UNREADABLE in self._manager.metrics(step)]
+    if lost:
+      raise DamagedCheckpointError(
+        f"which checkpoint in {self._folder} is best cannot be told: the metrics of step {_listed(lost)} are damaged;"
+        f" {self._choice()}."
+      )
+
+  def _read_asked_for(self, step: int) -> Any:
+    """Reads a checkpoint; where it is damaged, the error names those that are not."""
+    try:
+      return self._read(step)
+    except DamagedCheckpointError as error:
+      raise DamagedCheckpointError(f"{error}; {self._choice()}.") from error
+
+  def _choice(self) -> str:
+    whole = self.whole_steps()
+    return f"whole are: {_listed(whole)}. Choose one of them by --step" if whole else "no other is whole"
+
+  def _damage(self, step: int) -> str:
+    try:
+      self._read(step)
+    except DamagedCheckpointError as error:
+      return str(error)
+    return ""
+
   def _read(self, step: int) -> Any:
+    """Reads a checkpoint and holds it against its seal."""
+    folder = self._folder / str(step)
     items = ocp.args.Composite(state=ocp.args.StandardRestore(), iterator=ocp.args.JsonRestore())
-    return self._manager.restore(step, args=items)
+    try:
+      seal = seals.read(folder)
+      if step not in self._manager.all_steps():
+        raise seals.BrokenError("marks of a finished save are missing")
+      found = self._manager.restore(step, args=items)
+      wrong = seal and seals.difference(seal, step, state=found["state"], position=found["iterator"])
+    except Exception as error:  # whatever Orbax and what it stands on say of damaged files
+      if (system := system_errors.find(error)) is not None:
+        raise system from error
+      if not folder.exists():
+        raise InputError(f"the checkpoint of step {step} in {self._folder} was removed while it was read.") from error
+      wrong = _first_line(error)
+    if wrong:
+      raise DamagedCheckpointError(f"the checkpoint of step {step} in {self._folder} is damaged ({wrong})")
+    if seal is None and not self._told_unsealed:
+      self._told_unsealed = True
+      validate.note(f"the checkpoint of step {step} in {self._folder} carries no digests: damage would not be seen.")
+    return found
+
+  @contextlib.contextmanager
+  def _system_errors(self, verb: str) -> Iterator[None]:
+    """Gives errors of the system, wherever in Orbax's threads they arose, their own type and this folder's name."""
+    try:
+      yield
+    except Exception as error:
+      system = system_errors.find(error, more=(errno.ENOENT, errno.ENOTDIR, errno.EIO))
+      if not isinstance(system, OSError):
+        raise
+      raise OSError(system.errno, f"cannot {verb} a checkpoint: {system.strerror}", str(self._folder)) from error
 
   def _position(self, saved: Mapping[str, Any]) -> Any:
     positions = saved["processes"]
@@ -208,6 +342,13 @@ class Checkpoints:
         " continue with as many."
       )
     return _decode(positions[0])
+
+
+def _first_line(error: BaseException) -> str:
+  text = " ".join(str(error).split())
+  if isinstance(error, seals.BrokenError):
+    return text
+  return f"{type(error).__name__}: {text[:157] + '...' if len(text) > 160 else text}".rstrip(". ")
 
 
 def _listed(steps: Sequence[int]) -> str:

@@ -18,17 +18,24 @@ _Rule = tuple[Callable[[Any], bool], str]
 _POSITIVE: _Rule = (lambda x: x > 0, "> 0")
 _AT_LEAST_0: _Rule = (lambda x: x >= 0, ">= 0")
 _FRACTION: _Rule = (lambda x: 0 <= x < 1, "in [0, 1)")
+
+
+def _between(low: float, high: float) -> _Rule:
+  """Bounds; beyond them a number is a slip. What the machine has room for is seen when shapes are known (`memory`)."""
+  return (lambda x: low <= x <= high, f"in [{low}, {high}]")
+
+
 _RULES: dict[str, _Rule] = {
   "seed": (lambda x: 0 <= x < 2**32, "in [0, 2**32)"),
-  "data.num_threads": _AT_LEAST_0,
-  "data.prefetch_batches": _POSITIVE,
+  "data.num_threads": _between(0, 1024),
+  "data.prefetch_batches": _between(1, 1024),
   "data.crop_size": (
-    lambda x: len(x) in (2, 3) and all(isinstance(n, int) and n > 0 for n in x),
-    "two integers > 0 (H, W), or three (D, H, W) for volumes",
+    lambda x: len(x) in (2, 3) and all(isinstance(n, int) and 0 < n <= 65536 for n in x),
+    "two integers in [1, 65536] (H, W), or three (D, H, W) for volumes",
   ),
-  "model.width": _POSITIVE,
-  "model.depth": _POSITIVE,
-  "model.blocks_per_level": _POSITIVE,
+  "model.width": _between(1, 16384),
+  "model.depth": _between(1, 12),
+  "model.blocks_per_level": _between(1, 64),
   "model.dropout": _FRACTION,
   "optim.learning_rate": _POSITIVE,
   "optim.warmup_steps": _AT_LEAST_0,
@@ -38,7 +45,7 @@ _RULES: dict[str, _Rule] = {
   "optim.b2": _FRACTION,
   "optim.clip_norm": _AT_LEAST_0,
   "optim.ema_decay": _FRACTION,
-  "train.batch_size": _POSITIVE,
+  "train.batch_size": _between(1, 2**20),
   "train.num_steps": _POSITIVE,
   "train.log_every_steps": _POSITIVE,
   "train.eval_every_steps": _POSITIVE,
@@ -49,9 +56,11 @@ _RULES: dict[str, _Rule] = {
   "eval.overlap": _FRACTION,
   "train.keep_best": _AT_LEAST_0,
   "train.best_mode": (lambda x: x in ("min", "max"), "'min' or 'max'"),
-  "eval.batch_size": _POSITIVE,
-  "eval.num_bins": _POSITIVE,
+  "eval.batch_size": _between(1, 2**20),
+  "eval.num_bins": _between(1, 10**6),
   "eval.surface_tolerance": _AT_LEAST_0,
+  "parallel.connect_seconds": _between(1, 86400),
+  "parallel.heartbeat_seconds": _between(10, 86400),
 }
 
 

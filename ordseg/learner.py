@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ordseg import heads, losses, models, optim, parallel, rng, state, step
 from ordseg.state import TrainState
-from ordseg.types import Config, Params, PRNGKey
+from ordseg.types import Array, Config, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Learner:
     train_step: see `parallel.make_train_step`.
     predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy; see `step.predict_levels`.
     predict_log: the same in logarithms.
+    apply: (params, images) -> the network's outputs in a pass as training makes it, to be traced.
     sample: ((params, key), images) -> the same from one pass with dropout active.
   """
 
@@ -33,6 +35,7 @@ class Learner:
   predict: Callable[[Params, np.ndarray], np.ndarray]
   predict_log: Callable[[Params, np.ndarray], np.ndarray]
   sample: Callable[[tuple[Params, PRNGKey], np.ndarray], np.ndarray]
+  apply: Callable[[Params, Array], Any]
 
 
 def make_learner(config: Config, *, num_raters: int, num_channels: int, num_classes: int = 1) -> Learner:
@@ -56,7 +59,7 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int, num_clas
   key = jax.random.key(config.seed)
 
   def start(level_counts: np.ndarray, encoder: Params | None) -> TrainState:
-    image = np.zeros((1, *config.data.crop_size, num_channels), np.float32)
+    image = jnp.zeros((1, *config.data.crop_size, num_channels), jnp.float32)
     init = jax.jit(functools.partial(model.init, is_training=False))
     params = init(rng.stream(key, "init"), image)["params"]
     params = params if encoder is None else models.set_encoder(params, encoder)
@@ -82,4 +85,5 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int, num_clas
       functools.partial(step.predict_log_levels, num_classes=num_classes, **bound)
     ),
     sample=parallel.make_predict_step(functools.partial(step.sample_levels, num_classes=num_classes, **bound)),
+    apply=lambda params, images: model.apply({"params": params}, images, is_training=True, rngs={"dropout": key}),
   )

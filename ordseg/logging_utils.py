@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorboardX
 
+from ordseg.validate import InputError
+
 
 class Progress:
   """Speed and remaining time of a loop, by a clock that never jumps.
@@ -148,6 +150,9 @@ class MetricsLog:
     Args:
       workdir: folder of the run.
       step: where the training stands. Rows past it, of a run that was killed, are dropped, and a torn last line too.
+
+    Raises:
+      InputError: another line is damaged: no row is dropped without a word.
     """
     path = workdir / "train_metrics.jsonl"
     if path.exists():
@@ -155,10 +160,18 @@ class MetricsLog:
     self._file = path.open("a", encoding="utf-8")
     self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
-  def write(self, step: int, row: Mapping[str, Any]) -> None:
-    """Writes one row; nested dicts become dotted tags in TensorBoard."""
+  def write(self, step: int, row: Mapping[str, Any], *, on_disk: bool = False) -> None:
+    """Writes one row; nested dicts become dotted tags in TensorBoard.
+
+    Args:
+      step: of the row.
+      row: what JSON can hold.
+      on_disk: wait until the row would survive a power failure: before a checkpoint, which would continue after it.
+    """
     self._file.write(json.dumps(jsonable({"step": step, **row}), allow_nan=False) + "\n")
     self._file.flush()
+    if on_disk:
+      os.fsync(self._file.fileno())
     for name, value in flatten(row).items():
       self._events.add_scalar(name.replace(".", "/"), value, step)
     self._events.flush()
@@ -170,10 +183,14 @@ class MetricsLog:
 
 
 def _lines_up_to(path: pathlib.Path, step: int) -> Iterator[str]:
-  for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+  *lines, torn = path.read_bytes().split(b"\n")
+  del torn  # a row ends with a newline: what follows the last one was being written when the program was killed
+  for number, line in enumerate(lines, 1):
     try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if line.endswith("\n") and row["step"] <= step:
-      yield line
+      reached = int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError) as error:
+      raise InputError(
+        f"{path}: line {number} is damaged. Put back a copy of the file, or delete that line, whose row is lost then."
+      ) from error
+    if reached <= step:
+      yield line.decode() + "\n"

@@ -4,9 +4,12 @@ A global batch is cut over the processes by the input pipeline, and over the dev
 one plain pytree, replicated over the devices of each process.
 """
 
+import contextlib
+import math
 import os
 import pickle
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -14,13 +17,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ordseg import rng
+from ordseg import peers, rng, validate
 from ordseg.state import TrainState
 from ordseg.step import Metrics, Sums
-from ordseg.types import Array, Batch, Params, PRNGKey
+from ordseg.types import Array, Batch, Config, Params, PRNGKey
 from ordseg.validate import InputError
 
 AXIS_NAME = "batch"
+_SECONDS_FOR_OTHERS = 2.0
 
 T = TypeVar("T")
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -30,7 +34,7 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 _LAUNCHER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES")
 
 
-def setup(distributed: bool = False) -> None:
+def setup(distributed: bool = False, *, connect_seconds: float = 300, heartbeat_seconds: float = 100) -> None:
   """Connects the processes of a cluster; call it before anything touches a device.
 
   Runs `jax.distributed.initialize` where srun (SLURM), mpirun (Open MPI), a TPU pod or JAX_NUM_PROCESSES says that
@@ -39,6 +43,8 @@ def setup(distributed: bool = False) -> None:
 
   Args:
     distributed: initialise even where no cluster is seen.
+    connect_seconds: how long to wait until all processes are there; then the process ends, with exit status 2.
+    heartbeat_seconds: without a sign of life after which a process counts as lost.
 
   Raises:
     InputError: `distributed` is set, or a launcher was seen, but who and where the processes are cannot be told.
@@ -49,14 +55,50 @@ def setup(distributed: bool = False) -> None:
   for argument, variable in (("num_processes", "JAX_NUM_PROCESSES"), ("process_id", "JAX_PROCESS_ID")):
     if variable in os.environ:
       given[argument] = _int_variable(variable)
+  address = os.environ.get("JAX_COORDINATOR_ADDRESS", "the address that the launcher gives")
+  count = next((os.environ[name] for name in reversed(_LAUNCHER_SIZES) if os.environ.get(name)), "all")
   try:
-    jax.distributed.initialize(**given)
+    with peers.waiting_for(f"{count} processes at {address}", seconds=connect_seconds):
+      jax.distributed.initialize(
+        **given,
+        initialization_timeout=math.ceil(connect_seconds) + 60,  # ours comes first, and says more
+        heartbeat_timeout_seconds=math.ceil(heartbeat_seconds),
+      )
   except (ValueError, TypeError) as error:
     raise InputError(
       "config.parallel.distributed is set or a cluster was detected, but JAX cannot tell who the processes are"
       f" ({error}). Start them with srun or mpirun, or set JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and"
       " JAX_PROCESS_ID for each."
     ) from error
+  if jax.process_count() > 1:
+    peers.explain_aborts(peers.lost_line(jax.process_index(), jax.process_count()), status=1)
+    validate.leave_with(_leave)
+
+
+def timeouts(section: Config) -> dict[str, float]:
+  """Returns the time-outs for `setup` of ``config.parallel``; those of JAX where an old run's config has none."""
+  return {
+    "connect_seconds": section.get("connect_seconds", 300),
+    "heartbeat_seconds": section.get("heartbeat_seconds", 100),
+  }
+
+
+def _leave(status: int) -> None:
+  """Ends this process of several at once: at the usual end of a program JAX waits for the others, which wait for us."""
+  if is_first_process():
+    time.sleep(_SECONDS_FOR_OTHERS)  # with it goes the coordinator, and with that whoever has not ended yet
+  os._exit(status)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+  """For work in which the processes meet: where one of them is lost, the others end with one line that says so."""
+  try:
+    yield
+  except Exception as error:
+    if jax.process_count() == 1 or not peers.is_lost(error):
+      raise
+    raise InputError(peers.lost_line(jax.process_index(), jax.process_count()).removeprefix("error: ")) from error
 
 
 def cluster_detected(environ: Mapping[str, str] = os.environ) -> bool:

@@ -41,6 +41,8 @@ FREE_FIELDS = (
   "train.keep_best",
   "eval.batch_size",
   "parallel.distributed",
+  "parallel.connect_seconds",
+  "parallel.heartbeat_seconds",
 )
 
 

@@ -1,7 +1,8 @@
 """The training program: from a config and two data sources to a workdir that holds the run.
 
-A workdir holds config.json, train_metrics.jsonl, compute.json, tensorboard/ and checkpoints/. Whatever stops a run, the
-same call continues it from its last checkpoint, and ends at the same parameters, bit by bit on the same devices.
+A workdir holds config.json, train_metrics.jsonl, compute.json, tensorboard/, checkpoints/ and .lock, which says who
+trains. Whatever stops a run, the same call continues it from its last whole checkpoint, and ends at the same
+parameters, bit by bit on the same devices.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import dataclasses
 import itertools
 import pathlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,22 +21,28 @@ from ordseg import (
   compute_log,
   evaluate,
   input_pipeline,
+  locks,
   logging_utils,
   losses,
+  memory,
   models,
   parallel,
   run_info,
   sliding_window,
+  validate,
 )
-from ordseg.checkpoint import Checkpoints
+from ordseg.checkpoint import DAMAGED_FOLDER, FOLDER, Checkpoints
 from ordseg.input_pipeline import examples
 from ordseg.learner import Learner, make_learner
 from ordseg.logging_utils import MetricsLog, Progress
 from ordseg.state import TrainState
 from ordseg.step import Metrics
+from ordseg.stop_signal import StopSignal
 from ordseg.types import Config, Params
 from ordseg.validate import InputError, did_you_mean
 
+LOCK = ".lock"
+_SIZE_ON_DISK = 0.85  # of what a state takes in memory, at least: Orbax compresses
 BIAS_EXAMPLES = 256  # training examples that the first output bias is estimated from
 
 Validate = Callable[..., Mapping[str, Any]]  # (params, *, limit=None) -> nested metrics
@@ -97,11 +103,9 @@ def train(
   learner = make_learner(
     config, num_raters=panel.num_raters, num_channels=panel.num_channels, num_classes=panel.num_classes
   )
+  memory.check_training(config, learner, panel)
   if not (workdir / run_info.FILE).exists():  # before anything is written: a slip in the path must not start a run
     models.read_encoder(config.model, num_channels=panel.num_channels)
-  changed = parallel.first_process_first(lambda: run_info.open_run(workdir, info, write=parallel.is_first_process()))
-  for name, change in changed.items():
-    _say(f"note: this run was started with another {name}: {change}")
   iterator = input_pipeline.train_iterator(
     train_source,
     data_config=config.data,
@@ -113,7 +117,10 @@ def train(
     process_count=parallel.process_count(),
     label_weights=losses.LOSSES[config.loss.name].label_weights,
   )
-  with contextlib.ExitStack() as stack:
+  with parallel.together(), contextlib.ExitStack() as stack:
+    changed = parallel.first_process_first(lambda: _open_workdir(workdir, config, learner, info, stack))
+    for name, change in changed.items():
+      _say(f"note: this run was started with another {name}: {change}")
     checkpoints = stack.enter_context(open_checkpoints(config, workdir, read_only=False))
     host_state = _start_state(learner, checkpoints, iterator, train_source)
     first_step = int(host_state.step)
@@ -126,7 +133,7 @@ def train(
       batches=stack.enter_context(
         input_pipeline.prefetch(iterator, parallel.shard_batch, config.data.prefetch_batches)
       ),
-      stop_signal=stack.enter_context(_StopSignal()),
+      stop_signal=stack.enter_context(StopSignal()),
       state=parallel.replicate(host_state),
       step=first_step,
       log=None if log is None else stack.enter_context(log),
@@ -140,6 +147,29 @@ def train(
       best_step=best_step,
       best_value=None if best_step is None else checkpoints.metrics()[best_step],
     )
+
+
+def _open_workdir(
+  workdir: pathlib.Path, config: Config, learner: Learner, info: Mapping[str, Any], stack: contextlib.ExitStack
+) -> dict[str, str]:
+  """Makes sure that this is the one training here, and that it can write; see `run_info.open_run`."""
+  if parallel.is_first_process():
+    workdir.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(locks.hold(workdir / LOCK, what=f"trains in {workdir}", wait=False))
+    validate.check_writable(
+      workdir,
+      num_bytes=_missing_bytes(workdir, config, learner),
+      what="the checkpoints (config.train.keep_last + keep_best, and one while it is written)",
+    )
+  return run_info.open_run(workdir, info, write=parallel.is_first_process())
+
+
+def _missing_bytes(workdir: pathlib.Path, config: Config, learner: Learner) -> int:
+  """Returns how much more the checkpoints will take than what is there, for all that will be kept."""
+  size = memory.num_bytes(learner.template())
+  wanted = size * (config.train.keep_last + config.train.keep_best + 1)
+  present = sum(path.stat().st_size for path in (workdir / FOLDER).rglob("*") if path.is_file())
+  return max(0, int(_SIZE_ON_DISK * wanted) - present)
 
 
 def open_checkpoints(config: Config, workdir: str | pathlib.Path, *, read_only: bool = True) -> Checkpoints:
@@ -181,6 +211,8 @@ def _start_state(
   learner: Learner, checkpoints: Checkpoints, iterator: Any, source: input_pipeline.Source
 ) -> TrainState:
   """Returns the state to start from, on the host, and moves the iterator there."""
+  for step, damage in checkpoints.set_damaged_aside().items():
+    _say(f"warning: {damage}; it lies in {DAMAGED_FOLDER}/{step} now, and the run goes on from the one before it")
   if checkpoints.latest_step is None:
     first = learner.create(input_pipeline.level_counts(source, limit=BIAS_EXAMPLES))
     size = sum(p.size for p in jax.tree.leaves(first.params))
@@ -251,7 +283,7 @@ class _Loop:
   validate: Validate
   checkpoints: Checkpoints
   batches: input_pipeline.Prefetcher
-  stop_signal: "_StopSignal"
+  stop_signal: StopSignal
   state: TrainState
   step: int
   log: MetricsLog | None  # on the first process
@@ -297,7 +329,7 @@ class _Loop:
     with progress.pause():
       metric = self._evaluate(row) if eval_due else None
       if self.log is not None:
-        self.log.write(self.step, row)
+        self.log.write(self.step, row, on_disk=save_due)
       if save_due:
         self.checkpoints.save(self.state, iterator_state=self.batches.get_state(), metric=metric)
       if self.compute is not None:
@@ -327,9 +359,9 @@ class _Loop:
     kept = "there is no checkpoint yet" if latest is None else f"the checkpoint of step {latest} is good and kept"
     now = self.config.optim
     return (
-      f"stopped: loss ({loss:g}), gradient or update of step {step} is not finite; {kept}. In a new workdir, try a"
-      f" lower config.optim.learning_rate (now {now.learning_rate:g}), more config.optim.warmup_steps (now"
-      f" {now.warmup_steps}), or config.optim.clip_norm=1 (now {now.clip_norm:g})."
+      f"stopped: loss ({loss:g}), gradient or update of step {step} is not finite, though all images were; {kept}. In a"
+      f" new workdir, try a lower config.optim.learning_rate (now {now.learning_rate:g}), more"
+      f" config.optim.warmup_steps (now {now.warmup_steps}), or config.optim.clip_norm=1 (now {now.clip_norm:g})."
     )
 
   def _evaluate(self, row: dict[str, Any]) -> float:
@@ -348,40 +380,6 @@ class _Loop:
     name = signal.Signals(number).name if number else "a signal to another process"
     _say(f"stopped by {name} at step {self.step}: a checkpoint is written, the same command continues from here")
     raise SystemExit(128 + (number or signal.SIGTERM))
-
-
-class _StopSignal:
-  """Remembers SIGTERM and SIGINT while it is entered, so that the running step can end. The second one acts at once."""
-
-  _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-  def __init__(self) -> None:
-    self.number: int | None = None
-    self._old: dict[int, Any] = {}
-
-  def __enter__(self) -> "_StopSignal":
-    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
-      self._old = {number: signal.signal(number, self._remember) for number in self._SIGNALS}
-    return self
-
-  def __exit__(self, *exception: object) -> None:
-    self._restore()
-
-  def _remember(self, number: int, frame: Any) -> None:
-    del frame
-    self.number = number
-    self._restore()
-
-  def _restore(self) -> None:
-    for number, handler in self._old.items():
-      signal.signal(number, handler)
-    self._old = {}
-
-  def received(self, *, ask_others: bool) -> bool:
-    """Returns whether to stop. All processes must stop at the same step, so they agree, and only where they ask."""
-    if parallel.process_count() == 1:
-      return self.number is not None
-    return ask_others and parallel.any_process(self.number is not None)
 
 
 def _say(message: str) -> None:

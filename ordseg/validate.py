@@ -3,9 +3,17 @@
 import contextlib
 import difflib
 import functools
+import os
+import pathlib
+import shutil
+import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
+
+from ordseg import interrupts, system_errors
 
 
 class InputError(ValueError):
@@ -36,12 +44,90 @@ def check_choice(name: str, choices: Iterable[str], *, field: str) -> None:
 
 @contextlib.contextmanager
 def one_line_errors(*more: type[Exception]) -> Iterator[None]:
-  """Turns `InputError`, and the other types given, into one line on stderr and exit status 2."""
+  """What every program runs in: what is not its fault ends in one line on stderr, not in a traceback.
+
+  | what | exit status |
+  |---|---|
+  | `InputError` and the other types given | 2 |
+  | the system refuses (`system_errors`): disk full, no right, no memory | 2 |
+  | Ctrl-C, also twice (`interrupts`) | 130 |
+  | whoever read our output has gone (``| head``) | 141, without a line |
+  """
+  with interrupts.one_line():
+    try:
+      yield
+      sys.stdout.flush()
+    except (InputError, *more) as error:
+      _stop(f"error: {error}")
+    except BrokenPipeError:
+      _stop("", 128 + signal.SIGPIPE)
+    except (OSError, MemoryError) as error:
+      _stop(f"error: {system_errors.describe(error)}")
+    except RuntimeError as error:
+      if system_errors.is_out_of_memory(error):
+        _stop(f"error: {system_errors.describe(error)}")
+      _fail()
+      raise
+    except Exception:
+      _fail()
+      raise
+
+
+def _fail() -> None:
+  if _leave is not sys.exit:  # else Python tells it at its end
+    traceback.print_exc()
+    _leave(1)
+
+
+def leave_with(leave: Callable[[int], Any]) -> None:
+  """Sets how a program ends after an error; by `sys.exit` unless this is called. Several processes need another way."""
+  global _leave
+  _leave = leave
+
+
+_leave: Callable[[int], Any] = sys.exit
+
+
+def _stop(line: str, status: int = 2) -> NoReturn:
   try:
-    yield
-  except (InputError, *more) as error:
-    print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
+    sys.stdout.flush()
+  except OSError:  # nobody reads it, or its disk is full: Python would say so again at its end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  if line:
+    print(line, file=sys.stderr, flush=True)
+  _leave(status)
+  raise SystemExit(status)
+
+
+def note(line: str) -> None:
+  """Tells the user something that does not stop the program."""
+  print(f"note: {line}", file=sys.stderr, flush=True)
+
+
+def check_writable(folder: str | pathlib.Path, *, num_bytes: int = 0, what: str = "the results") -> None:
+  """Finds out before hours of work that their results could not be written; leaves nothing behind.
+
+  Args:
+    folder: that will be written to; it, or the nearest folder above it that is there, is tried.
+    num_bytes: that will be needed.
+    what: needs them, for the message.
+
+  Raises:
+    OSError: the folder cannot be written to.
+    InputError: there is too little space.
+  """
+  place = pathlib.Path(folder).absolute()
+  while not place.exists():
+    place = place.parent
+  with tempfile.TemporaryFile(dir=place) as file:
+    file.write(b"0" * 4096)
+    file.flush()
+  free = shutil.disk_usage(place).free
+  if free < num_bytes:
+    raise InputError(
+      f"{folder}: {what} need about {num_bytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free. Free space there, or"
+      " choose a folder on another disk."
+    )
 
 
 def one_line(parse: Callable[..., Any], *more: type[Exception]) -> Callable[..., Any]:

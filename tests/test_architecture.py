@@ -7,11 +7,23 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-  ("types", "validate", "image_io", "rng", "ordinal", "staple", "folding"),
+  (
+    "types",
+    "validate",
+    "interrupts",
+    "system_errors",
+    "locks",
+    "peers",
+    "image_io",
+    "rng",
+    "ordinal",
+    "staple",
+    "folding",
+  ),
   ("losses", "heads", "calibration", "metrics", "agreement", "scoring", "statistics", "recalibration"),
   ("models",),
   ("preprocess", "augment", "input_pipeline"),
-  ("optim", "state", "step", "parallel", "checkpoint"),
+  ("optim", "state", "step", "parallel", "seals", "orbax_noise", "checkpoint"),
 )
 MODULES = sorted((ROOT / "ordseg").rglob("*.py"))
 
@@ -44,7 +56,7 @@ def test_imports_point_down(path):
 
 
 # Builders share the readers of image files and the error with `ordseg`, and nothing that needs JAX.
-@pytest.mark.parametrize(("package", "allowed"), [("configs", ()), ("data", ("validate", "image_io"))])
+@pytest.mark.parametrize(("package", "allowed"), [("configs", ()), ("data", ("validate", "locks", "image_io"))])
 def test_what_configs_and_data_import_of_ordseg(package, allowed):
   for path in (ROOT / package).rglob("*.py"):
     names = [name.split(".") for name in imported(path) if name.split(".")[0] == "ordseg"]

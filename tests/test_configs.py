@@ -56,7 +56,7 @@ def check_with(**changes):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"train__batch_size": 0}, r"config.train.batch_size=0 must be > 0"),
+    ({"train__batch_size": 0}, r"config.train.batch_size=0 must be in \[1, 1048576\]"),
     ({"train__num_steps": 10.5}, r"config.train.num_steps=10.5 must be a int"),
     ({"model__dropout": 1.0}, r"config.model.dropout=1.0 must be in \[0, 1\)"),
     ({"model__wdith": 32}, r"config.model.wdith is no field.*Did you mean 'model.width'"),

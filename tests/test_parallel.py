@@ -152,7 +152,8 @@ def test_distributed_without_a_cluster_says_what_to_set():
   """
   done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
   assert done.returncode == 2 and done.stdout == ""
-  (line,) = done.stderr.splitlines()
+  waiting, line = done.stderr.splitlines()
+  assert waiting == "waiting for all processes at the address that the launcher gives"
   assert "srun or mpirun, or set JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and JAX_PROCESS_ID" in line
 
 

@@ -70,7 +70,7 @@ def test_the_tiny_config_is_a_config():
 def test_a_run_leaves_what_it_promises(unbroken):
   workdir, summary = unbroken
   assert {p.name for p in workdir.iterdir()} == {
-    *("config.json", "train_metrics.jsonl", "compute.json", "tensorboard"),
+    *("config.json", "train_metrics.jsonl", "compute.json", "tensorboard", ".lock"),
     FOLDER,
   }
   info = run_info.read(workdir)
@@ -198,12 +198,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_good_checkpoints(tmp
     train__num_steps=30,
     train__checkpoint_every_steps=1,
   )
-  with pytest.raises(InputError, match="is not finite; the checkpoint of step") as error:
+  with pytest.raises(InputError, match="is not finite, though all images were; the checkpoint of step") as error:
     training.train_tiny(tmp_path, config)
   message = str(error.value)
   assert "config.optim.learning_rate (now 1e+12)" in message and "\n" not in message
   with Checkpoints(tmp_path) as store:
-    assert f"of step {store.latest_step + 1} is not finite; the checkpoint of step {store.latest_step}" in message
+    assert (
+      f"of step {store.latest_step + 1} is not finite, though all images were; the checkpoint of step {store.latest_step}"
+      in message
+    )
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(store.restore_eval_params()[0]))
 
 

@@ -239,10 +239,10 @@ def test_built_data_are_read_without_writing_anything(tmp_path, monkeypatch):
   data.prepare(make(tmp_path))
   before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
-  def fail(path):
+  def fail(path, **_):
     raise PermissionError(path)
 
-  monkeypatch.setattr(building, "_lock", fail)
+  monkeypatch.setattr(building.locks, "hold", fail)
   builder = make(tmp_path)
   data.prepare(builder)
   data.verify(builder)
