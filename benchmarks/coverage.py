@@ -74,11 +74,13 @@ class Cell:
 def build(cell: Cell) -> World:
   """Returns the population of a cell.
 
-  'sharp': log-odds multiplied, so gaps of both signs; models a calibrated and b with the error. 'two errors': .02 and
-  .04. 'bad bin': one of 15 bins wrong by .15; 'bad bins': of a and b each another one. 'shift': all log-odds moved by
-  `error`, which the images' effect can hide; 'shift on .02': the same for b, both with an error of .02. 'near': log-odds
-  +-.1 at random, in a and b opposite, on an error of `error`. 'raters': four raters with habits of their own, of whom
-  80, 50 and 30 % of the second to fourth answer. 'phantom': 88 % of the pixels near 0.
+  - 'sharp': log-odds multiplied, so gaps of both signs; model a is calibrated, b has the error.
+  - 'two errors': .02 and .04.
+  - 'bad bin': one of 15 bins of b wrong by .15; 'bad bins': another one of each model by .04.
+  - 'shift': all log-odds of b moved by `error`, which the images' effect can hide; 'shift on .02': both sharp too.
+  - 'near': log-odds +-.1 at random, in a and b opposite, on an error of `error`.
+  - 'raters': four raters with habits of their own, who answer 100, 80, 50 and 30 % of the images.
+  - 'phantom': as 'sharp', with 88 % of the pixels near 0.
   """
   base, share = worlds.grid(cell.what == "phantom")
   rater = np.ones(1)

@@ -94,7 +94,8 @@ def true_gaps(world: World, model: int) -> tuple[np.ndarray, np.ndarray]:
 
 def at_least(votes: np.ndarray, j: int) -> np.ndarray:
   """Probability of j or more of `LEVELS` marks."""
-  return sum((special.comb(LEVELS, c) * votes**c * (1 - votes) ** (LEVELS - c) for c in range(j, LEVELS + 1)), votes * 0)
+  each = [special.comb(LEVELS, c) * votes**c * (1 - votes) ** (LEVELS - c) for c in range(j, LEVELS + 1)]
+  return np.sum(each, axis=0)
 
 
 def true_error(world: World, model: int, metric: str) -> float:
