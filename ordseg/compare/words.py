@@ -5,6 +5,7 @@ import math
 from ordseg import statistics
 from ordseg.compare.differences import Difference, Results
 from ordseg.report import reading, terms
+from ordseg.report.noise import p_text
 
 ORACLE = "oracle"
 PEOPLE = "raters"
@@ -30,9 +31,11 @@ def better(path: str) -> str:
 
 
 def number(value: float, missing: str, decimals: int = 4, sign: str = "") -> str:
-  """Writes a number, `missing` for NaN; never as a negative zero."""
+  """Writes a number, `missing` for NaN; never as a negative zero, nor as 0 what is not."""
   if math.isnan(value):
     return missing
+  if 1e-8 < abs(value) < 0.5 * 10.0**-decimals:  # two digits of what would look like 0
+    decimals = 1 - math.floor(math.log10(abs(value)))
   rounded = round(value, decimals)
   return f"{rounded or 0.0:{sign if rounded else ''}.{decimals}f}".replace("-", "\u2212")
 
@@ -40,15 +43,6 @@ def number(value: float, missing: str, decimals: int = 4, sign: str = "") -> str
 def ends(low: float, high: float, missing: str, sign: str = "") -> str:
   """Writes an interval as ``[low, high]``."""
   return missing if math.isnan(low) else f"[{number(low, '', sign=sign)}, {number(high, '', sign=sign)}]"
-
-
-def p_text(p: float, missing: str = "-") -> str:
-  """Writes a p-value with two significant digits, rounded up, never as 0."""
-  if math.isnan(p):
-    return missing
-  first = 10.0 ** (math.floor(math.log10(p)) - 1)  # the place of the second digit
-  rounded = math.ceil(round(p / first, 6)) * first
-  return f"{rounded:.{max(1 - math.floor(math.log10(rounded) + 1e-9), 2)}f}"
 
 
 def percent(results: Results) -> str:

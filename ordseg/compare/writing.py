@@ -146,7 +146,7 @@ def _difference_table(results: Results, missing: str) -> tuple[list[str], list[l
   seeds = any(not math.isnan(d.seed_low) for d in results.differences)
   several = results.num_tested > 1
   interval = f"{words.percent(results)} interval"
-  header = ["method", "metric", "difference", "as measured", interval, *(["corrected interval"] * several), "p"]
+  header = ["method", "metric", "difference", "as measured", interval, *(["at Holm's level"] * several), "p"]
   header += [*(["Holm p"] * several), "found", *([f"{interval} over seeds"] * seeds)]
   rows = []
   for d in results.differences:

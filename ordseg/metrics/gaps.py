@@ -15,6 +15,9 @@ from ordseg.metrics.scores import level_bins, majority_bins, rater_bins, vote_bi
 from ordseg.metrics.sums import ImageSums
 from ordseg.metrics.top_label import top_label_bins
 
+NAMES = frozenset(
+  {"mr_ece_pooled", "mr_ece_rater_mean", "ece_majority", "ace", "mce", "ece_top_label", "level_ece", "mr_ece"}
+)  # in metrics.json; mr_ece is that of raters.leave_one_out
 WEIGHTINGS = ("pooled", "rows", "bins", "worst")
 
 
