@@ -41,7 +41,9 @@ def main() -> None:
   seconds, found = [], {}
   for _ in range(args.repeats):
     start = time.perf_counter()
-    found = statistics.intervals(lambda pool: scores.resampled(groups, pool), statistics.units_of(groups), settings)
+    found = statistics.intervals(
+      lambda pool: scores.resampled(groups, pool), statistics.units_of(groups), settings, scores.gap_bins()
+    )
     seconds.append(time.perf_counter() - start)
   print(
     f"{args.resamples} resamples of {args.images} images, {args.raters} raters, {args.bins} bins, {args.method}: "

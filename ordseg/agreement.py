@@ -3,6 +3,7 @@
 Everything here is about raters, not about a model: it is the human row that a model is read beside.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -131,26 +132,39 @@ def leave_one_out(sums: ImageSums, *, num_bins: int, pool: Pool = EVERY_IMAGE) -
       something. Read it beside a model's dice_rater_mean.
     mr_ece, brier: pooled over all pairs (pixel, left-out rater). Read them beside a model's mean_vote.
   """
-  count, prob_sum, label_sum = np.zeros((3, sums.num_images, num_bins))
   brier, scores = np.zeros(sums.num_images), np.full(sums.num_images, np.nan)
-  for n in np.unique(sums.num_valid[sums.num_valid >= 2]).tolist():
-    which = np.flatnonzero(sums.num_valid == n)
-    images, prob = sums.rows(which), np.arange(n) / (n - 1)
-    marked, unmarked = _votes_of_others(images, n)
+  for n, which, marked, unmarked in _by_panel(sums):
+    prob = np.arange(n) / (n - 1)
     brier[which] = (marked * (1 - prob) ** 2 + unmarked * prob**2).sum((1, 2))
-    for k, index in enumerate(calibration.bin_index(prob, num_bins).tolist()):
-      pairs = (marked + unmarked)[..., k].sum(1)
-      count[which, index] += pairs
-      prob_sum[which, index] += pairs * prob[k]
-      label_sum[which, index] += marked[..., k].sum(1)
-    scores[which] = np.where(images.label_area(5) > 0, _others_dice(marked, unmarked, n), np.nan)
-  bins = pool.bins(BinSums(count, prob_sum, label_sum))
+    marked_by_most = sums.rows(which).label_area(5) > 0
+    scores[which] = np.where(marked_by_most, _others_dice(marked, unmarked, n), np.nan)
+  bins = pool.bins(left_out_bins(sums, num_bins))
   out = {
     "dice": pool.mean(scores),
     "mr_ece": calibration.ece(bins),
     "brier": ratio(pool.total(brier), bins.count.sum(-1)),
   }
   return {name: pool.plain(value) for name, value in out.items()}
+
+
+def left_out_bins(sums: ImageSums, num_bins: int) -> BinSums:
+  """Bins per image [I, num_bins] over all pairs (pixel, left-out rater); the others' mean vote is the probability."""
+  count, prob_sum, label_sum = np.zeros((3, sums.num_images, num_bins))
+  for n, which, marked, unmarked in _by_panel(sums):
+    prob = np.arange(n) / (n - 1)
+    for k, index in enumerate(calibration.bin_index(prob, num_bins).tolist()):
+      pairs = (marked + unmarked)[..., k].sum(1)
+      count[which, index] += pairs
+      prob_sum[which, index] += pairs * prob[k]
+      label_sum[which, index] += marked[..., k].sum(1)
+  return BinSums(count, prob_sum, label_sum)
+
+
+def _by_panel(sums: ImageSums) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+  """Walks over n >= 2: n, the images that n raters answered, and `_votes_of_others` of them."""
+  for n in np.unique(sums.num_valid[sums.num_valid >= 2]).tolist():
+    which = np.flatnonzero(sums.num_valid == n)
+    yield n, which, *_votes_of_others(sums.rows(which), n)
 
 
 def _votes_of_others(sums: ImageSums, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -310,7 +310,7 @@ def write(
 
 
 def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, Any]:
-  """Returns the bootstrap intervals of what `scoring.Scores.resampled` resamples, the oracle's under ``oracle.``."""
+  """Returns the intervals of what `scoring.Scores.resampled` resamples, the oracle's under ``oracle.``."""
   units = statistics.units_of(result.groups)
 
   def measure(pool: metrics.Resamples) -> dict[str, np.ndarray]:
@@ -320,7 +320,10 @@ def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, An
       out |= {f"oracle.{name}": values for name, values in truth.items()}
     return out
 
-  return statistics.intervals(measure, units, settings)
+  gaps = result.model.gap_bins()
+  if result.oracle is not None:
+    gaps |= {f"oracle.{name}": bins for name, bins in result.oracle.gap_bins(panel=False).items()}
+  return statistics.intervals(measure, units, settings, gaps)
 
 
 def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:

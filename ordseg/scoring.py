@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ordseg import agreement, metrics, ordinal
-from ordseg.metrics import EVERY_IMAGE, ImageSums, Pool, Resamples, SurfaceScores
+from ordseg.metrics import EVERY_IMAGE, GapBins, ImageSums, Pool, Resamples, SurfaceScores
 from ordseg.validate import InputError
 
 FILE, VERSION = "sums.npz", 1
@@ -65,6 +65,13 @@ class Scores:
     """
     tree = dataclasses.replace(self, ranks=None).metrics(groups, pool)
     return _columns({**tree, **self.panel(pool)} if panel else tree)
+
+  def gap_bins(self, *, panel: bool = True) -> dict[str, GapBins]:
+    """Returns bins per image of each number of `resampled` that is made of absolute gaps, by dotted path."""
+    out = metrics.all_gaps(self.sums)
+    if panel:
+      out["raters.leave_one_out.mr_ece"] = GapBins(agreement.left_out_bins(self.sums, self.num_bins), "pooled")
+    return out
 
   def _read_out(self, name: str, groups: Sequence[str], pool: Pool) -> dict[str, Any]:
     out = metrics.read_out_metrics(self.sums, name, pool)

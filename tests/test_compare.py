@@ -17,7 +17,7 @@ from scipy import stats
 
 from ordseg import scoring, statistics
 from ordseg.compare import __main__ as program
-from ordseg.compare import differences, runs, writing
+from ordseg.compare import differences, runs, words, writing
 from ordseg.report import __main__ as reports
 from ordseg.report import figures
 from ordseg.validate import InputError
@@ -135,7 +135,7 @@ def test_seeds_stay_apart_from_images(made):
   want = stats.ttest_ind(single[2:], single[:2], equal_var=False).confidence_interval(0.95)
   assert (found.seed_low, found.seed_high) == pytest.approx((want.low, want.high))
   assert found.seed_low < 0 < found.seed_high and not math.isnan(found.p)
-  [sentence] = writing.sentences(got)
+  [sentence] = words.sentences(got)
   assert "over 2 and 2 training seeds" in sentence and "seeds alone could explain as much" in sentence
   assert "SD over seeds" in writing.comparison_text(got)
 
@@ -143,8 +143,8 @@ def test_seeds_stay_apart_from_images(made):
 def test_unequal_seeds_have_no_p_value(made):
   got = differences.analyse(runs.load([str(made / "a"), seeds_of(made, "s")]), settings=FAST)
   assert all(math.isnan(d.p) and math.isnan(d.p_holm) and math.isnan(d.seed_low) for d in got.differences)
-  assert got.num_tested == 0 and any("No p-value" in note for note in writing.notes(got))
-  assert "no p-value" in writing.sentences(got)[0] and "too few to say anything" in writing.sentences(got)[0]
+  assert got.num_tested == 0 and any("No p-value" in note for note in words.notes(got))
+  assert "no p-value" in words.sentences(got)[0] and "too few to say anything" in words.sentences(got)[0]
 
 
 def test_groups_are_drawn_where_there_are_any(made, copy):
@@ -155,9 +155,9 @@ def test_groups_are_drawn_where_there_are_any(made, copy):
   methods = runs.load([str(copy / "a"), str(copy / "b")])
   got = differences.analyse(methods, settings=FAST)
   assert (got.units.kind, got.units.num) == ("groups", 6)
-  assert any("6 groups" in note and "too narrow" in note for note in writing.notes(got))
+  assert any("6 groups" in note and "too narrow" in note for note in words.notes(got))
   apart = differences.analyse(methods, settings=FAST, group_by="image")
-  assert apart.units.num == 12 and any("as if they were independent" in note for note in writing.notes(apart))
+  assert apart.units.num == 12 and any("as if they were independent" in note for note in words.notes(apart))
   curvas = ["read_outs.mean_vote.ece_curvas_by_group"]
   assert not math.isnan(differences.analyse(methods, paths=curvas, settings=FAST).differences[0].p)
   with pytest.raises(InputError, match="needs group-by='group'"):
@@ -168,7 +168,7 @@ def test_groups_are_drawn_where_there_are_any(made, copy):
 
 
 def test_what_may_be_concluded(results):
-  mr_ece, dice, *_ = writing.sentences(results)
+  mr_ece, dice, *_ = words.sentences(results)
   assert mr_ece.startswith(
     "On images like these 12, b has lower (better) MR-ECE (mean vote) than a (difference \u22120.0"
   )
@@ -181,13 +181,13 @@ def test_what_may_be_concluded(results):
   [(1.0, "1.00"), (0.5, "0.50"), (0.0501, "0.051"), (1 / 10_001, "0.00010"), (0.0999, "0.10"), (math.nan, "-")],
 )
 def test_p_is_never_rounded_down(p, written):
-  assert writing.p_text(p) == written
+  assert words.p_text(p) == written
 
 
 def test_tables(results):
   text = writing.comparison_text(results)
   assert text.startswith("blobs/small, test split: 12 images, 3 raters\n\n                Dice  MR-ECE")
-  assert [line.split()[0] for line in text.splitlines()[6:10]] == ["a", "b", writing.ORACLE, writing.PEOPLE]
+  assert [line.split()[0] for line in text.splitlines()[6:10]] == ["a", "b", words.ORACLE, words.PEOPLE]
   assert "Differences from a" in text and "With 12 images bootstrap intervals are too narrow." in text
   rows = list(csv.DictReader(io.StringIO(writing.comparison_csv(results))))
   assert [row["kind"] for row in rows] == ["value"] * 8 + ["difference"] * 4

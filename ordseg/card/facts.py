@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordseg.logging_utils import format_duration
-from ordseg.report import answer, page, reading, terms
+from ordseg.report import answer, noise, page, reading, terms
 from ordseg.report.reading import Evaluation
 
 Facts = list[tuple[str, str]]
@@ -138,12 +138,13 @@ def evaluation(e: Evaluation) -> Facts:
     *more,
     ("Pixels that count", terms.region(e) or "all"),
     ("Command", page.command(e)),
-    ("Intervals", answer.intervals(e) or "none were computed"),
+    ("Intervals", " ".join(x for x in (answer.intervals(e), noise.why_none(e)) if x) or "none were computed"),
+    *([("Miscalibration beyond noise", told)] if (told := noise.sentence(e)) else []),
   ]
 
 
 def scores(e: Evaluation) -> list[list[str]]:
-  """Returns the table of scores: name, map, model, its interval, the other raters on the same question, floor."""
+  """Returns the table of scores, its columns those of the card; other raters answer the same question."""
   known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
   rows = []
   for section, key, human in _SCORES:
@@ -154,7 +155,9 @@ def scores(e: Evaluation) -> list[list[str]]:
         f"{m.label} ({m.better} is better)",
         _READ_OUT_NAMES[section],
         terms.number(e.number(path), m.decimals),
+        terms.number(e.corrected(path), m.decimals),
         terms.MISSING if ends is None else " to ".join(terms.number(end, m.decimals) for end in ends),
+        noise.p_text(e.noise_p(path), terms.MISSING),
         terms.number(e.number(f"raters.leave_one_out.{human}") if human else None, m.decimals),
         terms.number(e.number(f"floors.{key}"), m.decimals),
       ]

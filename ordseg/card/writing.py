@@ -19,7 +19,7 @@ study where raters disagree and how well a map foretells it.
 - Not meant for: images of another kind, scanner, preparation or population, unless it is evaluated on them first.
 - Whoever uses it states here who may use it, for what, and who checks the result."""
 
-_SCORE_HEAD = ("Score", "Map", "Model", "Interval", "Other raters", "Floor")
+_SCORE_HEAD = ("Score", "Map", "Model", "Corrected for noise", "Interval", "p of noise alone", "Other raters", "Floor")
 
 
 def write_card(

@@ -4,6 +4,7 @@
 """
 
 from ordseg.metrics.cells import NUM_RANKS, rank_cell
+from ordseg.metrics.gaps import GapBins, all_gaps
 from ordseg.metrics.histogram import equal_mass_bins, equal_mass_curve, histogram_metrics, smooth_ece
 from ordseg.metrics.nested import image_ged_nested, image_ncc_nested, nested_metrics
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, Resamples, mean_of
@@ -43,12 +44,14 @@ __all__ = [
   "NUM_RANKS",
   "PROB_EPSILON",
   "SOFT_DICE_TENTHS",
+  "GapBins",
   "ImageSums",
   "Pool",
   "Region",
   "Resamples",
   "SurfaceScores",
   "add",
+  "all_gaps",
   "auc",
   "concatenate",
   "dice",

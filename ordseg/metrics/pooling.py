@@ -56,6 +56,11 @@ class Resamples(Pool):
     self._weights, self._unit = np.asarray(weights, np.float64), np.asarray(unit)
     self._alone = np.array_equal(self._unit, np.arange(self._weights.shape[1]))
 
+  @property
+  def weights(self) -> np.ndarray:
+    """[S, U] float64, how often each unit counts."""
+    return self._weights
+
   def total(self, x: np.ndarray) -> np.ndarray:
     """Sums over the images of each resample, [I, ...] -> [S, ...] float64."""
     columns = np.asarray(x, np.float64).reshape(len(self._unit), -1)

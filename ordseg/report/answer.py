@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ordseg.report import figures, prose, reading, terms
+from ordseg.report import figures, noise, prose, reading, terms
 from ordseg.report.reading import Evaluation
 from ordseg.report.terms import number, percent
 
@@ -229,7 +229,10 @@ def _chance(e: Evaluation) -> str:
   few = f"{_images(e)}: that is little. " if _count(e) < _FEW_IMAGES else ""
   described = intervals(e)
   if described:
-    return f"{few}A range after a number, or beneath it, is its {described}."
+    old = f" {noise.why_none(e)}" if e.old_intervals else ""
+    return f"{few}A range after a number, or beneath it, is its {described}.{old}"
+  if why := noise.why_none(e):
+    return f"{few}{why} Small differences may be luck."
   return f"{few}No confidence intervals were computed: small differences may be luck."
 
 

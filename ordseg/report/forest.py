@@ -13,22 +13,35 @@ from ordseg.report import figures
 _ROW, _PANEL = 0.38, 3.4  # inches
 
 
+NONE = (math.nan, math.nan)  # an interval that is unknown
+
+
 @dataclasses.dataclass(frozen=True)
 class Mark:
-  """A method's difference from the baseline and its intervals, over images or groups and over seeds; NaN if unknown."""
+  """A method's difference from the baseline.
+
+  Attributes:
+    method: its name.
+    estimate: the difference, NaN if unknown.
+    interval: over images or groups.
+    corrected: the same, corrected for the number of comparisons; `NONE` draws none.
+    seeds: over seeds.
+    found: whether the difference counts as found: the mark is filled.
+  """
 
   method: str
   estimate: float
-  low: float
-  high: float
-  seed_low: float
-  seed_high: float
+  interval: tuple[float, float]
+  corrected: tuple[float, float]
+  seeds: tuple[float, float]
+  found: bool
 
 
 def forest(panels: Mapping[str, Sequence[Mark]], caption: str) -> Figure:
   """Draws each method's difference from the baseline.
 
-  Dot and thick bar: the interval over images or groups; thin orange bar beneath: the interval over seeds, where known.
+  Dot and thick bar: the interval over images or groups; thin bar: the same, corrected; thin orange bar beneath: the
+  interval over seeds. The dot is filled where the difference was found.
 
   Args:
     panels: title -> the methods' differences.
@@ -52,12 +65,16 @@ def _panel(ax: Axes, differences: Sequence[Mark], title: str) -> None:
   for k, d in enumerate(differences):
     if math.isnan(d.estimate):
       continue
-    if not math.isnan(d.low):
-      ax.plot([d.low, d.high], [k, k], color=figures.BLUE, linewidth=2.4, solid_capstyle="butt", zorder=3)
-    if not math.isnan(d.seed_low):
-      ax.plot([d.seed_low, d.seed_high], [k + 0.22] * 2, color=figures.ORANGE, linewidth=1.2, zorder=2)
-    clear = math.isnan(d.low) or d.low <= 0 <= d.high
-    ax.plot(d.estimate, k, "o", color=figures.BLUE, markersize=6, zorder=4, markerfacecolor="white" if clear else None)
+    bars = (
+      (d.interval, 0.0, figures.BLUE, 2.4),
+      (d.corrected, 0.0, figures.BLUE, 0.9),
+      (d.seeds, 0.22, figures.ORANGE, 1.2),
+    )
+    for ends, below, color, width in bars:
+      if not math.isnan(ends[0]):
+        ax.plot(ends, [k + below] * 2, color=color, linewidth=width, solid_capstyle="butt", zorder=3)
+    face = None if d.found else "white"
+    ax.plot(d.estimate, k, "o", color=figures.BLUE, markersize=6, zorder=4, markerfacecolor=face)
   ax.set_yticks(range(len(differences)), [figures.plain(d.method) for d in differences], fontsize=9)
   ax.set_ylim(len(differences) - 0.5, -0.5)
   ax.set_title(title, fontsize=9, loc="left")

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from ordseg import logging_utils
-from ordseg.report import answer, figures, outlines, pictures, prose, reading, recalibrated, terms
+from ordseg.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
 
@@ -100,6 +100,9 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     "nearly": answer.NEARLY,
     "roughly": answer.ROUGHLY,
     "intervals": answer.intervals(e),
+    "no_intervals": noise.why_none(e),
+    "noise": noise.rows(e),
+    "beyond_noise": noise.sentence(e),
     "groups": score_groups(e),
     "levels": level_rows(e),
     "has_oracle": "oracle" in e.metrics,
@@ -148,6 +151,8 @@ def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tu
   value, oracle = e.number(path), e.number(f"oracle.{path}")
   if (ends := e.interval(path)) is not None:
     notes = (f"{terms.number(ends[0], m.decimals)} to {terms.number(ends[1], m.decimals)}", *notes)
+  if (corrected := e.corrected(path)) is not None:
+    notes = (f"corrected for noise {terms.number(corrected, m.decimals)}", *notes)
   if oracle is not None:
     notes = (f"oracle {terms.number(oracle, m.decimals)}", *notes)
   if value is None:

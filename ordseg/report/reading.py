@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.metrics import gaps
 from ordseg.validate import InputError
 
 READ_OUTS = ("mean_vote", "majority")  # in the order in which a report shows them
@@ -59,10 +60,32 @@ class Evaluation:
     return finite(value)
 
   def interval(self, path: str) -> tuple[float, float] | None:
-    """Returns the confidence interval of the number at a dotted path; None where none was computed."""
+    """Returns the confidence interval of the number at a dotted path; None where none was computed.
+
+    Those that earlier versions gave to calibration errors are left out: they do not hold what they say.
+    """
+    if self.old_intervals and path.split(".")[-1] in gap_metrics():
+      return None
     values = (self.metrics.get("intervals") or {}).get("values") or {}
     low, high = (finite(end) for end in values.get(path) or (None, None))
     return None if low is None or high is None else (low, high)
+
+  @property
+  def old_intervals(self) -> bool:
+    """Whether an earlier version made the intervals, without correcting calibration errors for noise."""
+    section = self.metrics.get("intervals") or {}
+    return bool(section.get("values")) and "corrected" not in section
+
+  def corrected(self, path: str) -> float | None:
+    """Returns the calibration error at a dotted path corrected for noise; None where it was not."""
+    return self._of_intervals("corrected", path)
+
+  def noise_p(self, path: str) -> float | None:
+    """Returns p of "calibrated, but for noise" for the calibration error at a dotted path; None where unknown."""
+    return self._of_intervals("miscalibration_p", path)
+
+  def _of_intervals(self, name: str, path: str) -> float | None:
+    return finite(((self.metrics.get("intervals") or {}).get(name) or {}).get(path))
 
   def text(self, path: str, missing: str = "\u2013") -> str:
     """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
@@ -96,6 +119,11 @@ class Evaluation:
       return self.folder.parent.parent
     whole = self.folder.resolve()
     return whole.parent.parent if whole.parent.name == "eval" else whole
+
+
+def gap_metrics() -> frozenset[str]:
+  """Returns the names of the calibration errors that are made of absolute gaps, which noise raises."""
+  return gaps.NAMES
 
 
 def finite(value: Any) -> float | None:

@@ -1,9 +1,10 @@
 """Tables for the terminal and for Markdown, and the summary that an evaluation prints."""
 
 import pathlib
+import textwrap
 from collections.abc import Sequence
 
-from ordseg.report import reading, terms
+from ordseg.report import noise, reading, terms
 
 Cells = Sequence[Sequence[str]]
 
@@ -88,12 +89,26 @@ _HEADLINES = (
 
 
 def _intervals(e: reading.Evaluation) -> list[str]:
-  """One line, none where nothing could be resampled."""
+  """What noise does to the calibration errors, and a line of intervals; why there are none where there are not."""
+  known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
+  errors = [(known[path.split(".")[-1]], e.corrected(path)) for path in _ERRORS]
+  told = ", ".join(f"{m.label} {terms.number(value, m.decimals)}" for m, value in errors if value is not None)
+  out = [f"Corrected for noise, each of its own read-out: {told}."] if told else []
+  out += [noise.sentence(e)] if noise.sentence(e) else []
   ends = [(label, terms.interval(e, path, digits)) for label, path, digits in _HEADLINES]
   told = ", ".join(f"{label} {text}" for label, text in ends if text)
-  return [f"{terms.interval_kind(e)}: {told}.".replace("\u00a0", " ")] if told else []
+  out += [f"{terms.interval_kind(e)}: {told}."] if told else []
+  out += [noise.why_none(e)] if noise.why_none(e) else []
+  return [part for line in out for part in textwrap.wrap(line.replace("\u00a0", " "), _WIDTH)]
 
 
+_WIDTH = 100
+_ERRORS = (
+  "read_outs.mean_vote.mr_ece_pooled",
+  "read_outs.mean_vote.ace",
+  "read_outs.majority.ece_majority",
+  "levels.level_ece",
+)
 _SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice", "rps", "level_ece")
 
 
