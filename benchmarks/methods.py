@@ -42,6 +42,7 @@ METHODS: list[tuple[str, str, str, dict[str, str]]] = [
   ("BCE + Dice", "sigmoid", "bce_dice", {}),
   ("DML soft Dice", "sigmoid", "dml", {}),
   ("mL1-ACE", "sigmoid", "bce_ml1_ace", {}),
+  ("mL1-ACE, no Dice", "sigmoid", "bce_ml1_ace", {"loss.dice_weight": "0.0"}),
   ("label smoothing", "sigmoid", "label_smoothing", {}),
   ("SVLS", "sigmoid", "svls", {}),
   ("focal", "sigmoid", "focal", {}),

@@ -99,6 +99,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.loss.penalty = 0.1  # mbls, nacl: its weight, >= 0
   config.loss.ace_weight = 1.0  # bce_ml1_ace: weight of the calibration error, >= 0
   config.loss.ace_bins = 20  # bce_ml1_ace: bins
+  config.loss.dice_weight = 1.0  # bce_ml1_ace: weight of the Dice term, >= 0; 0 leaves it out
 
   config.optim = ConfigDict()
   config.optim.name = "adamw"  # adamw, sgd

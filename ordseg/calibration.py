@@ -4,8 +4,8 @@ The device counts in integers, the host merges in 64 bit, and every calibration 
 Probabilities are rounded once, to multiples of 2**-24 (an error of at most 3e-8 each, so of any calibration error);
 after that nothing is lost, whatever the number of pixels and the order of the sums. float32 counters stop at 2**24.
 
-Bin b of B holds [b/B, (b + 1)/B): a probability on an edge belongs to the bin above it, and 1 to the last bin. The
-edges themselves are the multiples of 2**-24 next above b/B.
+Bin b of B holds [b/B, (b + 1)/B): a probability on an edge belongs to the bin above it, and 1 to the last bin. Edges are
+rounded as probabilities are, so float32(b/B), such as the share of votes of some people, lies on its edge and not below.
 
 A pixel is never copied per rater. All raters see the same probability, so the pairs (pixel, rater) fall into the bins
 of the pixels, and the raters' votes are added up there.
@@ -175,29 +175,58 @@ class BinCounts:
   prob_limbs: Array
   label_count: Array
 
-  def prob_total(self) -> np.ndarray:
-    """Returns the sums of the probabilities per bin on the host, [..., num_bins] int64 in units of 2**-24."""
+  def prob_total(self, first_bin: int = 0) -> np.ndarray:
+    """Returns the sums of the probabilities per bin on the host, [..., num_bins] int64 in units of 2**-24.
+
+    Args:
+      first_bin: as `bin_pixels` was given it.
+    """
     above_edge = from_limbs(self.prob_limbs)
-    return above_edge + np.asarray(self.count).astype(np.int64) * fixed_edges(above_edge.shape[-1])
+    edges = fixed_edges(first_bin + above_edge.shape[-1])[first_bin:]
+    return above_edge + np.asarray(self.count).astype(np.int64) * edges
 
 
 @functools.cache
 def fixed_edges(num_bins: int) -> np.ndarray:
-  """Returns the lower edges of the bins, [num_bins] int64 in units of 2**-24."""
-  edges = -((-np.arange(num_bins, dtype=np.int64) << FRACTION_BITS) // num_bins)
+  """Returns the lower edges of the bins, [num_bins] int64 in units of 2**-24: the integers nearest to b/B."""
+  edges = ((np.arange(num_bins, dtype=np.int64) << (FRACTION_BITS + 1)) + num_bins) // (2 * num_bins)
   edges.setflags(write=False)
   return edges
 
 
 def bin_index(prob: ArrayLike, num_bins: int) -> np.ndarray:
-  """Returns the bin that each probability falls into, [...] int64, on the host."""
-  fixed = np.rint(np.asarray(prob) * 2.0**FRACTION_BITS).astype(np.int64)
-  return np.minimum((fixed * num_bins) >> FRACTION_BITS, num_bins - 1)
+  """Returns the bin that each probability falls into, [...] int64, on the host: that of the nearest float32."""
+  doubled = (np.clip(np.asarray(prob, np.float32), 0, 1) * np.float32(2 ** (FRACTION_BITS + 1))).astype(np.int64)
+  return np.minimum((((doubled + 1) >> 1) * num_bins + num_bins // 2) >> FRACTION_BITS, num_bins - 1)
 
 
-@functools.partial(jax.jit, static_argnames=("num_bins", "max_label"))
+def fixed_point(prob: Array) -> Array:
+  """Returns probabilities in units of 2**-24, uint32; halves are rounded up, as no other rule keeps b/B on its edge.
+
+  A float32 below 1/2 is finer than the unit: that of b/B may be a half where b/B itself is a little more.
+  """
+  return ((jnp.clip(prob, 0.0, 1.0) * 2.0 ** (FRACTION_BITS + 1)).astype(jnp.uint32) + 1) >> 1
+
+
+def _bin_of_fixed(fixed: Array, num_bins: int) -> Array:
+  """The last bin whose edge is not above; (f B + B // 2) >> 24 compares with the integers nearest to b/B."""
+  return jnp.minimum((fixed * jnp.uint32(num_bins) + num_bins // 2) >> FRACTION_BITS, jnp.uint32(num_bins - 1))
+
+
+def bin_of(prob: Array, num_bins: int) -> Array:
+  """Returns the bin that each probability falls into, [...] int32, on the device; 1..255 bins."""
+  return _bin_of_fixed(fixed_point(prob), num_bins).astype(jnp.int32)
+
+
+@functools.partial(jax.jit, static_argnames=("num_bins", "max_label", "first_bin"))
 def bin_pixels(
-  prob: Array, labels: Sequence[Array], mask: Array | None = None, *, num_bins: int, max_label: int = 1
+  prob: Array,
+  labels: Sequence[Array],
+  mask: Array | None = None,
+  *,
+  num_bins: int,
+  max_label: int = 1,
+  first_bin: int = 0,
 ) -> BinCounts:
   """Counts one image; pure, for jit and vmap. At most 2**28 pixels, and 2**31 / max_label.
 
@@ -207,6 +236,7 @@ def bin_pixels(
     mask: like `prob`, nonzero where a pixel counts; None: everywhere.
     num_bins: of equal width, 1..255.
     max_label: the largest label.
+    first_bin: the bins below it are not counted, and not returned.
 
   Returns:
     Exact counts, and exact sums of the probabilities rounded to multiples of 2**-24.
@@ -220,14 +250,14 @@ def bin_pixels(
   while pixels_per_sum * (2**FRACTION_BITS // num_bins + 2) >= 2**32:
     pixels_per_sum //= 2
   counts = jnp.ones(prob.shape, bool) if mask is None else mask != 0
-  fixed = jnp.round(jnp.clip(prob, 0.0, 1.0) * 2.0**FRACTION_BITS).astype(jnp.uint32)
-  index = jnp.minimum((fixed * jnp.uint32(num_bins)) >> FRACTION_BITS, jnp.uint32(num_bins - 1)).ravel()
+  fixed = fixed_point(prob)
+  index = _bin_of_fixed(fixed, num_bins).ravel()
   fields = [counts, *(jnp.where(counts, label.astype(jnp.uint32), jnp.uint32(0)) for label in labels)]
   words, places = _pack([f.ravel() for f in fields], [1] + [max_label] * len(labels), pixels_per_sum)
   words = [jnp.where(counts, fixed, jnp.uint32(0)).ravel(), *words]
-  sums = selected_sums([index == b for b in range(num_bins)], words, pixels_per_sum=pixels_per_sum)
+  sums = selected_sums([index == b for b in range(first_bin, num_bins)], words, pixels_per_sum=pixels_per_sum)
   small = _unpack(sums[:, 1:], places)  # [num_bins, 1 + F, C]
-  edges = jnp.asarray(fixed_edges(num_bins), jnp.uint32)[:, None]
+  edges = jnp.asarray(fixed_edges(num_bins)[first_bin:], jnp.uint32)[:, None]
   totals = jnp.sum(small, axis=-1).astype(jnp.int32)
   return BinCounts(
     count=totals[:, 0], prob_limbs=_to_limbs(sums[:, 0] - small[:, 0] * edges), label_count=totals[:, 1:]
@@ -276,7 +306,11 @@ def ece(bins: BinSums) -> np.ndarray:
 
 
 def ace(bins: BinSums) -> np.ndarray:
-  """Average calibration error: the mean gap of the bins that hold something, each counting the same; NaN without."""
+  """Average calibration error: the mean gap of the bins that hold something, each counting the same; NaN without.
+
+  (Neumann et al., 2018. The adaptive calibration error of Nixon et al., 2019, which is also called ACE, has bins of equal
+  mass: `metrics.equal_mass_bins`.)
+  """
   return ratio(np.nan_to_num(_gaps(bins)).sum(-1), (bins.count > 0).sum(-1))
 
 
@@ -291,19 +325,19 @@ def _gaps(bins: BinSums) -> np.ndarray:
 
 
 def rater_mean_ece(bins: BinSums) -> np.ndarray:
-  """Mean over raters of their own calibration errors, each weighted by the pixels it was scored on.
+  """Mean over raters of their own calibration errors, each rater counting the same however much they answered.
 
-  Where every rater answered everywhere this is the plain mean. It is never smaller than the pooled error: errors of
-  opposite sign do not cancel between raters.
+  Where every rater answered everywhere it is never smaller than the pooled error: errors of opposite sign do not cancel
+  between raters.
 
   Args:
     bins: [..., R, num_bins], one rater each.
 
   Returns:
-    [...] float64.
+    [...] float64; raters who answered nothing are left out, NaN if all of them are.
   """
-  weight = bins.count.sum(-1)
-  return ratio((np.nan_to_num(ece(bins)) * weight).sum(-1), weight.sum(-1))
+  errors = ece(bins)
+  return ratio(np.nan_to_num(errors).sum(-1), (~np.isnan(errors)).sum(-1))
 
 
 def curve(bins: BinSums) -> dict[str, list]:

@@ -134,19 +134,35 @@ class _Class:
 
 
 def mean_metrics(results: Sequence[EvalResult]) -> dict[str, Any]:
-  """Returns the metrics of one result, or the mean of each over several classes."""
-  return results[0].metrics if len(results) == 1 else _mean([result.metrics for result in results])
+  """Returns the metrics of one result, or the mean of each over the classes that have it (are not NaN).
+
+  Of several classes ``classes_with`` has the same tree, with the number of classes behind each mean: one of which no
+  majority marked anything has no Dice, and must not take the others' away.
+  """
+  if len(results) == 1:
+    return results[0].metrics
+  trees = [result.metrics for result in results]
+  return {**_over_classes(trees, _mean_of_known), "classes_with": _over_classes(trees, _num_known)}
 
 
-def _mean(trees: list[Any]) -> Any:
+def _over_classes(trees: list[Any], join: Callable[[np.ndarray], Any]) -> Any:
+  """Joins each number of several trees of one shape; what is no number is the first's."""
   first = trees[0]
   if isinstance(first, Mapping):
-    return {name: _mean([tree[name] for tree in trees]) for name in first}
+    return {name: _over_classes([tree[name] for tree in trees], join) for name in first}
   if isinstance(first, list):
-    return [_mean(list(items)) for items in zip(*trees, strict=True)]
+    return [_over_classes(list(items), join) for items in zip(*trees, strict=True)]
   if isinstance(first, int | float) and not isinstance(first, bool):
-    return float(np.mean(np.asarray(trees, np.float64)))
+    return join(np.asarray(trees, np.float64))
   return first
+
+
+def _mean_of_known(values: np.ndarray) -> float:
+  return float(metrics.mean_of(values))
+
+
+def _num_known(values: np.ndarray) -> int:
+  return int((~np.isnan(values)).sum())
 
 
 def from_config(section: Config) -> dict[str, Any]:

@@ -323,8 +323,32 @@ def thinned_majority_weights(num_valid: Array, num_raters: int) -> Array:
   Returns:
     [B, L] float32.
   """
-  matrices = thinning_matrices(num_raters)
-  counts = np.arange(num_raters + 1)
-  n = np.arange(num_raters + 1)[:, None]
-  table = np.clip(np.sum(matrices * (2 * counts >= n)[:, None, :], axis=-1), 0.0, 1.0)
-  return jnp.asarray(table, jnp.float32)[jnp.maximum(num_valid, 1)]
+  return jnp.asarray(_thinned_majority_table(num_raters), jnp.float32)[jnp.maximum(num_valid, 1)]
+
+
+@functools.cache
+def _thinned_majority_table(num_raters: int) -> np.ndarray:
+  """[R + 1, L] float64, P(c >= n / 2 | l, n) by n and l; row 0 means nothing."""
+  counts, n = np.arange(num_raters + 1), np.arange(num_raters + 1)[:, None]
+  table = np.clip(np.sum(thinning_matrices(num_raters) * (2 * counts >= n)[:, None, :], axis=-1), 0.0, 1.0)
+  table.setflags(write=False)
+  return table
+
+
+def thinned_weights(read_out: str, num_valid: Array, num_raters: int) -> Array:
+  """Returns, per image, the weights of the read-out that is scored against the votes of n raters.
+
+  That of ``mean_vote`` is the same for every n; ``majority`` becomes "half of the n or more", as their majority is what
+  it is scored against: a tie counts as foreground on both sides.
+
+  Args:
+    read_out: one of `READ_OUTS`.
+    num_valid: [B], n.
+    num_raters: R.
+
+  Returns:
+    [B, L] float32.
+  """
+  if read_out == "majority":
+    return thinned_majority_weights(num_valid, num_raters)
+  return jnp.broadcast_to(jnp.asarray(read_out_weights(read_out, num_raters)), (*num_valid.shape, num_raters + 1))

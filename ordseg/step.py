@@ -105,10 +105,10 @@ def apply_update(
   divisor = jnp.where(has_weight, sums.weight_sum, 1.0)
   loss = sums.loss_sum / divisor
   grads = jax.tree.map(lambda g: g / divisor, sums.grads)
-  grad_norm = optax.global_norm(grads)
+  grad_norm = optax.tree.norm(grads)
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: jnp.where(has_weight, u, 0.0), updates)
-  finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(optax.global_norm(updates))
+  finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(updates))
   params = optax.apply_updates(state.params, updates)
   new_state = TrainState(
     step=state.step + 1,

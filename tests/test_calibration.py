@@ -36,7 +36,7 @@ def votes_bins(prob, masks, num_bins=15, mask=None):
 
 def rounded(prob):
   """The probability as the bins hold it."""
-  return np.rint(prob.astype(np.float64) * 2**24) / 2**24
+  return np.floor(prob.astype(np.float64) * 2**24 + 0.5) / 2**24
 
 
 @pytest.mark.parametrize("num_bins", [1, 2, 3, 10, 15, 50])
@@ -99,6 +99,27 @@ def test_host_and_device_agree_on_the_bin(num_bins):
   np.testing.assert_array_equal(counts.count, np.bincount(want, minlength=num_bins))
 
 
+def test_every_fraction_lies_on_its_edge_and_in_the_bin_above():
+  """The share b of B votes belongs to bin b of B bins, and of any multiple of B: the rule that the text states."""
+  for num_bins in range(1, 256):
+    shares = np.arange(num_bins, dtype=np.float32) / np.float32(num_bins)
+    np.testing.assert_array_equal(calibration.bin_index(shares, num_bins), np.arange(num_bins))
+    np.testing.assert_array_equal(calibration.bin_index(np.arange(num_bins) / num_bins, num_bins), np.arange(num_bins))
+  fifths = np.asarray([1, 2, 3, 4, 5], np.float32) / np.float32(5)
+  for num_bins, want in ((15, [3, 6, 9, 12, 14]), (50, [10, 20, 30, 40, 49])):
+    assert np.asarray(calibration.bin_of(jnp.asarray(fifths), num_bins)).tolist() == want
+    assert calibration.bin_index(fifths, num_bins).tolist() == want
+
+
+@settings(max_examples=60, deadline=None)
+@given(prob=st.lists(st.floats(0, 1, width=32), min_size=8, max_size=8), num_bins=st.integers(1, 255))
+def test_the_bin_is_that_of_the_oracle_on_host_and_device(prob, num_bins):
+  p = np.asarray(prob, np.float32)
+  want = metrics_np.bins_of(p, num_bins)
+  np.testing.assert_array_equal(calibration.bin_index(p, num_bins), want)
+  np.testing.assert_array_equal(calibration.bin_of(jnp.asarray(p), num_bins), want)
+
+
 def test_masked_pixels_count_nowhere():
   prob, masks = panel(1)
   keep = np.random.default_rng(0).integers(0, 2, prob.shape)
@@ -131,7 +152,7 @@ def test_vmap_and_pmap_count_as_the_plain_call():
 def test_fixed_point_is_as_close_as_promised():
   prob = np.random.default_rng(3).random(10_000, dtype=np.float32) ** 8
   total = calibration.bin_pixels(jnp.asarray(prob), [], num_bins=1).prob_total()[0]
-  assert total == np.rint(prob.astype(np.float64) * 2**24).sum()
+  assert total == (rounded(prob) * 2**24).sum()
   assert abs(total / 2**24 - prob.astype(np.float64).sum()) <= 10_000 * 2.0**-25
 
 
@@ -200,11 +221,11 @@ def test_fixed_point_sum(seed, bits):
   assert got == np.rint(values.astype(np.float64) * 2.0**bits)[mask].sum()
 
 
-def test_the_rater_mean_weighs_raters_by_their_pixels():
+def test_the_rater_mean_is_plain_however_much_a_rater_answered():
   bins = calibration.BinSums(
     np.asarray([[4, 0], [0, 1], [0, 0]]), np.asarray([[2.0, 0], [0, 1], [0, 0]]), np.zeros((3, 2))
   )
-  assert calibration.rater_mean_ece(bins) == pytest.approx((4 * 0.5 + 1 * 1.0) / 5)
+  assert calibration.rater_mean_ece(bins) == pytest.approx((0.5 + 1.0) / 2)
 
 
 def test_no_pixels_is_nan_and_not_a_perfect_score():

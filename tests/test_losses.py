@@ -224,7 +224,7 @@ def focal_np(p, c, n):
 
 def mbls_np(p, c, n):
   z = signed_logit(p, c, n)
-  return np.log1p(np.exp(-z)) + 0.1 * max(abs(z) - 0.5, 0)
+  return np.log1p(np.exp(-z)) + 0.1 * np.mean([max(max(0, z) - k - 0.5, 0) for k in (0, z)])
 
 
 def w1_np(p, c, n):
@@ -295,8 +295,58 @@ def test_svls_and_nacl_look_at_the_neighbours_that_count():
     (losses.svls(prediction, target) * weight), weight * (np.log1p(np.exp(z)) - soft * z), rtol=5e-4, atol=1e-5
   )
   share = neighbourhood_np(label, weight, lambda *_: 1.0)
-  want = np.log1p(np.exp(z)) - label * z + 0.1 * (np.abs(share - z / 2) + np.abs(1 - share + z / 2))
+  # Two logits a, a + z with a free: the mean over the classes is least at one of the kinks of |1 - share - a|, |share - a - z|.
+  kinks = np.stack([1 - share, share - z])
+  penalty = ((np.abs(1 - share - kinks) + np.abs(share - kinks - z)) / 2).min(0)
+  want = np.log1p(np.exp(z)) - label * z + 0.1 * penalty
   np.testing.assert_allclose(losses.nacl(prediction, target) * weight, weight * want, rtol=5e-4, atol=1e-5)
+
+
+def test_mbls_and_nacl_against_the_programs_of_others():
+  """MONAI's NACL, with the common part of its two logits at its best; MbLS by its formula in PyTorch."""
+  torch = pytest.importorskip("torch")
+  monai = pytest.importorskip("monai.losses")
+  rng = np.random.default_rng(0)
+  z, label = rng.normal(0, 6, (2, 12, 12)).astype(np.float32), rng.random((2, 12, 12)) < 0.4
+  label[:, :1] = label[:, -1:] = label[:, :, :1] = label[:, :, -1:] = False
+  prediction = heads.predict(heads.get_head("sigmoid"), jnp.asarray(z)[..., None], 3)
+  target = ordinal.encode(np.repeat(label[..., None], 3, -1), np.ones((2, 3)))
+  truth, inner = torch.as_tensor(label.astype(np.int64)), (slice(None), slice(1, -1), slice(1, -1))
+
+  program = monai.NACLLoss(classes=2, dim=2, kernel_size=3, alpha=0.1)
+  tau = program.get_constr_target(truth).numpy()
+  share = np.asarray(losses.binary._neighbours(target.majority, target.weight, jnp.ones((3, 3))))
+  np.testing.assert_allclose(tau[:, 1][inner], share[inner], atol=1e-6)  # MONAI pads with zeros, at the edge they differ
+
+  best = torch.as_tensor(tau[:, 0])  # anything between tau_0 and tau_1 - z costs the same
+  logits = torch.stack([best, best + torch.as_tensor(z)], 1)
+  cross_entropy = torch.nn.functional.cross_entropy(logits, truth)
+  penalty = float(program(logits, truth) - cross_entropy) / 0.1
+  ours = np.abs(z - (tau[:, 1] - tau[:, 0])) / 2
+  assert penalty == pytest.approx(ours.mean(), rel=1e-4)
+  got = (losses.nacl(prediction, target) - losses.bce_majority(prediction, target)) / 0.1
+  np.testing.assert_allclose(got[inner], ours[inner], rtol=1e-3, atol=1e-4)
+  for shift in (-1.0, -0.1, 0.1, 1.0):  # no other common part costs less
+    assert float(program(logits + shift, truth)) >= float(program(logits, truth)) - 1e-6
+
+  two = torch.stack([torch.zeros(2, 12, 12), torch.as_tensor(z)], 1)
+  apart = torch.relu(two.max(1, keepdim=True).values - two - 3.0).mean()
+  mbls = losses.mbls(prediction, target, margin=3.0, penalty=1.0) - losses.bce_majority(prediction, target)
+  assert float(jnp.mean(mbls)) == pytest.approx(float(apart), rel=1e-4)
+
+
+def test_nacl_feels_every_logit_but_the_best():
+  """Logits tied to -z / 2 and z / 2 would leave a zone of width 2 without a slope."""
+  target = ordinal.encode(np.ones((1, 5, 5, 1)), np.ones((1, 1)))
+
+  @jax.jit
+  @jax.vmap
+  @jax.grad
+  def slope(z):
+    prediction = heads.predict(heads.get_head("sigmoid"), jnp.full((1, 5, 5, 1), z), 1)
+    return jnp.mean(losses.nacl(prediction, target, penalty=1.0) - losses.bce_majority(prediction, target))
+
+  np.testing.assert_allclose(slope(jnp.asarray([0.2, 0.8, 1.2, 1.9])), [-0.5, -0.5, 0.5, 0.5], atol=1e-5)
 
 
 def test_svls_leaves_flat_regions_alone():
@@ -311,7 +361,9 @@ def test_losses_of_an_image_against_their_formula():
   mean = each_pixel(lambda p, *_: ordinal_np.mean_vote_prob(p), p, target)
   votes = np.asarray(target.mean_vote)
   bce = np.asarray(losses.bce_majority(prediction, target))
-  ace_of = losses.LOSSES["bce_ml1_ace"].fn(prediction, target, ace_bins=5) - bce
+  ace_of = losses.LOSSES["bce_ml1_ace"].fn(prediction, target, ace_bins=5, dice_weight=0.0) - bce
+  with_dice = losses.bce_ml1_ace(prediction, target, ace_bins=5)
+  np.testing.assert_allclose(with_dice, bce + ace_of + losses.dice(prediction, target), rtol=1e-5)
   for b in range(2):
     w = weight[b] > 0
     size = (prob[b] + label[b])[w].sum()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from ordseg import heads, losses, metrics, ordinal
-from tests.helpers import panels
-from tests.helpers.panels import NUM_BINS, R
+from tests.helpers import evaluations, panels
+from tests.helpers.panels import NUM_BINS, R, read_out
 from tests.reference import metrics_np, ordinal_np
 
 
@@ -30,12 +30,6 @@ def votes_and_n(data):
   return (masks * valid[:, None, None]).sum(-1), valid.sum(-1)
 
 
-def read_out(data, name):
-  """[I, H, W] float64, as the numpy oracle has it: of the full panel, whoever answered."""
-  levels = np.arange(R + 1)
-  return data[0].astype(np.float64) @ (levels / R if name == "mean_vote" else 2 * levels >= R)
-
-
 @pytest.mark.parametrize("name", ordinal.READ_OUTS)
 def test_probability_metrics_against_every_pair(data, result, name):
   _, masks, valid, counts = data
@@ -49,8 +43,7 @@ def test_probability_metrics_against_every_pair(data, result, name):
   assert got["nll"] == pytest.approx(metrics_np.cross_entropy(p, y, metrics.PROB_EPSILON), rel=1e-5)
   assert got["auc_pooled"] == pytest.approx(sklearn_metrics.roc_auc_score(y, p), abs=2e-4)
   raters = [metrics_np.pairs(prob, masks, valid * (np.arange(R) == r), counts) for r in range(R)]
-  weights = [len(p) for p, _ in raters]
-  want = np.average([metrics_np.ece(p, y, NUM_BINS) for p, y in raters], weights=weights)
+  want = np.mean([metrics_np.ece(p, y, NUM_BINS) for p, y in raters])
   assert got["mr_ece_rater_mean"] == pytest.approx(want, abs=1e-6)
   images = [k for k in range(len(masks)) if valid[k].any()]
   per_image = [metrics_np.ece(*metrics_np.pairs(*(x[k : k + 1] for x in (prob, *data[1:]))), NUM_BINS) for k in images]
@@ -82,16 +75,31 @@ def test_mask_metrics_against_the_oracle(data, result, name):
     for k in marked
   ]
   assert got["dice_rater_mean"] == pytest.approx(np.mean(per_image))
-  soft = [
-    metrics_np.dice((p[k] >= tenth / 10) & inside[k], (10 * votes[k] >= tenth * n[k]) & inside[k])
-    for k in rated
-    for tenth in (1, 3, 5, 7, 9)
-  ]
-  assert got["soft_dice"] == pytest.approx(np.mean(soft))
+  for key, tenths in (("soft_dice_5", (1, 3, 5, 7, 9)), ("soft_dice_9", range(1, 10))):
+    every, of_image = [], []
+    for k in rated:
+      cuts = [((p[k] >= t / 10) & inside[k], (10 * votes[k] >= t * n[k]) & inside[k]) for t in tenths]
+      every += [metrics_np.dice(a, b) for a, b in cuts]
+      of_image += [np.mean([metrics_np.dice(a, b) for a, b in cuts if b.any()])] if cuts[0][1].any() else []
+    assert got[f"{key}_all"] == pytest.approx(np.mean(every))
+    assert got[key] == pytest.approx(np.mean(of_image))
+  marks = [predicted[k].sum() for k in rated if not majority[k].any()]
+  assert got["empty_marked_share"] == pytest.approx(np.mean([m > 0 for m in marks]))
+  assert got["empty_marked_pixels"] == pytest.approx(np.mean(marks))
   labels = np.concatenate([majority[k][inside[k]] for k in rated])
   scores = np.concatenate([p[k][inside[k]] for k in rated])
   assert got["auc_majority"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
   assert got["ece_majority"] == pytest.approx(metrics_np.ece(scores, labels.astype(float), NUM_BINS), abs=1e-6)
+
+
+@pytest.mark.parametrize("answered", [4, 3, 2, 1])
+def test_the_truth_is_calibrated_to_the_majority_of_those_who_answered(answered):
+  """With the full panel's majority as the prediction it would be off by .08 to .1 where raters are missing."""
+  _, masks, levels = evaluations.blobs(120, 4, seed=1)
+  valid = np.broadcast_to((np.arange(4) < answered).astype(np.uint8), (120, 4))
+  found = panels.run((levels, masks, valid, np.ones(masks.shape[:3], np.uint8)), batch_size=120).metrics
+  assert found["read_outs"]["majority"]["ece_majority"] < 0.006
+  assert found["read_outs"]["mean_vote"]["mr_ece_pooled"] < 0.006
 
 
 def test_floors_are_floors_and_met_by_the_mean_vote(data, result):
@@ -162,7 +170,7 @@ def test_golden_values():
   sums = one_pixel([0.65, 0.1, 0.25], 1, num_valid=1)
   assert metrics.level_metrics(sums)["rps"] == pytest.approx(0.245, abs=1e-7)
   assert metrics.image_metrics(sums, "mean_vote")["brier"] == pytest.approx(0.49, abs=1e-7)
-  assert metrics.image_metrics(sums, "majority")["brier"] == pytest.approx(0.65**2, abs=1e-7)  # the full panel's
+  assert metrics.image_metrics(sums, "majority")["brier"] == pytest.approx(0.7**2, abs=1e-7)  # of one rater, too
   # All on level 0, all four raters marked it.
   assert metrics.level_metrics(one_pixel([1, 0, 0, 0, 0], 4))["rps"] == pytest.approx(0.8, abs=1e-7)
 
@@ -221,9 +229,11 @@ def test_sums_are_64_bit_and_rows_choose_images(result):
 def test_invariants(seed):
   data = panels.images(seed)
   found = panels.run(data).metrics
+  complete = panels.run((*data[:2], np.ones_like(data[2]), data[3])).metrics
   for name in ordinal.READ_OUTS:
     got = found["read_outs"][name]
-    assert got["mr_ece_pooled"] <= got["mr_ece_rater_mean"] + 1e-12
+    whole = complete["read_outs"][name]
+    assert whole["mr_ece_pooled"] <= whole["mr_ece_rater_mean"] + 1e-12
     assert got["mr_ece_pooled"] <= got["mce"] + 1e-12 and got["ace"] <= got["mce"] + 1e-12
     assert got["brier"] >= found["floors"]["brier"] and got["nll"] >= found["floors"]["nll"] - 1e-9
     assert got["iou"] <= got["dice"] <= 1 and 0 <= got["auc_pooled"] <= 1

@@ -25,7 +25,7 @@ def result(data):
 
 def read_out(data, name):
   """[I, H, W] float32, as the device has it but for the last bit."""
-  return np.asarray(data[0] @ ordinal.read_out_weights(name, R), np.float32)
+  return panels.read_out(data, name).astype(np.float32)
 
 
 def ranks_of(p, y):
@@ -222,13 +222,31 @@ def test_curvas_against_torchmetrics():
   """The challenge's own code, one image and rater. It gives a confidence of exactly 1 a bin of its own: none here."""
   torch, classification = pytest.importorskip("torch"), pytest.importorskip("torchmetrics.classification")
   probs, masks, _, counts = panels.images(seed=4, num=1)
-  found = panels.run((probs, masks, np.eye(R, dtype=np.uint8)[:1], counts))
+  valid = np.eye(R, dtype=np.uint8)[:1]
+  found = panels.run((probs, masks, valid, counts))
   for name in ordinal.READ_OUTS:
-    p = read_out((probs,), name).ravel()
+    p = read_out((probs, masks, valid), name).ravel()
     metric = classification.MulticlassCalibrationError(num_classes=2, n_bins=50)
     want = metric(torch.tensor(np.stack([1 - p, p], -1)), torch.tensor(masks[..., 0].ravel()).long())
     assert p.max() < 1 and p.min() > 1e-7
     assert found.metrics["read_outs"][name]["ece_curvas"] == pytest.approx(float(want), abs=1e-6)
+
+
+def test_curvas_of_maps_on_fractions_against_torchmetrics():
+  """Votes of five people, and one-hot maps, lie on edges: p and 1 - p are equally sure, .8 is in [.8, .82)."""
+  torch, classification = pytest.importorskip("torch"), pytest.importorskip("torchmetrics.classification")
+  rng = np.random.default_rng(0)
+  for fifths in (rng.integers(0, 6, 4000), 5 * rng.integers(0, 2, 4000), np.repeat([1, 4], 2000)):
+    p = fifths.astype(np.float32) / np.float32(5)
+    y = (rng.random(p.size) < p).astype(np.uint8)
+    metric = classification.MulticlassCalibrationError(num_classes=2, n_bins=50)
+    want = float(metric(torch.tensor(np.stack([1 - p, p], -1)), torch.tensor(y).long()))
+    got = one_row(p, y).metrics["read_outs"]["majority"]
+    assert got["ece_curvas"] == pytest.approx(want, abs=1e-6) and got["ece_top_label"] == got["ece_curvas"]
+  # As many pixels at .2 without a vote as at .8 with one, four in five right: no error, where splitting them finds .2.
+  right = np.arange(2000) % 5 > 0
+  votes = np.concatenate([np.where(right, 0, 1), np.where(right, 1, 0)])
+  assert one_row(np.repeat(np.float32([0.2, 0.8]), 2000), votes).metrics["read_outs"]["majority"]["ece_curvas"] < 1e-6
 
 
 def one_row(prob, votes):

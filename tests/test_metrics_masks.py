@@ -187,12 +187,12 @@ def measured(data, spacing=(0.0, 0.0), **kwargs):
 def test_surface_scores_of_an_evaluation(data, result):
   found = measured(data, (0.5, 2.0))
   assert found.metrics["surface"] == {"tolerance": 1.5, "unit": "mm"} and "surface" not in result.metrics
-  probs, masks, valid, counts = data
+  _, masks, valid, counts = data
   rows = evaluate.per_image_rows(found)
   for name in ordinal.READ_OUTS:
     scores = []
     for k in np.flatnonzero(valid.any(1)):
-      mask = (probs[k] @ ordinal.read_out_weights(name, R) >= 0.5) & (counts[k] > 0)
+      mask = (panels.read_out(data, name)[k] >= 0.5) & (counts[k] > 0)
       raters = [(masks[k, ..., r] > 0) & (counts[k] > 0) for r in np.flatnonzero(valid[k])]
       votes = np.sum(raters, axis=0)
       truths = [(2 * votes >= len(raters)) & (counts[k] > 0), *raters]

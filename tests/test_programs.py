@@ -69,7 +69,7 @@ def test_evaluation_leaves_what_it_promises(trained):
   metrics = json.loads((folder / "metrics.json").read_text())
   assert metrics["split"] == "test" and metrics["num_images"] == 8 and metrics["num_raters"] == 7
   assert metrics["num_pixels"] == 8 * 32 * 32
-  names = {"mr_ece_pooled", "mr_ece_rater_mean", "ece_majority", "ace", "mce", "brier", "nll", "dice", "soft_dice"}
+  names = {"mr_ece_pooled", "mr_ece_rater_mean", "ece_majority", "ace", "mce", "brier", "nll", "dice", "soft_dice_5"}
   for read_out in ("majority", "mean_vote"):
     assert names <= set(metrics["read_outs"][read_out])
     assert names <= set(metrics["oracle"]["read_outs"][read_out])

@@ -210,7 +210,29 @@ def test_each_class_is_evaluated_as_if_it_were_alone():
   mean = evaluate.mean_metrics(together)
   path = [result.metrics["read_outs"]["mean_vote"]["brier"] for result in together]
   assert mean["read_outs"]["mean_vote"]["brier"] == pytest.approx(np.mean(path))
+  assert mean["classes_with"]["read_outs"]["mean_vote"]["brier"] == 2
   assert evaluate.mean_metrics(together[:1]) is together[0].metrics
+
+
+def test_a_class_without_a_majority_takes_no_number_from_the_others():
+  """Training chooses a checkpoint by the mean over classes: NaN of one class must not make it NaN."""
+  have, lacks = (evaluate.evaluate(lambda b: b["prediction"], some, num_raters=3) for some in one_structure())
+  assert np.isnan(lacks.metrics["read_outs"]["majority"]["dice"]) and have.metrics["read_outs"]["majority"]["dice"] > 0
+  mean = evaluate.mean_metrics([lacks, have])
+  for name in ("dice", "iou", "soft_dice_5"):
+    assert mean["read_outs"]["majority"][name] == have.metrics["read_outs"]["majority"][name]
+    assert mean["classes_with"]["read_outs"]["majority"][name] == 1
+  assert mean["classes_with"]["levels"]["rps"] == 2
+  assert train_loop.find_metric(mean, "read_outs.majority.dice") == have.metrics["read_outs"]["majority"]["dice"]
+
+
+def one_structure():
+  """Batches of one image that everybody marked, and of one that nobody did."""
+  for marked in (1, 0):
+    votes = np.full((1, 4, 4, 3), marked, np.uint8)
+    probs = np.full((1, 4, 4, 4), 0.25, np.float32)
+    batch = {"rater_masks": votes, "rater_valid": np.ones((1, 3)), "mask": np.ones((1, 4, 4)), "image": probs[..., :1]}
+    yield [pipeline.EvalBatch(["a"], [""], {**batch, "prediction": probs}, 1)]
 
 
 def test_counting_in_parts_changes_no_number(monkeypatch):

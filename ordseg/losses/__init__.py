@@ -115,7 +115,7 @@ LOSSES: dict[str, LossSpec] = {
     bce_staple, "cross-entropy against the STAPLE estimate", proper=False, label_weights=staple.label_weights
   ),
   "bce_dice": LossSpec(bce_dice, "cross-entropy + Dice on the majority", proper=False),
-  "bce_ml1_ace": LossSpec(bce_ml1_ace, "cross-entropy + calibration error within the image", proper=False),
+  "bce_ml1_ace": LossSpec(bce_ml1_ace, "cross-entropy + Dice + calibration error within the image", proper=False),
   "dml": LossSpec(dml, "Dice semimetric loss on the share of votes", proper=False),
   "label_smoothing": LossSpec(label_smoothing, "cross-entropy against smoothed labels", proper=False),
   "svls": LossSpec(svls, "label smoothing near outlines", proper=False, for_volumes=False),
@@ -127,7 +127,7 @@ LOSSES: dict[str, LossSpec] = {
 # Allowed values of hyper-parameters that are words, and lower bounds of those that are numbers.
 _CHOICES = {"divisor": DIVISORS, "binary_term": BINARY_TERMS}
 _AT_LEAST = {"alpha": 0.0, "dml_weight": 0.0, "sord_scale": 0.0, "smoothing": 0.0, "gamma": 0.0, "margin": 0.0}
-_AT_LEAST |= {"penalty": 0.0, "ace_weight": 0.0, "ace_bins": 1, "svls_sigma": 1e-3}
+_AT_LEAST |= {"penalty": 0.0, "ace_weight": 0.0, "ace_bins": 1, "dice_weight": 0.0, "svls_sigma": 1e-3}
 
 
 def get_loss(name: str, head: Head, hyper_parameters: dict[str, object]) -> LossFn:

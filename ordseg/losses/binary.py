@@ -88,16 +88,24 @@ def svls(prediction: Prediction, target: OrdinalTarget, *, svls_sigma: float = 1
 
 
 def mbls(prediction: Prediction, target: OrdinalTarget, *, margin: float = 10.0, penalty: float = 0.1) -> Array:
-  """Cross-entropy + penalty max(0, |z| - margin): margin-based label smoothing (Liu et al., 2022) for two classes,
-  whose logits differ by z."""
+  """Cross-entropy + penalty mean_k max(0, max_j z_j - z_k - margin): margin-based label smoothing (Liu et al., 2022).
+
+  Of two classes whose logits differ by z the larger one is at distance 0 from itself, the other one at |z|: the mean,
+  which is the authors', is half of max(0, |z| - margin).
+  """
   z = majority_logit(prediction, target)
-  return binary_cross_entropy(z, target.majority) + penalty * jax.nn.relu(jnp.abs(z) - margin)
+  return binary_cross_entropy(z, target.majority) + penalty * jax.nn.relu(jnp.abs(z) - margin) / 2
 
 
 def nacl(prediction: Prediction, target: OrdinalTarget, *, penalty: float = 0.1) -> Array:
-  """Cross-entropy + penalty sum_k |tau_k - z_k|: logits held near the classes' shares tau in the 3 x 3 neighbourhood
-  (Murugesan et al., 2023), for two classes with the logits -z / 2 and z / 2."""
+  """Cross-entropy + penalty mean_k |tau_k - z_k|: logits held near the classes' shares tau in the 3 x 3 neighbourhood
+  (Murugesan et al., 2023).
+
+  The authors' network has a logit for each of the two classes, and the cross-entropy sees their difference z alone. What
+  is common to both is free, and at its best the penalty is |z - (tau_1 - tau_0)| / 2, by the triangle inequality: that is
+  what the one logit of a read-out is charged here. Logits tied to -z / 2 and z / 2 would not feel any z within 1 of
+  tau_1 - tau_0.
+  """
   z = majority_logit(prediction, target)
   share = _neighbours(target.majority, target.weight, jnp.ones((3, 3)))
-  distance = jnp.abs(share - z / 2) + jnp.abs((1.0 - share) + z / 2)
-  return binary_cross_entropy(z, target.majority) + penalty * distance
+  return binary_cross_entropy(z, target.majority) + penalty * jnp.abs(z - (2.0 * share - 1.0)) / 2

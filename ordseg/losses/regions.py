@@ -7,7 +7,7 @@ losses are, an image counts by the number of its valid pixels.
 import jax
 import jax.numpy as jnp
 
-from ordseg import ordinal
+from ordseg import calibration, ordinal
 from ordseg.heads import Prediction
 from ordseg.losses.binary import bce_majority, majority_logit
 from ordseg.ordinal import OrdinalTarget
@@ -49,17 +49,36 @@ def dml(prediction: Prediction, target: OrdinalTarget) -> Array:
   return _spread(1.0 - (size - apart + _SMOOTH) / (size + _SMOOTH), target)
 
 
-def bce_ml1_ace(prediction: Prediction, target: OrdinalTarget, *, ace_weight: float = 1.0, ace_bins: int = 20) -> Array:
-  """Cross-entropy + weight x marginal L1 average calibration error of the image (Barfoot et al., 2024).
+def bce_ml1_ace(
+  prediction: Prediction,
+  target: OrdinalTarget,
+  *,
+  ace_weight: float = 1.0,
+  ace_bins: int = 20,
+  dice_weight: float = 1.0,
+) -> Array:
+  """Cross-entropy + Dice loss + marginal L1 average calibration error of the image (Barfoot et al., 2024).
 
-  The mean over non-empty bins of |mean p - mean y|, foreground and background, whose terms are equal for two classes.
-  The gradient flows through the mean of p; which bin a pixel is in has none.
+  The authors add the three with equal weights. The calibration error is the mean over non-empty bins of
+  |mean p - mean y|, foreground and background, whose terms are equal for two classes. Its gradient flows through the
+  mean of p; which bin a pixel is in has none.
+
+  Args:
+    prediction: any head's.
+    target: [B, H, W].
+    ace_weight: of the calibration error, >= 0.
+    ace_bins: of equal width, 1..255.
+    dice_weight: of `dice`, >= 0; 0 leaves it out.
+
+  Returns:
+    [B, H, W] float32.
   """
   prob = jax.nn.sigmoid(majority_logit(prediction, target))
-  index = jnp.clip((jax.lax.stop_gradient(prob) * ace_bins).astype(jnp.int32), 0, ace_bins - 1)
+  index = calibration.bin_of(jax.lax.stop_gradient(prob), ace_bins)
   member = jax.nn.one_hot(index, ace_bins) * target.weight[..., None]
   count = jnp.sum(member, axis=(1, 2))
   gap = jnp.abs(jnp.sum(member * (prob - target.majority)[..., None], axis=(1, 2)))
   per_bin = gap / jnp.maximum(count, 1.0)
   per_image = jnp.sum(per_bin, axis=-1) / jnp.maximum(jnp.sum(count > 0, axis=-1), 1)
-  return bce_majority(prediction, target) + ace_weight * _spread(per_image[:, None, None], target)
+  total = bce_majority(prediction, target) + ace_weight * _spread(per_image[:, None, None], target)
+  return total + dice_weight * dice(prediction, target) if dice_weight else total

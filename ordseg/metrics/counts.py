@@ -19,7 +19,8 @@ NUM_TOP_BINS = TOP_LABEL_BINS // 2
 def top_label_counts(prob: Array, raters: Sequence[Array], rater_valid: Array, counts: Array) -> dict[str, Array]:
   """Counts confidence and correctness of the mask p >= 1/2.
 
-  The bins are those of the margin 2 max(p, 1 - p) - 1 = |2 p - 1|, which no rounding can push below 0.
+  The confidence is rounded to a multiple of 2**-24 by the subtraction itself, as p is above 1/2: p = 0.2 and 0.8 share a
+  bin, on whose edge both lie.
 
   Args:
     prob: [P] float32.
@@ -28,12 +29,13 @@ def top_label_counts(prob: Array, raters: Sequence[Array], rater_valid: Array, c
     counts: [P] boolean.
 
   Returns:
-    top_count [NUM_TOP_BINS], top_prob [NUM_TOP_BINS, 3] (limbs of the sums of margins) and top_correct
-    [R, NUM_TOP_BINS]: pixels whose label is the rater's.
+    top_count [NUM_TOP_BINS], top_prob [NUM_TOP_BINS, 3] (limbs of the sums of confidences) and top_correct
+    [R, NUM_TOP_BINS]: pixels whose label is the rater's. Bins from 1/2 on.
   """
   mask = prob >= 0.5
   correct = [(marked == mask) & rater_valid[r] for r, marked in enumerate(raters)]
-  bins = calibration.bin_pixels(jnp.abs(2.0 * prob - 1.0), correct, counts, num_bins=NUM_TOP_BINS)
+  confidence = jnp.where(mask, prob, 1.0 - prob)
+  bins = calibration.bin_pixels(confidence, correct, counts, num_bins=TOP_LABEL_BINS, first_bin=NUM_TOP_BINS)
   return {"top_count": bins.count, "top_prob": bins.prob_limbs, "top_correct": bins.label_count.T}
 
 

@@ -9,6 +9,9 @@ from ordseg.calibration import BinSums, ratio
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.sums import AT_HALF, NAT_BITS, SOFT_DICE_TENTHS, SQUARE_BITS, ImageSums
 
+# Cuts of the share of votes, as indices of `SOFT_DICE_TENTHS`: .1 .3 .5 .7 .9, and all nine.
+SOFT_DICE_CUTS = {"soft_dice_5": slice(None, None, 2), "soft_dice_9": slice(None)}
+
 # --- Bins per image ---------------------------------------------------------------------------------------------------
 
 
@@ -76,7 +79,8 @@ def image_metrics(sums: ImageSums, read_out: str) -> dict[str, np.ndarray]:
     "dice": soft[:, AT_HALF] * scored,
     "dice_rater_mean": mean_of(rater_dice(sums, read_out)),
     "iou": soft[:, AT_HALF] / (2 - soft[:, AT_HALF]) * scored,
-    "soft_dice": soft.mean(-1) * scored,
+    **{name: mean_of(np.where(label > 0, soft, np.nan)[:, cuts]) for name, cuts in SOFT_DICE_CUTS.items()},
+    **{f"{name}_all": soft[:, cuts].mean(-1) * scored for name, cuts in SOFT_DICE_CUTS.items()},
     "mr_ece": calibration.ece(vote_bins(sums, read_out)),
     "mr_ece_rater_mean": calibration.rater_mean_ece(rater_bins(sums, read_out)),
     "ece_majority": calibration.ece(majority_bins(sums, read_out)),
@@ -98,8 +102,11 @@ def read_out_metrics(sums: ImageSums, read_out: str, pool: Pool = EVERY_IMAGE) -
 
   Calibration errors, Brier and NLL are pooled: over all pairs (pixel, rater who answered), or over pixels where
   the label is the majority vote. ``dice``, ``dice_rater_mean`` and ``iou`` are means over the images in which a
-  majority marked something, ``dice_all`` and ``soft_dice`` over all images, where two empty masks count as 1;
-  ``dice_pooled`` counts the pixels of all images together.
+  majority marked something, ``soft_dice_5`` and ``soft_dice_9`` over the cuts of an image at which the votes hold a pixel
+  and the images that have any; ``dice_all``, ``soft_dice_5_all`` and ``soft_dice_9_all`` over all images and cuts, where
+  two empty masks count as 1; ``dice_pooled`` counts the pixels of all images together. ``empty_marked_share`` and
+  ``empty_marked_pixels`` are of the images in which no majority marked anything: how many of them the mask marks, and how
+  many pixels of one on average.
 
   Args:
     sums: of all images.
@@ -110,7 +117,8 @@ def read_out_metrics(sums: ImageSums, read_out: str, pool: Pool = EVERY_IMAGE) -
   pooled = pool.bins(vote_bins(sums, read_out))
   images = image_metrics(sums, read_out)
   pairs, area = pool.total(sums.num_pairs), sums.label_area(5)
-  marked = np.where(area > 0, 1.0, np.nan)
+  marked, marks = np.where(area > 0, 1.0, np.nan), sums.predicted[:, o, AT_HALF]
+  empty = np.where((area == 0) & (sums.num_pixels > 0), 1.0, np.nan)
   overlap, predicted, majority = (
     pool.total(x) for x in (sums.overlap[:, o, AT_HALF], sums.predicted[:, o, AT_HALF], area)
   )
@@ -128,7 +136,9 @@ def read_out_metrics(sums: ImageSums, read_out: str, pool: Pool = EVERY_IMAGE) -
     "dice_pooled": np.where(predicted + majority > 0, dice(overlap, predicted, majority), np.nan),
     "dice_rater_mean": pool.mean(images["dice_rater_mean"] * marked),
     "iou": pool.mean(images["iou"] * marked),
-    "soft_dice": pool.mean(images["soft_dice"]),
+    **{name: pool.mean(images[name]) for cuts in SOFT_DICE_CUTS for name in (cuts, f"{cuts}_all")},
+    "empty_marked_share": pool.mean((marks > 0) * empty),
+    "empty_marked_pixels": pool.mean(marks * empty),
   }
   return {name: pool.plain(value) for name, value in out.items()}
 

@@ -3,9 +3,9 @@
 `image_sums` counts on the device; `ImageSums` holds the counts of many images on the host, in 64-bit integers. Merging
 batches or processes is concatenation, pooling is a sum over rows, resampling images is a choice of rows.
 
-Where only n < R raters answered, `majority` and `mean_vote` are still those of the full panel, the maps that a user
-gets; RPS and `at_least_j` are of the prediction thinned to n, for j <= n. Pixels with mask 0, and images that nobody
-answered, count nowhere.
+Where only n < R raters answered, all that is scored against their votes is of the prediction thinned to n: `majority` is
+the probability that half of these n or more mark the pixel, as their majority is the label; RPS and `at_least_j`, for
+j <= n; `mean_vote` is the same for every n. Pixels with mask 0, and images that nobody answered, count nowhere.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from ordseg.metrics import cells, counts
 from ordseg.metrics.cells import NUM_RANKS, rank_cell
 from ordseg.types import Array, Batch
 
-# QUBIQ: Dice of probability and share of votes, both cut at these tenths, averaged.
-SOFT_DICE_TENTHS = (1, 3, 5, 7, 9)
+# Soft Dice: of probability and share of votes, both cut at these tenths, averaged; or at every second one of them.
+SOFT_DICE_TENTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 AT_HALF = SOFT_DICE_TENTHS.index(5)  # this cut of the share of votes is the majority vote
 # Probabilities are kept this far from 0 and 1 in the logarithms of the NLL, which is then at most 16.6 nats.
 PROB_EPSILON = 2.0**-24
@@ -98,12 +98,13 @@ def _columns(rater_masks: Array, valid: Array, mask: Array) -> _Pixels:
 
 
 def _weights(num_valid: Array, num_raters: int) -> Array:
-  """Returns [2 R + 3, L]: the weights of the read-outs, of each `at_least_j` for n and for R raters, and ones."""
+  """Returns [2 R + 3, L]: the weights of the read-outs and of each `at_least_j` for n raters, of these for R, and ones."""
   tails = np.flip(np.cumsum(np.flip(ordinal.thinning_matrices(num_raters), -1), -1), -1)  # [n, l, c]: P(c or more)
   at_least = jnp.asarray(np.moveaxis(tails, -1, 1)[:, 1:], jnp.float32)[num_valid]
-  names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, num_raters + 1))]
+  names = [f"at_least_{j}" for j in range(1, num_raters + 1)]
   full = jnp.asarray(np.stack([ordinal.read_out_weights(name, num_raters) for name in names]))
-  return jnp.concatenate([full[:2], at_least, full[2:], jnp.ones_like(at_least[:1])])
+  read_outs = jnp.stack([ordinal.thinned_weights(name, num_valid[None], num_raters)[0] for name in ordinal.READ_OUTS])
+  return jnp.concatenate([read_outs, at_least, full, jnp.ones_like(at_least[:1])])
 
 
 def _panel_sums(pixels: _Pixels) -> dict[str, Array]:
@@ -122,8 +123,9 @@ def _read_out_sums(prob: Array, pixels: _Pixels, valid: Array, *, num_bins: int)
   """Counts of one read-out, `prob` [P] float32."""
   bins = calibration.bin_pixels(prob, [*pixels.raters, pixels.at_least(5)], pixels.counts, num_bins=num_bins)
   cuts = [(prob >= tenths / 10) & pixels.counts for tenths in SOFT_DICE_TENTHS]
-  labels = [pixels.at_least(tenths) for tenths in SOFT_DICE_TENTHS]
-  overlaps = calibration.count_fields(cuts, [pixels.counts, *labels, *pixels.raters])  # [T, 1 + T + R]
+  both = [cut & pixels.at_least(tenths) for cut, tenths in zip(cuts, SOFT_DICE_TENTHS, strict=True)]
+  raters = [cuts[AT_HALF] & marked for marked in pixels.raters]
+  areas = calibration.count_fields([pixels.counts], [*cuts, *both, *raters])[0]  # [T + T + R]
   mean_vote = ordinal.mean_vote(pixels.votes[None], pixels.num_valid[None])[0]
   safe = jnp.clip(prob, PROB_EPSILON, 1.0 - PROB_EPSILON)
   nats = -(mean_vote * jnp.log(safe) + (1.0 - mean_vote) * jnp.log1p(-safe))
@@ -132,9 +134,9 @@ def _read_out_sums(prob: Array, pixels: _Pixels, valid: Array, *, num_bins: int)
     "bin_prob": bins.prob_limbs,
     "bin_majority": bins.label_count[:, -1],
     "bin_rater": bins.label_count[:, :-1].T,
-    "predicted": overlaps[:, 0],
-    "overlap": jnp.diagonal(overlaps[:, 1 : 1 + len(cuts)]),
-    "rater_overlap": overlaps[AT_HALF, 1 + len(cuts) :],
+    "predicted": areas[: len(cuts)],
+    "overlap": areas[len(cuts) : 2 * len(cuts)],
+    "rater_overlap": areas[2 * len(cuts) :],
     "square": calibration.fixed_point_sum(jnp.square(prob - mean_vote), pixels.counts, fraction_bits=SQUARE_BITS),
     "nll": calibration.fixed_point_sum(nats, pixels.counts, fraction_bits=NAT_BITS),
     **_rank_counts(prob, pixels),
@@ -204,7 +206,7 @@ class ImageSums:
     level_bin_label: [I, R, K] pixels with j votes or more.
     rps: [I] sum of the RPS (divisor n + 1, of the prediction thinned to n), in units of 2**-30.
     top_count: [I, O, 25] pixels by confidence max(p, 1 - p), see `counts.top_label_counts`.
-    top_prob: [I, O, 25] sums of |2 p - 1|, in units of 2**-24.
+    top_prob: [I, O, 25] sums of the confidence, in units of 2**-24.
     top_correct: [I, O, R, 25] pixels where the mask p >= 1/2 has the label of a rater who answered.
     nested_count: [I, L] pixels by the number of nested masks P(c >= j) >= 1/2 that hold them, of the full panel.
     nested_rater: [I, R, L] those that a rater marked.
@@ -310,7 +312,7 @@ def to_host(sums: dict[str, Any], num_real: int) -> ImageSums:
     out[name] = calibration.fixed_point_total(arrays[name])
   for name in ("bin", "level_bin", "top"):
     bins = calibration.BinCounts(arrays[f"{name}_count"], arrays[f"{name}_prob"], arrays[f"{name}_count"])
-    out[f"{name}_prob"] = bins.prob_total()
+    out[f"{name}_prob"] = bins.prob_total(counts.NUM_TOP_BINS if name == "top" else 0)
   return ImageSums(**out)
 
 

@@ -40,7 +40,7 @@ def empty(num_raters: int) -> SurfaceScores:
 
 
 def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance: float) -> SurfaceScores:
-  """Scores the masks (probability >= 1/2) of both read-outs.
+  """Scores the masks (probability >= 1/2) of both read-outs, that of the majority thinned to those who answered.
 
   Args:
     level_probs: [B, H, W, L], or [B, D, H, W, L].
@@ -50,7 +50,8 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
     tolerance: of the surface Dice, mm or pixels.
   """
   num_raters = level_probs.shape[-1] - 1
-  weights = np.stack([ordinal.read_out_weights(name, num_raters) for name in ordinal.READ_OUTS], -1)
+  num_valid = np.sum(np.asarray(batch["rater_valid"]) > 0, axis=-1)
+  weights = np.stack([ordinal.thinned_weights(name, num_valid, num_raters) for name in ordinal.READ_OUTS], -1)
   parts = [empty(num_raters)]
   for k in range(num_real):
     inside, valid = np.asarray(batch["mask"][k]) > 0, np.asarray(batch["rater_valid"][k]) > 0
@@ -59,7 +60,7 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
     raters = (np.asarray(batch["rater_masks"][k]) > 0) & inside[..., None]
     votes = raters[..., valid].sum(-1)
     truths = [(2 * votes >= valid.sum()) & inside, *(raters[..., r] for r in range(num_raters))]
-    predicted = (level_probs[k] @ weights >= 0.5) & inside[..., None]
+    predicted = (level_probs[k] @ weights[k] >= 0.5) & inside[..., None]
     scores = np.full((2, len(ordinal.READ_OUTS), 1 + num_raters), np.nan)
     if valid.any() and inside.any():
       asked = np.flatnonzero([True, *valid])

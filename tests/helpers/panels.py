@@ -6,6 +6,7 @@ import numpy as np
 from ordseg import evaluate
 from ordseg.input_pipeline import EvalBatch
 from ordseg.validate import InputError
+from tests.reference import ordinal_np
 
 R, SIZE, NUM_BINS = 4, 12, 10
 
@@ -23,6 +24,17 @@ def images(seed=0, num=6, size=SIZE):
   counts = np.ones((num, size, size), np.uint8)
   counts[4:5, 5:] = 0
   return probs, masks, valid, counts
+
+
+def read_out(data, name):
+  """[I, H, W] float64, as the numpy oracle has it: the majority is that of the n raters who answered."""
+  probs, n = data[0].astype(np.float64), data[2].sum(-1)
+  num_raters = probs.shape[-1] - 1
+  if name == "mean_vote":
+    return probs @ (np.arange(num_raters + 1) / num_raters)
+  level = np.eye(num_raters + 1)
+  weights = [[ordinal_np.majority_prob(row, max(int(answers), 1)) for row in level] for answers in n]
+  return np.einsum("ihwl,il->ihw", probs, np.asarray(weights))
 
 
 def batches_of(data, batch_size=4, order=None, truth=False):

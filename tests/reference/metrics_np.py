@@ -1,6 +1,8 @@
 """Slow numpy oracles for the metrics: every (pixel, rater) pair written out, in float64, from docs/method.md."""
 
+import fractions
 import itertools
+import math
 
 import numpy as np
 
@@ -17,9 +19,9 @@ def pairs(prob, masks, valid, counts):
 
 
 def bins_of(p, num_bins):
-  """The last bin whose lower edge, rounded up to a multiple of 2**-24, is not above p, rounded to one."""
-  fixed = np.rint(np.asarray(p, np.float64) * 2**24)
-  edges = [-(-b * 2**24 // num_bins) for b in range(num_bins)]
+  """The last bin whose lower edge b / num_bins is not above p, both rounded to multiples of 2**-24, halves upwards."""
+  fixed = np.floor(np.asarray(p, np.float32).astype(np.float64) * 2**24 + 0.5)
+  edges = [math.floor(fractions.Fraction(b * 2**24, num_bins) + fractions.Fraction(1, 2)) for b in range(num_bins)]
   return np.sum(fixed[:, None] >= np.asarray(edges), axis=1) - 1
 
 
