@@ -26,6 +26,8 @@ METHODS: list[tuple[str, str, str, dict[str, str]]] = [
   ("RPS, divisor 1", "softmax", "rps", {"loss.divisor": "none"}),
   ("squared EMD", "softmax", "squared_emd", {}),
   ("nominal CE on the count", "softmax", "nll", {}),
+  ("ranked ignorance", "softmax", "ranked_ignorance", {}),
+  ("cumulative link, ranked ignorance", "cumulative", "ranked_ignorance", {}),
   ("SORD", "softmax", "sord", {}),
   ("CORAL, hybrid", "coral", "rps_bce", {}),
   ("CORAL, NLL", "coral", "nll", {}),

@@ -84,12 +84,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and logits are float32
 
   config.loss = ConfigDict()
-  # rps_bce, rps_bce_dml, rps, nll, squared_emd, sord, w1, sa_rps; any head: bce_majority, bce_soft, bce_staple,
-  # bce_dice, bce_ml1_ace, dml, label_smoothing, svls, focal, mbls, nacl (docs/method.md, section 4)
+  # rps_bce, rps_bce_dml, rps, nll, ranked_ignorance, squared_emd, sord, w1, sa_rps; any head: bce_majority, bce_soft,
+  # bce_staple, bce_dice, bce_ml1_ace, dml, label_smoothing, svls, focal, mbls, nacl (docs/method.md, section 4)
   config.loss.name = "rps_bce"  # see above
   config.loss.alpha = 0.8  # rps_bce, rps_bce_dml: weight of the RPS, >= 0
   config.loss.divisor = "levels"  # rps, rps_bce, rps_bce_dml, w1, sa_rps: levels n + 1, thresholds n, none 1
   config.loss.binary_term = "majority"  # rps_bce, rps_bce_dml: read-out of the cross-entropy: majority, mean_vote
+  config.loss.threshold_weights = ""  # ranked_ignorance: of "at least 1" .. "at least R": "1,2,2,1"; '' is all alike
   config.loss.dml_weight = 1.0  # rps_bce_dml: weight of the Dice term, >= 0
   config.loss.sord_scale = 1.0  # sord: decay per level of distance, >= 0
   config.loss.smoothing = 0.1  # label_smoothing: share taken from the label, in [0, 1]

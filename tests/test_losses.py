@@ -235,6 +235,7 @@ def w1_np(p, c, n):
 PER_PIXEL = {
   "nll": (lambda p, c, n: -np.log(ordinal_np.thin(p, n)[c]), {}),
   "squared_emd": (ordinal_np.rps, {}),
+  "ranked_ignorance": (ordinal_np.ranked_ignorance, {}),
   "sord": (sord_np, {}),
   "w1": (w1_np, {}),
   "sa_rps": (lambda p, c, n: w1_np(p, c, n) ** 2, {}),
@@ -396,7 +397,7 @@ def expected(name, p, truth):
   return float(truth @ np.asarray(scores[0, 0], np.float64))
 
 
-@pytest.mark.parametrize("name", ["rps", "nll", "squared_emd", "sord", "w1", "sa_rps"])
+@pytest.mark.parametrize("name", ["rps", "nll", "ranked_ignorance", "squared_emd", "sord", "w1", "sa_rps"])
 def test_proper_ones_are_least_at_the_truth_and_the_controls_are_not(name):
   truth = np.asarray([0.3, 0.1, 0.15, 0.25, 0.2])
   rng = np.random.default_rng(0)

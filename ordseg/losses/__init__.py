@@ -28,6 +28,7 @@ from ordseg.losses.binary import (
 )
 from ordseg.losses.hybrids import BINARY_TERMS, rps_bce, rps_bce_dml
 from ordseg.losses.levels import DIVISORS, nll, rps, sa_rps, sord, squared_emd, w1
+from ordseg.losses.ranked import parse_weights, ranked_ignorance
 from ordseg.losses.regions import bce_dice, bce_ml1_ace, dice, dml
 from ordseg.ordinal import OrdinalTarget
 from ordseg.types import Array
@@ -54,6 +55,7 @@ __all__ = [
   "mbls",
   "nacl",
   "nll",
+  "ranked_ignorance",
   "rps",
   "rps_bce",
   "rps_bce_dml",
@@ -105,6 +107,7 @@ LOSSES: dict[str, LossSpec] = {
   "rps": _levels(rps, "Ranked Probability Score alone"),
   "rps_bce_dml": _levels(rps_bce_dml, "the hybrid + a soft-label Dice term", proper=False),
   "nll": _levels(nll, "likelihood of the count under the head; nominal cross-entropy with softmax"),
+  "ranked_ignorance": _levels(ranked_ignorance, "mean log score of 'at least j': a logarithmic RPS"),
   "squared_emd": _levels(squared_emd, "squared earth mover's distance: the RPS by another name"),
   "sord": _levels(sord, "cross-entropy against levels softened by distance", proper=False),
   "w1": _levels(w1, "Wasserstein-1: a negative control", proper=False),
@@ -163,6 +166,8 @@ def get_loss(name: str, head: Head, hyper_parameters: dict[str, object]) -> Loss
     low = _AT_LEAST.get(field)
     if low is not None and not (isinstance(value, int | float) and value >= low):
       raise InputError(f"config.loss.{field}={value!r} must be a number >= {low:g}.")
+    if field == "threshold_weights":
+      parse_weights(str(value))
     if field in own:
       chosen[field] = value
     elif value != known[field]:

@@ -40,3 +40,18 @@ def mean_vote_prob(p):
 
 def hybrid(p, c, n, alpha=0.8):
   return bce(majority_prob(p, n), float(2 * c >= n)) + alpha * rps(p, c, n)
+
+
+def ranked_ignorance(p, c, n, weights=None):
+  """Mean over j = 1..n of the log score of "at least j"; `weights` (j = 1..R) are read off at the shares j / n."""
+  q, R = thin(p, n), len(p) - 1
+  given = [1.0] * R if weights is None else weights
+  total, norm = 0.0, 0.0
+  for j in range(1, n + 1):
+    place = R * j / n - 1  # between the thresholds int(place) + 1 and int(place) + 2 of the full panel
+    low = min(int(place), R - 1)
+    high = min(low + 1, R - 1)
+    w = given[low] + (place - low) * (given[high] - given[low])
+    total += w * bce(sum(q[j:]), float(c >= j))
+    norm += w
+  return total / norm
