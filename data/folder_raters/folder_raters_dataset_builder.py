@@ -15,6 +15,7 @@ from data import common, files, tiles
 from data.errors import DataError, did_you_mean, raise_all
 from data.folder_raters import layouts, reading
 from data.folder_raters.layouts import Case
+from ordseg import image_io
 from ordseg.image_io import ImageFile
 
 _UNRATED = ("error", "skip")
@@ -181,6 +182,20 @@ class Builder(common.RaterBuilder):
   def source_signature(self, source: pathlib.Path) -> str:
     """Returns a code of the files in use; masks by content."""
     return layouts.signature(source.resolve(), layouts.find_cases(source.resolve(), self.config.names()))
+
+  def label_values(self, source: pathlib.Path) -> dict[str, dict[str, float]]:
+    """Returns rater -> mask file -> the value of its marks, of the masks that hold one value beside 0; so that the
+    doctor sees a structure that is 1 in one file and 2 in another. Nothing where a rule says which values count."""
+    if self.config.marked != "binary":
+      return {}
+    root = source.resolve()
+    found: dict[str, dict[str, float]] = {rater: {} for rater in self.config.panel()}
+    for case in layouts.find_cases(root, self.config.names()):
+      for rater, path in case.masks.items():
+        values = np.unique(image_io.read(path).pages)
+        if len(values) == 2 and values[0] == 0:
+          found[rater][str(path.relative_to(root) if path.is_relative_to(root) else path)] = float(values[1])
+    return found
 
   def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[common.Example]]:
     """Returns split -> examples, one image in memory at a time."""
