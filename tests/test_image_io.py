@@ -147,7 +147,7 @@ def test_series_that_are_no_stack_are_refused(tmp_path):
   write_dicom(tmp_path / "gap" / "a.dcm", pixels, z=0.0)
   write_dicom(tmp_path / "gap" / "b.dcm", pixels, z=1.0)
   write_dicom(tmp_path / "gap" / "c.dcm", pixels, z=3.0)
-  with pytest.warns(UserWarning, match="not equally spaced"):
+  with pytest.raises(InputError, match=r"1 to 2 mm apart, most between b\.dcm and c\.dcm; one may be missing.*allow"):
     image_io.read(tmp_path / "gap")
 
 

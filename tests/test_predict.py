@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from ordseg import predict, predictor, preprocess, sliding_window
-from ordseg.image_io import read
+from ordseg.image_io import read, writing
 from ordseg.predict import maps, measures, overlay
 from ordseg.predict.__main__ import main
 from ordseg.sliding_window import Windows
@@ -254,7 +254,7 @@ def test_one_bad_file_does_not_stop_the_others(loaded, tmp_path):
   assert status["good.png"] == ("ok", "")
   assert status["colour.png"][0] == "failed"
   assert "has 3 channels; the network was trained on images of 1" in status["colour.png"][1]
-  assert "cannot be read as an image" in status["cut.png"][1]
+  assert "the PNG is cut short" in status["cut.png"][1]
   assert "nan.tif: image holds 64 values that are NaN" in status["nan.tif"][1]
   written = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
   assert [row["status"] for row in written] == [row["status"] for row in rows]
@@ -342,10 +342,13 @@ def test_a_wrong_command_gets_one_line(workdir, tmp_path, capsys, args, message)
   assert re.search(message, err), err
 
 
-def test_maps_of_unknown_places_have_an_affine_of_ones(tmp_path):
+def test_maps_of_unknown_places_say_so(tmp_path):
   write_dicom(tmp_path / "a.dcm", np.zeros((4, 5), np.int16))
   data = pydicom.dcmread(tmp_path / "a.dcm")
   del data.ImageOrientationPatient
   data.save_as(tmp_path / "a.dcm")
   image = read(tmp_path / "a.dcm")
-  np.testing.assert_allclose(np.diag(image.affine)[:2], [0.25, 0.5])
+  assert image.affine is None and image.spacing == (0, 0.5, 0.25) and "place in space is unknown" in image.notes[0]
+  writing.write_map(tmp_path / "a.nii.gz", np.zeros((1, 4, 5), np.float32), image)
+  header = nibabel.load(tmp_path / "a.nii.gz").header
+  assert (header["sform_code"], header["qform_code"], header.get_zooms()[:2]) == (0, 0, (0.25, 0.5))

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from data import common, files
 from data.errors import DataError
 from ordseg import image_io
+from ordseg.image_io import placement
 from ordseg.validate import check_choice
 
 NUM_RATERS = 3
@@ -210,11 +211,9 @@ def _kept(marked: np.ndarray, config: CurvasConfig) -> list[int]:
 def _read_annotation(path: pathlib.Path, scan: image_io.ImageFile) -> np.ndarray:
   """[D, H, W] uint8 labels."""
   file = image_io.read(path)
-  labels = file.pages[..., 0]
-  files.check_size(labels, path, scan.pages, scan.path)
-  lies_elsewhere = not np.allclose(file.affine, scan.affine, atol=1e-3)
-  if lies_elsewhere and not path.as_posix().endswith(_WRONG_HEADERS):
-    raise DataError(f"{path}: lies elsewhere in space (affine) than its image {scan.path}.")
+  if path.as_posix().endswith(_WRONG_HEADERS):
+    file = dataclasses.replace(file, affine=None)  # the arrays lie on one another, the place is wrong
+  labels = placement.matched(file, scan).pages[..., 0]
   out = np.empty(labels.shape, np.uint8)
   for z, page in enumerate(labels):  # by slice: a volume of floats is large enough once
     rounded = np.rint(page)  # some are stored with a scale and come back near whole numbers

@@ -13,13 +13,12 @@ import tensorflow_datasets as tfds
 
 from data import common, files, tiles
 from data.errors import DataError, did_you_mean, raise_all
-from data.folder_raters import layouts, reading
+from data.folder_raters import dtypes, layouts, reading
 from data.folder_raters.layouts import Case
 from ordseg import image_io
 from ordseg.image_io import ImageFile
 
 _UNRATED = ("error", "skip")
-_DTYPES = ("uint8", "uint16", "int16", "float32")
 _FOUND = ("dataset", "rater_names", "num_channels", "dtype", "files")  # what `discover` fills in
 
 
@@ -40,8 +39,9 @@ class FolderConfig(common.RaterConfig):
     mask_suffix: the same after it: ``_mask`` for scan7.png and scan7_mask.png.
     label: layout bids: which structure, where masks of several are there (entity ``label``).
     manifest: name of the CSV file: columns image, one per rater, and id, group, split where wanted.
-    marked: mask values that mean "marked": ``binary`` (0 and one other value, else an error) or a comparison such as
-      ``>=128``, ``==2``.
+    marked: mask values that mean "marked": ``binary`` (0 and one other value, two colours of which the darker is
+      plainly the ground, or what is not transparent; else an error) or a comparison such as ``>=128``, ``==2``,
+      ``==#ff0000``, ``~#ff0000`` (near that colour), ``alpha>=128``.
     group_regex: finds the group (patient) in an image's name, as its first parenthesis; '' takes the manifest's
       column, else the case, else each image for itself.
     shares: of the groups for train, validation, test, where the manifest has no split.
@@ -55,7 +55,7 @@ class FolderConfig(common.RaterConfig):
     dataset: name of the built data set; '' takes the folder's.
     rater_names: the panel, comma-separated, in the order of the columns; '' finds it.
     num_channels: of the images; 0 takes the first image's.
-    dtype: of the images; '' takes the first image's.
+    dtype: of the images; '' takes the smallest of uint8, uint16, int16 and float32 that loses nothing of any.
     files: code of the files that the data set was built from; '' finds it.
   """
 
@@ -90,7 +90,7 @@ class FolderConfig(common.RaterConfig):
       "unrated": _UNRATED,
       "slice_axis": reading.SLICE_AXES,
       "keep": reading.KEEP,
-      "dtype": ("", *_DTYPES),
+      "dtype": ("", *dtypes.RECORDS),
     }
     for field, allowed in choices.items():
       value = getattr(self, field)
@@ -176,7 +176,7 @@ class Builder(common.RaterBuilder):
 
   @property
   def image_dtype(self) -> np.dtype:
-    """Of the first image."""
+    """One for all images, see `dtypes.common_dtype`."""
     return np.dtype(self.config.dtype)
 
   def source_signature(self, source: pathlib.Path) -> str:
@@ -260,14 +260,16 @@ def _look(root: pathlib.Path, config: FolderConfig) -> dict[str, Any]:
   unknown = [name for name in raters if name not in panel]
   if unknown:
     raise DataError(f"{root}: rater {unknown[0]!r} is not in builder_args.rater_names={config.rater_names!r}.")
-  first = _first(cases, config).pages
-  if first.dtype.name not in _DTYPES:
-    raise DataError(f"{cases[0].image}: values of type {first.dtype} are not read; expected {', '.join(_DTYPES)}.")
+  used = cases if config.unrated == "error" else _rated(cases, config)
+  first = _first(used, config).pages
+  dtype = config.dtype
+  if not dtype:
+    dtype = dtypes.common_dtype((case.image for case in used), lambda path: image_io.read(path).pages).name
   return {
     "dataset": config.dataset or re.sub(r"[^A-Za-z0-9._]+", "_", root.name).strip("._") or "folder",
     "rater_names": ",".join(panel),
     "num_channels": first.shape[-1],
-    "dtype": first.dtype.name,
+    "dtype": dtype,
     "files": layouts.signature(root, cases),
   }
 

@@ -2,116 +2,68 @@
 
 import pathlib
 import warnings
-from typing import Any
 
 import numpy as np
 
-from ordseg.image_io import formats
+from ordseg.image_io import dicom_files, dicom_pixels, dicom_planes, dicom_segments, dicom_stacks
+from ordseg.image_io.dicom_planes import Plane
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
-_Slice = tuple[pathlib.Path, Any]  # a DICOM file and its data set
 
-
-def read(path: pathlib.Path) -> ImageFile:
-  """Reads a file, or the folder of one series, its slices in the order of their places; folder / SeriesInstanceUID
-  where it holds several."""
-  import pydicom
-  import pydicom.errors
-
-  folder, wanted = formats.folder_and_series(path)
-  files = sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else [path]
-  slices = []
-  for file in files:
-    try:
-      slices.append((file, pydicom.dcmread(file)))
-    except pydicom.errors.InvalidDicomError:
-      if not folder.is_dir():
-        raise InputError(f"{file}: is no DICOM file.") from None
-  slices = [(file, data) for file, data in slices if "PixelData" in data]
-  if wanted:
-    slices = [(file, data) for file, data in slices if str(data.get("SeriesInstanceUID", "")) == wanted]
-  if not slices:
-    raise InputError(f"{path}: holds no DICOM image.")
-  series = {str(data.get("SeriesInstanceUID", "")) for _, data in slices}
-  if len(series) > 1:
-    raise InputError(
-      f"{path}: holds {len(series)} DICOM series; name one, as {path}/SeriesInstanceUID: "
-      f"{', '.join(sorted(series)[:5])}."
-    )
-  ordered, gap = _along_normal(path, slices)
-  pages = np.concatenate([_dicom_pages(file, data) for file, data in ordered])
-  spacing = [float(x) for x in ordered[0][1].get("PixelSpacing", (0.0, 0.0))]
-  sizes = (gap, spacing[0], spacing[1])
-  header = [data for _, data in ordered]
-  return ImageFile(path, pages, sizes, affine=_affine(header, sizes), header=header)
-
-
-def _along_normal(
-  path: pathlib.Path, slices: list[tuple[pathlib.Path, Any]]
-) -> tuple[list[tuple[pathlib.Path, Any]], float]:
-  """Sorts slices by their position along the normal of the first one; returns them and the mm between two."""
-  first = slices[0][1]
-  if len(slices) == 1:
-    return slices, float(first.get("SpacingBetweenSlices", first.get("SliceThickness", 0.0)) or 0.0)
-  for file, data in slices:
-    if "ImagePositionPatient" not in data or "ImageOrientationPatient" not in data:
-      raise InputError(f"{file}: has no ImagePositionPatient and ImageOrientationPatient; its place is unknown.")
-    if not np.allclose(data.ImageOrientationPatient, first.ImageOrientationPatient, atol=1e-4):
-      raise InputError(f"{file}: is oriented otherwise than the other slices of {path}.")
-    if (data.Rows, data.Columns) != (first.Rows, first.Columns):
-      raise InputError(f"{file}: is {data.Rows} x {data.Columns} pixels, others {first.Rows} x {first.Columns}.")
-  row, column = np.reshape(np.asarray(first.ImageOrientationPatient, np.float64), (2, 3))
-  normal = np.cross(row, column)
-  places = [float(np.dot(normal, np.asarray(data.ImagePositionPatient, np.float64))) for _, data in slices]
-  order = np.argsort(places, kind="stable")
-  gaps = np.diff(np.asarray(places)[order])
-  if np.any(gaps < 1e-4):
-    raise InputError(f"{path}: two slices lie at the same place.")
-  if np.ptp(gaps) > 0.01 * float(np.median(gaps)) + 1e-3:
-    warnings.warn(f"{path}: the slices are not equally spaced ({gaps.min():g} to {gaps.max():g} mm).", stacklevel=4)
-  return [slices[i] for i in order], float(np.median(gaps))
-
-
-def _dicom_pages(file: pathlib.Path, data: Any) -> np.ndarray:
-  """Returns [D, H, W, C]: modality values (HU for CT), float32 only where slope or intercept are fractions."""
-  values = data.pixel_array
-  colour = int(data.get("SamplesPerPixel", 1))
-  frames = int(data.get("NumberOfFrames", 1) or 1)
-  values = values.reshape(frames, data.Rows, data.Columns, colour)
-  if data.get("PhotometricInterpretation") == "MONOCHROME1":
-    raise InputError(
-      f"{file}: PhotometricInterpretation MONOCHROME1 (bright means dark) is not read; convert it first."
-    )
-  slope, intercept = float(data.get("RescaleSlope", 1) or 1), float(data.get("RescaleIntercept", 0) or 0)
-  if (slope, intercept) == (1.0, 0.0):
-    return values
-  scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-  if slope.is_integer() and intercept.is_integer() and np.abs(scaled).max() < 2**15:
-    return scaled.astype(np.int16)
-  return scaled
-
-
-def _affine(slices: list[Any], spacing: tuple[float, float, float]) -> np.ndarray:
-  """Returns [4, 4] float64, from voxel (column, row, page) to mm in NIfTI's axes.
-
-  DICOM's x and y point left and back (LPS), NIfTI's right and front: their rows change sign (DICOM PS3.3 C.7.6.2.1.1).
+def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
+  """Reads a file, or the folder of one series, its slices or frames in the order of their places; folder /
+  SeriesInstanceUID where it holds several.
 
   Args:
-    slices: pydicom data sets in the order of the pages.
-    spacing: mm along pages, rows, columns.
+    path: a file of one or several frames, or a folder; of a segmentation object (SEG) its segments.
+    allow_gaps: takes a series whose slices are not equally spaced; see `dicom_stacks.stacked`.
+
+  Raises:
+    InputError: see `dicom_files.open_files`, `dicom_pixels` and `dicom_stacks.stacked`.
   """
-  first, last = slices[0], slices[-1]
-  affine = np.eye(4)
-  if "ImageOrientationPatient" not in first or "ImagePositionPatient" not in first:
-    affine[:3, :3] = np.diag([spacing[2] or 1.0, spacing[1] or 1.0, spacing[0] or 1.0])
-    return affine
-  along_row, along_column = np.reshape(np.asarray(first.ImageOrientationPatient, np.float64), (2, 3))
-  start, end = (np.asarray(data.ImagePositionPatient, np.float64) for data in (first, last))
-  step = (end - start) / (len(slices) - 1) if len(slices) > 1 else np.cross(along_row, along_column) * (spacing[0] or 1)
-  affine[:3, 0] = along_row * spacing[2]
-  affine[:3, 1] = along_column * spacing[1]
-  affine[:3, 2] = step
-  affine[:3, 3] = start
-  affine[:2] *= -1
-  return affine
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what pydicom warns of is checked here, or does not touch pixels and place
+    slices, notes = dicom_files.open_files(path)
+    if any(dicom_segments.is_segmentation(data) for _, data in slices):
+      if len(slices) > 1:
+        raise InputError(f"{path}: holds {len(slices)} objects, segmentations among them; expected one file.")
+      return dicom_segments.read(*slices[0])
+    planes, pages = [], []
+    for file, data in slices:
+      frames, places, told = _one(file, data, alone=len(slices) == 1)
+      if pages and frames.shape[1:] != pages[0].shape[1:]:
+        raise InputError(f"{path}: {_odd_size(slices)}; take it out.")
+      planes += places
+      pages.append(frames)
+      notes += told
+  stack = dicom_stacks.stacked(path, planes, allow_gaps=allow_gaps)
+  header = [slices[k][1] for k in stack.order] if len(slices) > 1 else [slices[0][1]]
+  notes = list(dict.fromkeys([*notes, *stack.notes]))
+  return ImageFile(path, _ordered(pages, stack.order), stack.spacing, stack.affine, header=header, notes=tuple(notes))
+
+
+def _one(file: pathlib.Path, data: object, *, alone: bool) -> tuple[np.ndarray, list[Plane], list[str]]:
+  count = dicom_pixels.num_frames(file, data)
+  if count > 1 and not alone:
+    raise InputError(f"{file}: holds {count} frames; expected it alone, not among other files of a series.")
+  places = dicom_planes.planes_of(file, data, count)
+  values, notes = dicom_pixels.to_values(file, data, dicom_pixels.read_stored(file, data))
+  for keyword in dicom_files.PIXELS:
+    if keyword in data:  # type: ignore[operator]
+      delattr(data, keyword)  # writers need the rest; the pixels are in memory once
+  return values, places, notes
+
+
+def _ordered(pages: list[np.ndarray], order: list[int]) -> np.ndarray:
+  if len(pages) == 1:
+    return pages[0] if order == list(range(len(order))) else pages[0][order]
+  dtype = np.result_type(*{page.dtype for page in pages})  # slices scaled by fractions and by whole numbers
+  return np.concatenate([pages[k] for k in order], dtype=dtype, casting="same_kind")
+
+
+def _odd_size(slices: list[dicom_files.Slice]) -> str:
+  sizes = [f"{data.Rows} x {data.Columns} pixels of {data.SamplesPerPixel} samples" for _, data in slices]
+  common = max(sizes, key=sizes.count)
+  odd = next(k for k, size in enumerate(sizes) if size != common)
+  return f"{slices[odd][0].name} is {sizes[odd]}, the other slices {common}"

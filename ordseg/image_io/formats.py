@@ -7,11 +7,12 @@ import unicodedata
 
 PICTURES = (".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".gif", ".ppm", ".pgm", ".pnm")
 TIFFS = (".tif", ".tiff")
-NIFTIS = (".nii", ".nii.gz")
+NIFTIS = (".nii", ".nii.gz", ".hdr")
+NIFTI_DATA = (".img", ".img.gz")  # the voxels of a .hdr; read by either name, listed by the header's
 DICOMS = (".dcm", ".dicom", ".ima")
 SUFFIXES = (*PICTURES, *TIFFS, *NIFTIS, *DICOMS)
 
-_DOUBLE = (".nii.gz", ".ome.tif", ".ome.tiff", ".ppm.gz")
+_DOUBLE = (".nii.gz", ".img.gz", ".ome.tif", ".ome.tiff", ".ppm.gz")
 _UID = re.compile(r"[0-2](\.(0|[1-9]\d*)){2,}")
 # Value representations of DICOM (PS3.5, 6.2); those of the second tuple have two reserved bytes and a long length.
 _SHORT = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()

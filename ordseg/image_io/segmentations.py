@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import ordseg
+from ordseg.image_io import dicom_planes, dicom_stacks
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
@@ -73,7 +74,7 @@ def _write(
   with _explained(path, image):
     out = seg.Segmentation(
       source_images=image.header,
-      pixel_array=stack,
+      pixel_array=_in_file_order(stack, image),
       segmentation_type=kind,
       segment_descriptions=[_segment(hd, seg, k, label) for k, label in enumerate(labels, start=1)],
       series_instance_uid=hd.UID(),
@@ -89,6 +90,16 @@ def _write(
       **_MAKER,
     )
     _save(out, path)
+
+
+def _in_file_order(stack: np.ndarray, image: ImageFile) -> np.ndarray:
+  """Returns pages [D, ...] as the frames of a multi-frame source lie in its file; of a series as they are."""
+  if len(image.header) > 1 or len(stack) == 1:
+    return stack
+  planes = dicom_planes.planes_of(image.path, image.header[0], len(stack))
+  out = np.empty_like(stack)
+  out[dicom_stacks.stacked(image.path, planes, allow_gaps=True).order] = stack
+  return out
 
 
 def _segment(hd: Any, seg: Any, number: int, label: str) -> Any:

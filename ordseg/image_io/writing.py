@@ -66,17 +66,30 @@ def write_tiff(path: pathlib.Path, values: np.ndarray) -> None:
 
 
 def _write_nifti(path: pathlib.Path, values: np.ndarray, image: ImageFile) -> None:
+  """Writes [D, H, W] with a header of its own: scale, window, intent or extensions of the image say nothing of a map."""
   import nibabel
 
-  header, affine = _nifti_geometry(image)
-  out: Any = nibabel.Nifti1Image(values.transpose(2, 1, 0), affine, header)
-  out.set_data_dtype(values.dtype)
-  if header is not None:
-    out.header.set_slope_inter(1, 0)
+  voxels = values.transpose(2, 1, 0)
+  kind: Any = nibabel.Nifti2Image if max(voxels.shape) > np.iinfo(np.int16).max else nibabel.Nifti1Image
+  out = kind(voxels, image.affine, dtype=values.dtype)
+  out.header.set_xyzt_units("mm")
+  if image.affine is None:  # codes of 0: unknown; a pixdim of 1 is what readers take for "no size"
+    out.header.set_zooms([mm or 1.0 for mm in image.spacing[::-1]])
+  else:
+    code = _place_code(image)
+    out.set_sform(image.affine, code)
+    out.set_qform(image.affine, code if _is_rigid(image.affine) else 0)  # a qform cannot say sheared
   nibabel.save(out, path)
 
 
-def _nifti_geometry(image: ImageFile) -> tuple[Any, np.ndarray]:
-  """Returns the header to start from, where the image has a NIfTI header, and the affine."""
-  header = None if isinstance(image.header, list) else image.header
-  return header, np.eye(4) if image.affine is None else image.affine
+def _place_code(image: ImageFile) -> int:
+  """Returns what the place refers to (nifti1.h): as in the image's own header; 1, the scanner, for DICOM."""
+  if image.header is None or isinstance(image.header, list):
+    return 1
+  return int(image.header["sform_code"]) or int(image.header["qform_code"]) or 1
+
+
+def _is_rigid(affine: np.ndarray) -> bool:
+  """Returns whether the axes stand at right angles."""
+  axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+  return bool(np.abs(axes.T @ axes - np.eye(3)).max() < 1e-5)
