@@ -28,6 +28,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   for field in ("split_seed", "tile_size", "num_channels"):
     settings[field] = placeholder(int)
   settings.spacing = placeholder(float)  # mm per pixel
+  settings.allow_gaps = placeholder(bool)
   config.data.crop_size = (128, 128)
   config.preprocess.intensity = "percentile"  # any scanner, any bit depth
   config.preprocess.low = 0.5

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 import re
@@ -13,10 +14,9 @@ import tensorflow_datasets as tfds
 
 from data import common, files, tiles
 from data.errors import DataError, did_you_mean, raise_all
-from data.folder_raters import dtypes, layouts, reading
+from data.folder_raters import dtypes, layouts, problems, reading
 from data.folder_raters.layouts import Case
 from ordseg import image_io
-from ordseg.image_io import ImageFile
 
 _UNRATED = ("error", "skip")
 _FOUND = ("dataset", "rater_names", "num_channels", "dtype", "files")  # what `discover` fills in
@@ -52,6 +52,7 @@ class FolderConfig(common.RaterConfig):
     keep: ``all`` pages of a volume, or those that some rater ``marked``.
     tile_size: pixels; larger pages are cut into tiles; 0 keeps them whole.
     spacing: mm per pixel, for files that do not say; 0 = unknown.
+    allow_gaps: takes DICOM series whose slices are not equally spaced, which are refused otherwise.
     dataset: name of the built data set; '' takes the folder's.
     rater_names: the panel, comma-separated, in the order of the columns; '' finds it.
     num_channels: of the images; 0 takes the first image's.
@@ -78,6 +79,7 @@ class FolderConfig(common.RaterConfig):
   keep: str = "all"
   tile_size: int = 0
   spacing: float = 0.0
+  allow_gaps: bool = False
   dataset: str = ""
   rater_names: str = ""
   num_channels: int = 0
@@ -183,14 +185,29 @@ class Builder(common.RaterBuilder):
     """Returns a code of the files in use; masks by content."""
     return layouts.signature(source.resolve(), layouts.find_cases(source.resolve(), self.config.names()))
 
+  def label_values(self, source: pathlib.Path) -> dict[str, dict[str, float]]:
+    """Returns rater -> mask file -> the value of its marks, of the masks that hold one value beside 0; so that the
+    doctor sees a structure that is 1 in one file and 2 in another. Nothing where a rule says which values count."""
+    if self.config.marked != "binary":
+      return {}
+    root = source.resolve()
+    found: dict[str, dict[str, float]] = {rater: {} for rater in self.config.panel()}
+    for case in layouts.find_cases(root, self.config.names()):
+      for rater, path in case.masks.items():
+        file = image_io.read_stored(path)
+        values = np.unique(np.round(file.pages if file.indices is None else file.indices, 6))
+        if len(values) == 2 and values[0] == 0:
+          found[rater][layouts.place(path, root)] = float(values[1])
+    return found
+
   def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[common.Example]]:
     """Returns split -> examples, one image in memory at a time."""
     assert source is not None
     left_out: list[pathlib.Path] = []
     found = layouts.find_cases(source.resolve(), self.config.names(), left_out)
     if left_out:
-      names = ", ".join(str(path.relative_to(source.resolve())) for path in left_out[:5])
-      print(f"folder_raters: no images, left out: {names}{f' and {len(left_out) - 5} more' * (len(left_out) > 5)}")
+      names = layouts.shortened([layouts.place(path, source.resolve()) for path in left_out])
+      print(f"folder_raters: {len(left_out)} files are no images and are left out: {names}")
     cases = _with_splits(_grouped(_rated(found, self.config), self.config), self.config)
     by_split = {split: [case for case in cases if case.split == split] for split in layouts.SPLITS}
     ahead = [case for split in layouts.SPLITS for case in by_split[split]]
@@ -206,8 +223,8 @@ class Builder(common.RaterBuilder):
     for case in cases:
       try:
         yield from self._read_case(case)
-      except DataError:
-        raise_all([problem for other in ahead for problem in self._problems(other)], "files cannot be used")
+      except DataError as error:
+        raise_all([str(error), *_problems(ahead, self.config)], "files cannot be used")
         raise
       ahead.remove(case)
 
@@ -223,16 +240,8 @@ class Builder(common.RaterBuilder):
       keep=config.keep,
       tile_size=config.tile_size,
       spacing=config.spacing,
+      allow_gaps=config.allow_gaps,
     )
-
-  def _problems(self, case: Case) -> Iterator[str]:
-    """Yields what is wrong with an image or with each of its masks."""
-    for rater, mask in case.masks.items():
-      try:
-        for _ in self._read_case(dataclasses.replace(case, masks={rater: mask})):
-          pass
-      except DataError as error:
-        yield str(error)
 
 
 def _look(root: pathlib.Path, config: FolderConfig) -> dict[str, Any]:
@@ -247,33 +256,37 @@ def _look(root: pathlib.Path, config: FolderConfig) -> dict[str, Any]:
   if unknown:
     raise DataError(f"{root}: rater {unknown[0]!r} is not in builder_args.rater_names={config.rater_names!r}.")
   used = cases if config.unrated == "error" else _rated(cases, config)
-  first = _first(used, config).pages
-  dtype = config.dtype
-  if not dtype:
-    dtype = dtypes.common_dtype((case.image for case in used), lambda path: image_io.read(path).pages).name
+
+  def read(path: pathlib.Path) -> np.ndarray:
+    image = reading.read_image(
+      path, num_channels=config.num_channels, slice_axis=config.slice_axis, allow_gaps=config.allow_gaps
+    )
+    return image.pages
+
+  try:
+    num_channels = read(used[0].image).shape[-1]
+    dtype = config.dtype or dtypes.common_dtype((case.image for case in used), read).name
+  except DataError as error:
+    raise_all([str(error), *_problems(used, config)], "files cannot be used")
+    raise
   return {
     "dataset": config.dataset or re.sub(r"[^A-Za-z0-9._]+", "_", root.name).strip("._") or "folder",
     "rater_names": ",".join(panel),
-    "num_channels": first.shape[-1],
+    "num_channels": num_channels,
     "dtype": dtype,
     "files": layouts.signature(root, cases),
   }
 
 
-def _first(cases: list[Case], config: FolderConfig) -> ImageFile:
-  """Reads the first image, which decides the channels and the type of all; where it cannot be read, names every image
-  that cannot."""
-  problems = []
-  for case in cases:
-    try:
-      image = reading.read_image(case.image, num_channels=config.num_channels, slice_axis=config.slice_axis)
-    except DataError as error:
-      problems.append(str(error))
-    else:
-      if not problems:
-        return image
-  raise_all(problems, "images cannot be used")
-  raise AssertionError("there is at least one case")
+def _problems(cases: Iterable[Case], config: FolderConfig) -> list[str]:
+  found = problems.of_cases(
+    cases,
+    num_channels=config.num_channels,
+    marked=config.marked,
+    slice_axis=config.slice_axis,
+    allow_gaps=config.allow_gaps,
+  )
+  return list(itertools.islice(found, problems.ENOUGH))
 
 
 def _rated(cases: list[Case], config: FolderConfig) -> list[Case]:

@@ -13,7 +13,7 @@ from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listi
 from ordseg import image_io
 from ordseg.image_io import SUFFIXES as KNOWN
 
-__all__ = ["LAYOUTS", "SPLITS", "Case", "Names", "find_cases", "shortened", "signature"]
+__all__ = ["LAYOUTS", "SPLITS", "Case", "Names", "find_cases", "place", "shortened", "signature"]
 
 LAYOUTS = ("auto", "raters", "cases", "bids", "manifest")
 # What people call a rater's file beside image.nii.gz, unless rater_pattern says it.
@@ -54,7 +54,7 @@ def signature(root: pathlib.Path, cases: Iterable[Case]) -> str:
   masks get corrected in place."""
   digest = hashlib.sha256()
   for case in cases:
-    sizes = [f"{_place(path, root)} {path.stat().st_size}" for path in _files(case.image)]
+    sizes = [f"{place(path, root)} {path.stat().st_size}" for path in _files(case.image)]
     digest.update("\n".join([case.key, case.group, case.split, *sizes]).encode())
     for rater, mask in sorted(case.masks.items()):
       for path in _files(mask):
@@ -67,7 +67,8 @@ def _files(image: pathlib.Path) -> list[pathlib.Path]:
   return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else [image]
 
 
-def _place(path: pathlib.Path, root: pathlib.Path) -> str:
+def place(path: pathlib.Path, root: pathlib.Path) -> str:
+  """Returns a path below the user's folder as relative to it, others as they are."""
   return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 

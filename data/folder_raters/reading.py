@@ -32,7 +32,7 @@ def check_rule(marked: str) -> Rule:
     raise DataError(f"config.data.builder_args.marked={error}") from None
 
 
-def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> ImageFile:
+def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str, allow_gaps: bool = False) -> ImageFile:
   """Reads an image as pages.
 
   Args:
@@ -40,6 +40,7 @@ def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> Ima
     num_channels: C; a grey picture stored with three equal channels counts as grey. 0 takes what is there, grey if
       it can.
     slice_axis: the axis of a volume that the pages run along.
+    allow_gaps: see `image_io.read`.
 
   Returns:
     pages [D, H, W, C]; spacing in the same order.
@@ -47,7 +48,7 @@ def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> Ima
   Raises:
     DataError: damaged file, another number of channels, or values that are no numbers; names the file.
   """
-  file = image_io.read(path)
+  file = image_io.read(path, allow_gaps=allow_gaps)
   pages = file.pages
   if num_channels in (0, 1) and pages.shape[-1] == 3 and (pages == pages[..., :1]).all():
     pages = pages[..., :1]
@@ -101,6 +102,7 @@ def read_case(
   keep: str,
   tile_size: int,
   spacing: float,
+  allow_gaps: bool = False,
 ) -> Iterator[Example]:
   """Yields the examples of one image, which is the only one in memory.
 
@@ -114,11 +116,12 @@ def read_case(
     keep: ``all`` pages, or those that some rater ``marked``; of a volume.
     tile_size: pixels; 0 is the whole page.
     spacing: mm per pixel where the file does not say; 0 = unknown.
+    allow_gaps: see `read_image`.
 
   Raises:
     DataError: names the file.
   """
-  image = read_image(case.image, num_channels=num_channels, slice_axis=slice_axis)
+  image = read_image(case.image, num_channels=num_channels, slice_axis=slice_axis, allow_gaps=allow_gaps)
   image = dataclasses.replace(image, pages=dtypes.convert(image.pages, dtype, case.image))
   masks = np.zeros((*image.pages.shape[:3], len(raters)), np.uint8)
   for r, rater in enumerate(raters):

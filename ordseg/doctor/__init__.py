@@ -3,7 +3,8 @@
 ``python -m ordseg.doctor``; docs/doctor.md.
 """
 
-from ordseg.doctor.survey import Survey, survey
-from ordseg.doctor.suspicions import Suspicion, examine
+from ordseg.doctor.survey import Survey, survey, surveys
+from ordseg.doctor.suspicion import Suspicion
+from ordseg.doctor.suspicions import examine
 
-__all__ = ["Survey", "Suspicion", "examine", "survey"]
+__all__ = ["Survey", "Suspicion", "examine", "survey", "surveys"]

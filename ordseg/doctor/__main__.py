@@ -16,7 +16,7 @@ from typing import Any
 from absl import logging
 
 from ordseg import logging_utils, run_data, validate
-from ordseg.doctor import examine, page, survey, tables
+from ordseg.doctor import common_faults, examine, page, surveys, tables
 from ordseg.validate import InputError
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -55,26 +55,30 @@ def _run(args: argparse.Namespace) -> int:
     manual_dir=args.manual_dir,
     overrides=dict(_setting(text) for text in args.set),
   )
-  if builder.num_axes != 2 or builder.class_names:
-    raise InputError(
-      f"--config={builder.config.name}: the doctor looks at images of one structure; choose a config of {builder.name}"
-      " that gives slices, or one structure."
-    )
   data.prepare(builder, manual_dir=args.manual_dir)
   sources = {split: data.data_source(builder, split, skip=("level_probs",)) for split in builder.info.splits}
   limits = {split: min(args.limit or len(source), len(source)) for split, source in sources.items()}
   names = getattr(builder.config, "panel", None)
   total = sum(limits.values())
-  looked = survey(
+  looked = surveys(
     {split: _first(source, limits[split]) for split, source in sources.items()},
     raters=names() if names else None,
+    structures=builder.class_names,
     progress=_Progress(total),
   )
-  suspicions = examine(looked)
-  title = f"{builder.name}/{builder.config.name}: {total} images, {len(looked.raters)} raters"
+  suspicions = examine(looked, has_groups=bool(getattr(builder.config, "group_regex", "")))
+  if args.manual_dir and hasattr(builder, "label_values"):
+    found = common_faults.labels(builder.label_values(pathlib.Path(args.manual_dir).expanduser()))
+    suspicions = sorted([*suspicions, *found], key=lambda suspicion: -suspicion.weight)
+  what = "volumes" if builder.num_axes == 3 else "images"
+  of = f" of {len(looked)} structures" * (len(looked) > 1)
+  title = f"{builder.name}/{builder.config.name}: {total} {what}{of}, {len(looked[0].raters)} raters"
   print(tables.text(looked, suspicions, title))
   where = [(split, i) for split in sources for i in range(limits[split])]
-  pictures = {i: page.draw(sources[where[i][0]][where[i][1]]) for i in page.wanted_images(suspicions)}
+  pictures = {}
+  for k, i in page.wanted_images(suspicions, looked[0]):
+    split, number = where[i]
+    pictures[k, i] = page.draw(sources[split][number], k if builder.class_names else None)
   args.out.mkdir(parents=True, exist_ok=True)
   page.write(args.out / "doctor.html", looked, suspicions, pictures, title)
   print(f"\nreport: {args.out / 'doctor.html'}")

@@ -1,8 +1,12 @@
-"""One pass over the records, one in memory at a time: counts per image, thumbnails, and how a rater fits the others."""
+"""One pass over the records, one in memory at a time: counts per image, thumbnails, and how a rater fits the others.
+
+A picture is looked at as a volume of one page. Of a volume everything is counted page by page; what compares shapes
+(`misfits`) looks at its fullest page. Where several structures lie side by side, each gets a survey of its own.
+"""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -13,6 +17,7 @@ from ordseg.doctor import misfits
 from ordseg.metrics import ImageSums
 
 THUMBNAIL = 32  # pixels a side
+PAGES = 4  # of a volume that have a thumbnail
 
 
 @dataclasses.dataclass
@@ -21,24 +26,29 @@ class Survey:
 
   Attributes:
     raters: names of the columns.
+    structure: whose masks are counted; '' where there is one.
     splits: of each image.
     ids: of each image.
     groups: of each image.
-    sizes: (H, W).
+    sizes: (H, W) or, of volumes, (D, H, W).
     low: smallest intensity.
     high: largest intensity.
-    thumbnails: [I, THUMBNAIL ** 2] float32, mean 0 and length 1; all 0 for a constant image.
+    thumbnails: [I, n] float32, mean 0 and length 1, of THUMBNAIL ** 2 pixels (PAGES times as many of a volume); all 0
+      for a constant image.
     digests: of the pixels.
     sums: counts of masks; nothing of a prediction.
     mask_digests: [I][R], of each mask; '' where the rater is missing or marked nothing.
     fits: [I][R], how each rater's mask fits the others' as it is and when it is moved; None where that cannot be told.
+    touches: [I, R] bool: the mask reaches all four borders of the image.
+    is_majority: [I, R] bool: the mask is what most of the others marked, where there are three who differ.
   """
 
   raters: list[str]
+  structure: str
   splits: list[str]
   ids: list[str]
   groups: list[str]
-  sizes: list[tuple[int, int]]
+  sizes: list[tuple[int, ...]]
   low: list[float]
   high: list[float]
   thumbnails: np.ndarray
@@ -46,11 +56,18 @@ class Survey:
   sums: ImageSums
   mask_digests: list[list[str]]
   fits: list[list[misfits.Fit | None]]
+  touches: np.ndarray
+  is_majority: np.ndarray
 
   @property
   def areas(self) -> np.ndarray:
     """[I, R] pixels each rater marked."""
     return np.diagonal(self.sums.both_marked, axis1=1, axis2=2)
+
+  @property
+  def num_pixels(self) -> np.ndarray:
+    """[I] pixels of each image."""
+    return np.asarray([np.prod(size, dtype=np.int64) for size in self.sizes], np.int64)
 
   def of_split(self, split: str) -> np.ndarray:
     """Returns the numbers of the images of a split."""
@@ -63,22 +80,153 @@ def survey(
   raters: list[str] | None = None,
   progress: Callable[[int], None] | None = None,
 ) -> Survey:
+  """Reads all records of one structure once; see `surveys`."""
+  return surveys(sources, raters=raters, progress=progress)[0]
+
+
+def surveys(
+  sources: Mapping[str, Iterable[Mapping[str, Any]]],
+  *,
+  raters: list[str] | None = None,
+  structures: Sequence[str] = (),
+  progress: Callable[[int], None] | None = None,
+) -> list[Survey]:
   """Reads all records once.
 
   Args:
-    sources: split -> records in the schema of data/README.md.
+    sources: split -> records in the schema of data/README.md, images or volumes.
     raters: names of the columns; by default rater 0, rater 1, ..
+    structures: names of the classes, where records have an axis for them.
     progress: called with the number of images read.
+
+  Returns:
+    One for each structure, or one.
   """
-  rows: list[dict[str, Any]] = []
+  rows: list[list[dict[str, Any]]] = [[] for _ in structures or ("",)]
   for split, records in sources.items():
     for record in records:
-      rows.append(_look(record, split))
+      image = as_pages(record)
+      seen = _look_at_image(record, image, split)
+      for k, of_structure in enumerate(rows):
+        masks, valid = masks_of(record, k if structures else None)
+        of_structure.append({**seen, **_look_at_masks(masks, valid)})
       if progress is not None:
-        progress(len(rows))
+        progress(len(rows[0]))
+  return [_gathered(part, raters, name) for part, name in zip(rows, structures or ("",), strict=True)]
+
+
+def as_pages(record: Mapping[str, Any]) -> np.ndarray:
+  """Returns the image as [D, H, W, C]."""
+  image = np.asarray(record["image"])
+  return image if image.ndim == 4 else image[None]
+
+
+def masks_of(record: Mapping[str, Any], structure: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the masks [D, H, W, R] uint8, 0 where a rater is missing, and who answered, [R] bool.
+
+  Args:
+    record: in the schema of data/README.md.
+    structure: number of the class; None where there is no axis for them.
+  """
+  masks, valid = np.asarray(record["rater_masks"]), np.asarray(record["rater_valid"]).astype(bool)
+  if structure is not None:
+    masks, valid = masks[..., structure, :], valid[structure]
+  masks = masks if np.asarray(record["image"]).ndim == 4 else masks[None]
+  return masks * valid.astype(np.uint8), valid
+
+
+def fullest_page(masks: np.ndarray) -> int:
+  """Returns the page [D, H, W, R] that tells most: marked and unmarked pixels of each rater, whichever are fewer."""
+  areas = masks.sum(axis=(1, 2), dtype=np.int64)
+  return int(np.argmax(np.minimum(areas, masks[0, ..., 0].size - areas).sum(-1)))
+
+
+def _text(value: Any) -> str:
+  return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _look_at_image(record: Mapping[str, Any], pages: np.ndarray, split: str) -> dict[str, Any]:
+  return {
+    "split": split,
+    "id": _text(record["id"]),
+    "group": _text(record["group"]),
+    "size": np.asarray(record["image"]).shape[:-1],
+    "low": float(pages.min()),
+    "high": float(pages.max()),
+    "thumbnail": _thumbnail(pages),
+    "digest": hashlib.sha256(np.ascontiguousarray(pages).data).hexdigest(),
+  }
+
+
+def _look_at_masks(masks: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
+  page = masks[fullest_page(masks)]
+  return {
+    "valid": valid,
+    **_counts(masks, valid),
+    "mask_digests": [
+      hashlib.sha256(np.packbits(masks[..., r]).data).hexdigest() if masks[..., r].any() else ""
+      for r in range(masks.shape[-1])
+    ],
+    "fits": misfits.fits(page, valid),
+    "touches": np.stack([side.any(axis=(0, 1)) for side in _sides(masks)]).all(axis=0),
+    "is_majority": _is_majority(masks, valid),
+  }
+
+
+def _sides(masks: np.ndarray) -> tuple[np.ndarray, ...]:
+  return masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]
+
+
+def _thumbnail(pages: np.ndarray) -> np.ndarray:
+  chosen = np.linspace(0, len(pages) - 1, PAGES + 2)[1:-1].round().astype(int) if len(pages) > 1 else [0]
+  small = np.concatenate([
+    cv2.resize(
+      np.ascontiguousarray(pages[z].astype(np.float32).mean(-1)), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
+    ).reshape(-1)
+    for z in chosen
+  ])  # fmt: skip
+  small = small - small.mean()
+  length = float(np.linalg.norm(small))
+  return small / length if length > 1e-3 * np.sqrt(small.size) else np.zeros_like(small)
+
+
+def _counts(masks: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+  num_raters = masks.shape[-1]
+  level_count = np.zeros(num_raters + 1, np.int64)
+  rater_levels = np.zeros((num_raters, num_raters + 1))
+  both_marked = np.zeros((num_raters, num_raters))
+  for page in masks:
+    flat = page.reshape(-1, num_raters)
+    votes = flat.sum(-1, dtype=np.int64)
+    marked = flat.astype(np.float32)
+    level_count += np.bincount(votes, minlength=num_raters + 1)
+    rater_levels += [np.bincount(votes, weights=marked[:, r], minlength=num_raters + 1) for r in range(num_raters)]
+    both_marked += marked.T @ marked
+  return {
+    "level_count": level_count * int(valid.any()),
+    "rater_levels": np.rint(rater_levels).astype(np.int64),
+    "both_marked": np.rint(both_marked).astype(np.int64),
+  }
+
+
+def _is_majority(masks: np.ndarray, valid: np.ndarray) -> np.ndarray:
+  """[R] bool; see `Survey`. A half of the votes may count either way."""
+  found = np.zeros(len(valid), bool)
+  if valid.sum() < 4:
+    return found
+  votes = masks.sum(-1, dtype=np.int16)
+  for r in np.flatnonzero(valid):
+    others, count = votes - masks[..., r], int(valid.sum()) - 1
+    if masks[..., r].any() and ((others > 0) & (others < count)).any():
+      found[r] = any(np.array_equal(masks[..., r], rule) for rule in (2 * others > count, 2 * others >= count))
+  return found
+
+
+def _gathered(rows: list[dict[str, Any]], raters: list[str] | None, structure: str) -> Survey:
   num_raters = len(rows[0]["valid"]) if rows else 0
   return Survey(
     raters=raters or [f"rater {r}" for r in range(num_raters)],
+    structure=structure,
     splits=[row["split"] for row in rows],
     ids=[row["id"] for row in rows],
     groups=[row["group"] for row in rows],
@@ -90,55 +238,9 @@ def survey(
     sums=_image_sums(rows, num_raters),
     mask_digests=[row["mask_digests"] for row in rows],
     fits=[row["fits"] for row in rows],
+    touches=np.asarray([row["touches"] for row in rows], bool).reshape(len(rows), num_raters),
+    is_majority=np.asarray([row["is_majority"] for row in rows], bool).reshape(len(rows), num_raters),
   )
-
-
-def _text(value: Any) -> str:
-  return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _look(record: Mapping[str, Any], split: str) -> dict[str, Any]:
-  image, masks = np.asarray(record["image"]), np.asarray(record["rater_masks"])
-  valid = np.asarray(record["rater_valid"]).astype(bool)
-  masks = masks * valid.astype(np.uint8)
-  return {
-    "split": split,
-    "id": _text(record["id"]),
-    "group": _text(record["group"]),
-    "size": image.shape[:2],
-    "low": float(image.min()),
-    "high": float(image.max()),
-    "thumbnail": _thumbnail(image),
-    "digest": hashlib.sha256(image.tobytes()).hexdigest(),
-    "valid": valid,
-    **_counts(masks, valid),
-    "mask_digests": [
-      hashlib.sha256(np.packbits(masks[..., r]).tobytes()).hexdigest() if masks[..., r].any() else ""
-      for r in range(masks.shape[-1])
-    ],
-    "fits": misfits.fits(masks, valid),
-  }
-
-
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-  grey = np.ascontiguousarray(image.astype(np.float32).mean(-1))
-  small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).reshape(-1)
-  small = small - small.mean()
-  length = float(np.linalg.norm(small))
-  return small / length if length > 1e-3 * THUMBNAIL else np.zeros_like(small)
-
-
-def _counts(masks: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
-  num_raters = masks.shape[-1]
-  flat = masks.reshape(-1, num_raters)
-  votes = flat.sum(-1, dtype=np.int64)
-  marked = flat.astype(np.float32)
-  levels = np.stack([np.bincount(votes, weights=marked[:, r], minlength=num_raters + 1) for r in range(num_raters)])
-  return {
-    "level_count": np.bincount(votes, minlength=num_raters + 1) * int(valid.any()),
-    "rater_levels": np.rint(levels).astype(np.int64),
-    "both_marked": np.rint(marked.T @ marked).astype(np.int64),
-  }
 
 
 def _image_sums(rows: list[dict[str, Any]], num_raters: int) -> ImageSums:

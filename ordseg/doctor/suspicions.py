@@ -8,12 +8,13 @@ must fit badly as it is (`_BAD`), well when moved (`_GOOD`), be large, and the o
 
 import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ordseg.doctor import misfits
+from ordseg.doctor import common_faults, misfits
 from ordseg.doctor.survey import Survey
+from ordseg.doctor.suspicion import Suspicion
 
 _BAD, _GOOD = 0.25, 0.7  # Dice of one image as it is, and moved
 _SURE_PIXELS, _AGREED = 150, 0.6  # marks this large, others with this Dice among them, are no chance
@@ -22,30 +23,6 @@ _FITS = 0.4  # mean Dice of the images that fit better, once moved
 _SAME_IMAGE = 0.985  # correlation of thumbnails
 _EQUAL_SHARE = 0.9  # of the images that two raters marked
 _BIAS = 5.0  # times the area of the others
-
-
-@dataclasses.dataclass(frozen=True)
-class Suspicion:
-  """Something to look at.
-
-  Attributes:
-    weight: the larger, the worse; in [0, 100].
-    what: one line.
-    images: numbers of images that show it, the clearest first.
-    raters: columns it is about; empty for all.
-  """
-
-  weight: float
-  what: str
-  images: tuple[int, ...] = ()
-  raters: tuple[int, ...] = ()
-
-
-def examine(survey: Survey) -> list[Suspicion]:
-  """Returns everything suspicious, worst first."""
-  rules = (leaks, duplicates, moved_raters, moved_images, equal_raters, silent_raters, biased_raters, flat_images)
-  found = [suspicion for rule in rules for suspicion in rule(survey)]
-  return sorted(found, key=lambda suspicion: -suspicion.weight)
 
 
 def leaks(survey: Survey) -> Iterator[Suspicion]:
@@ -123,8 +100,8 @@ def _moved_rater(survey: Survey, r: int) -> Suspicion | None:
   by = f" by {tuple(shift.tolist())} pixels (rows, columns)" if move == "shifted" else ""
   return Suspicion(
     90,
-    f"{survey.raters[r]} looks {move}{by} throughout: {len(better)} of {len(seen)} masks fit the others better when "
-    f"moved back, Dice {before:.2f} as they are, {after:.2f} moved",
+    f"{survey.raters[r]} looks {move}{by} throughout: {len(better)} of {len(seen)} masks fit the others better once "
+    f"put right: Dice with them {before:.2f} as the masks are, {after:.2f} put right",
     tuple(i for i, _, _ in better[:4]),
     (r,),
   )
@@ -161,7 +138,7 @@ def moved_images(survey: Survey) -> Iterator[Suspicion]:
     yield Suspicion(
       40 + 40 * gain,
       f"{survey.raters[r]} looks {move}{by} on {survey.ids[i]}: Dice with the others {fit.as_is:.2f} as it is, "
-      f"{fit.best[1]:.2f} moved back",
+      f"{fit.best[1]:.2f} put right",
       (i,),
       (r,),
     )
@@ -227,3 +204,33 @@ def area_ratios(survey: Survey) -> np.ndarray:
     if ratios:
       out[r] = float(np.median(ratios))
   return out
+
+
+_OF_IMAGES = (leaks, duplicates, flat_images)
+_OF_MASKS = (
+  common_faults.inverted,
+  common_faults.nothing_or_everything,
+  moved_raters,
+  moved_images,
+  equal_raters,
+  silent_raters,
+  biased_raters,
+)
+
+
+def examine(surveys: Survey | Sequence[Survey], *, has_groups: bool = False) -> list[Suspicion]:
+  """Returns everything suspicious, worst first.
+
+  Args:
+    surveys: of a data set; one for each structure.
+    has_groups: the user has said which images belong together.
+  """
+  surveys = [surveys] if isinstance(surveys, Survey) else surveys
+  found = [suspicion for rule in _OF_IMAGES for suspicion in rule(surveys[0])]
+  found += common_faults.merged_raters(surveys[0])
+  found += [] if has_groups else common_faults.shared_stems(surveys[0])
+  for k, survey in enumerate(surveys):
+    named = f"{survey.structure}: " if survey.structure else ""
+    for rule in _OF_MASKS:
+      found += [dataclasses.replace(one, what=named + one.what, structure=k) for one in rule(survey)]
+  return sorted(found, key=lambda suspicion: -suspicion.weight)

@@ -1,13 +1,15 @@
 """The numbers of a survey as text and as data for the page."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ordseg import agreement
 from ordseg.doctor.survey import Survey
-from ordseg.doctor.suspicions import Suspicion, area_ratios
+from ordseg.doctor.suspicion import Suspicion
+from ordseg.doctor.suspicions import area_ratios
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +20,13 @@ class Table:
     title: the heading.
     columns: names.
     rows: cells.
+    is_matrix: rows and columns are the same things, and columns have their numbers for names.
   """
 
   title: str
   columns: list[str]
   rows: list[list[str]]
+  is_matrix: bool = False
 
   def text(self) -> str:
     """Returns the table in aligned columns."""
@@ -61,11 +65,12 @@ def by_split(survey: Survey) -> Table:
       str(len({survey.groups[i] for i in index})),
       f"{missing} of {possible}",
       f"{int((~marked).sum())}",
-      f"{_range([h for h, _ in sizes])} x {_range([w for _, w in sizes])}",
+      " x ".join(_range(list(side)) for side in zip(*sizes, strict=True)),
       f"{min(survey.low[i] for i in index):g} to {max(survey.high[i] for i in index):g}",
     ])  # fmt: skip
-  columns = ["split", "images", "groups", "missing votes", "unmarked images", "pixels (H x W)", "intensities"]
-  return Table("What is there", columns, rows)
+  axes = " x ".join("DHW"[-len(survey.sizes[0]) :]) if survey.sizes else "H x W"
+  columns = ["split", "images", "groups", "missing votes", "unmarked images", f"pixels ({axes})", "intensities"]
+  return Table(_titled("What is there", survey), columns, rows)
 
 
 def by_rater(survey: Survey) -> Table:
@@ -84,7 +89,7 @@ def by_rater(survey: Survey) -> Table:
       [name, str(int(answered.sum())), str(empty), f"{100 * share:.2f} %", _number(float(ratios[r]), 2), _number(mean)]
     )
   columns = ["rater", "images", "empty masks", "pixels marked", "area / others", "mean Dice"]
-  return Table("The raters", columns, rows)
+  return Table(_titled("The raters", survey), columns, rows)
 
 
 def matrix(survey: Survey, title: str, values: np.ndarray) -> Table:
@@ -94,7 +99,7 @@ def matrix(survey: Survey, title: str, values: np.ndarray) -> Table:
     [f"{r} {name}", *(_number(x) if r != s else "" for s, x in enumerate(values[r]))]
     for r, name in enumerate(survey.raters)
   ]
-  return Table(title, ["", *short], rows)
+  return Table(_titled(title, survey), ["", *short], rows, is_matrix=True)
 
 
 def overall(survey: Survey) -> Table:
@@ -105,11 +110,20 @@ def overall(survey: Survey) -> Table:
     ["Krippendorff's alpha", _number(agreement.krippendorff_alpha(sums))],
     ["disputed share of what anybody marked", _number(agreement.share_disputed(sums))],
   ]
-  return Table("Agreement, all pixels", ["", ""], rows)
+  return Table(_titled("Agreement, all pixels", survey), ["", ""], rows)
 
 
-def all_tables(survey: Survey) -> list[Table]:
-  """Everything there is to say, in the order of reading."""
+def _titled(title: str, survey: Survey) -> str:
+  return f"{title}: {survey.structure}" if survey.structure else title
+
+
+def all_tables(surveys: Survey | Sequence[Survey]) -> list[Table]:
+  """Everything there is to say, in the order of reading; of each structure."""
+  surveys = [surveys] if isinstance(surveys, Survey) else surveys
+  return [table for survey in surveys for table in _of_one(survey)]
+
+
+def _of_one(survey: Survey) -> list[Table]:
   tables = [by_split(survey), by_rater(survey)]
   if len(survey.raters) > 1:
     tables += [
@@ -120,9 +134,9 @@ def all_tables(survey: Survey) -> list[Table]:
   return tables
 
 
-def text(survey: Survey, suspicions: list[Suspicion], title: str) -> str:
+def text(surveys: Survey | Sequence[Survey], suspicions: list[Suspicion], title: str) -> str:
   """Returns the report for the terminal."""
-  parts = [title, *(table.text() for table in all_tables(survey))]
+  parts = [title, *(table.text() for table in all_tables(surveys))]
   if suspicions:
     lines = [f"  {number}. {suspicion.what}" for number, suspicion in enumerate(suspicions, start=1)]
     parts.append("\n".join([f"Suspicious, worst first ({len(suspicions)})", *lines]))

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
                    "disagreement, at_least_1 .. at_least_R")  # fmt: skip
   out.add_argument("--precision", default="float32", choices=writing.PRECISIONS, help="of TIFF and NIfTI maps")
   out.add_argument("--dicom", action="store_true", help="DICOM images: segmentation objects and captures as well")
+  out.add_argument("--allow_gaps", action="store_true", help="predict DICOM series that lack slices, too")
   out.add_argument("--no_overlay", action="store_true", help="draw no pictures")
   out.add_argument("--window", type=int, default=512, help="pixels a side; larger images are cut; 0: never")
   out.add_argument("--window_slices", type=int, default=64, help="of volumes, for networks that take them; 0: all")
@@ -61,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
       multiples=models.size_multiples(predictor.run.config.model),
     )
     options = Options(
-      maps=args.maps, precision=args.precision, windows=windows, overlay=not args.no_overlay, dicom=args.dicom
+      maps=args.maps,
+      precision=args.precision,
+      windows=windows,
+      overlay=not args.no_overlay,
+      dicom=args.dicom,
+      allow_gaps=args.allow_gaps,
     )
     rows = predict_files(predictor, inputs, args.output, options)
   failed = [row for row in rows if row["status"] != "ok"]

@@ -32,6 +32,7 @@ class Options:
     windows: how large images are covered.
     overlay: whether to draw a picture with a legend.
     dicom: whether maps and pictures of DICOM images are also written as DICOM.
+    allow_gaps: whether a DICOM series may lack slices; see `image_io.read`.
   """
 
   maps: str = ",".join(maps.ALWAYS)
@@ -39,6 +40,7 @@ class Options:
   windows: Windows = dataclasses.field(default_factory=Windows)
   overlay: bool = True
   dicom: bool = False
+  allow_gaps: bool = False
 
   def __post_init__(self) -> None:
     check_choice(self.precision, writing.PRECISIONS, field="--precision")
@@ -130,7 +132,7 @@ def predict_file(
     InputError: the image does not fit the network, cannot be read, or its maps cannot be written.
   """
   run = predictor.run
-  image = _fitting(image_io.read(path), run)
+  image = _fitting(image_io.read(path, allow_gaps=options.allow_gaps), run)
   num_pages, height, width = image.pages.shape[:3]
   folder = _made(target.parent)
   with leftovers.hold(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as scratch:

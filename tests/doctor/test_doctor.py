@@ -202,7 +202,7 @@ def test_the_report_says_what_was_found(clean, tmp_path):
   for part in ("the set", "missing votes", "Krippendorff's alpha", "Cohen's kappa", "Suspicious, worst first (1)"):
     assert part in said
   records = [record for part in broken.values() for record in part]
-  pictures = {i: page.draw(records[i]) for i in page.wanted_images(suspicions)}
+  pictures = {(k, i): page.draw(records[i]) for k, i in page.wanted_images(suspicions)}
   page.write(tmp_path / "doctor.html", looked, suspicions, pictures, "the <set>")
   html = (tmp_path / "doctor.html").read_text()
   assert "the &lt;set&gt;" in html and html.count("data:image/png") == len(pictures) > 0
@@ -220,6 +220,7 @@ def run(capsys, *args):
 def test_the_program(tmp_path, capsys):
   folder_raters.write(tmp_path / "raw")
   where = ("--builder=folder_raters", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path / 'built'}")
+  where += (r"--set=group_regex=(p\d)_",)
   code, out, _ = run(capsys, *where, f"--out={tmp_path / 'a'}", "--set=tile_size=0")
   assert code == 0 and "Nothing looks wrong" in out and "anna" in out
   path = tmp_path / "raw/raters/ben"
