@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import calibration, folding, gallery, logging_utils, metrics, ordinal, scoring, statistics
+from ordseg import calibration, evaluation_folder, folding, gallery, metrics, ordinal, records, scoring, statistics
 from ordseg.gallery import Example
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import ImageSums, Region, surface
@@ -291,22 +291,35 @@ def write(
   info: Mapping[str, Any],
   settings: statistics.Settings = statistics.Settings(),  # noqa: B008
 ) -> None:
-  """Writes metrics.json, per_image.csv, curves.json, sums.npz and examples.npz; each replaces its predecessor at once.
+  """Writes metrics.json, per_image.csv, curves.json, sums.npz and examples.npz; together they replace the former ones.
 
   Args:
     result: from `evaluate`.
-    out_dir: made if missing.
+    out_dir: made if missing; what users put there stays.
     info: what describes the run: split, step, data, model, versions.
     settings: of the intervals in metrics.json.
   """
-  out_dir = pathlib.Path(out_dir)
-  out_dir.mkdir(parents=True, exist_ok=True)
-  logging_utils.write_text(out_dir / "per_image.csv", _per_image_csv(result))
-  logging_utils.write_json(out_dir / "curves.json", curves(result.model))
-  gallery.write(result.examples, out_dir / "examples.npz")
-  scoring.write(Stored(result.model, result.ids, result.groups), out_dir)
+  with evaluation_folder.replacing(out_dir) as folder:
+    write_files(result, folder, info, settings)
+
+
+def write_files(
+  result: EvalResult,
+  folder: pathlib.Path,
+  info: Mapping[str, Any],
+  settings: statistics.Settings = statistics.Settings(),  # noqa: B008
+) -> None:
+  """Writes the files of `write` into a new folder, each with the evaluation's id."""
   everything = {**info, **result.metrics, "intervals": intervals(result, settings)}
-  logging_utils.write_json(out_dir / "metrics.json", everything)
+  pooled, table = curves(result.model), _per_image_csv(result)
+  evaluation = records.digest(records.jsonable([everything, pooled, table]))[:16]
+  contents = {
+    "per_image.csv": table.encode(),
+    "curves.json": records.json_text({**pooled, records.EVALUATION: evaluation}).encode(),
+    "examples.npz": records.npz_bytes({**gallery.arrays(result.examples), records.EVALUATION: evaluation}),
+    scoring.FILE: scoring.to_bytes(Stored(result.model, result.ids, result.groups), evaluation),
+  }
+  evaluation_folder.write(folder, everything, evaluation, contents)
 
 
 def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import tensorboardX
+
+from ordseg.files import write_text as write_text
+from ordseg.records import jsonable as jsonable
+from ordseg.records import write_json as write_json
 
 
 class Progress:
@@ -109,34 +112,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
       out[f"{prefix}{name}"] = float(value)
   return out
-
-
-def jsonable(value: Any) -> Any:
-  """Returns `value` for strict readers of JSON: NaN and infinity as None, numpy's numbers and arrays as Python's."""
-  if isinstance(value, np.generic | np.ndarray):
-    value = value.tolist()
-  if isinstance(value, Mapping):
-    return {str(k): jsonable(v) for k, v in value.items()}
-  if isinstance(value, list | tuple):
-    return [jsonable(v) for v in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a JSON file so that a reader, or a crash, meets the old one or the new one and nothing between."""
-  write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Replaces a text file atomically."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  with temporary.open("w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  temporary.replace(path)
 
 
 class MetricsLog:

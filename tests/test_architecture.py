@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-  ("types", "validate", "image_io", "rng", "ordinal", "staple", "folding"),
+  ("types", "validate", "files", "records", "image_io", "rng", "ordinal", "staple", "folding"),
   ("losses", "heads", "calibration", "metrics", "agreement", "scoring", "statistics", "recalibration"),
   ("models",),
   ("preprocess", "augment", "input_pipeline"),
@@ -43,8 +43,10 @@ def test_imports_point_down(path):
       assert other == here or level(other) <= level(here), f"{path.name} imports upward: {name}"
 
 
-# Builders share the readers of image files and the error with `ordseg`, and nothing that needs JAX.
-@pytest.mark.parametrize(("package", "allowed"), [("configs", ()), ("data", ("validate", "image_io"))])
+# Builders share the readers of image files, records and the error with `ordseg`, and nothing that needs JAX.
+@pytest.mark.parametrize(
+  ("package", "allowed"), [("configs", ()), ("data", ("validate", "files", "records", "image_io"))]
+)
 def test_what_configs_and_data_import_of_ordseg(package, allowed):
   for path in (ROOT / package).rglob("*.py"):
     names = [name.split(".") for name in imported(path) if name.split(".")[0] == "ordseg"]

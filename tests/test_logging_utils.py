@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordseg import logging_utils
+from ordseg import files, logging_utils, records
 from ordseg.logging_utils import MetricsLog, Progress
 
 
@@ -96,15 +96,15 @@ def test_jsonable_is_strict_json(value):
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
   path = tmp_path / "config.json"
   logging_utils.write_json(path, {"a": math.nan, "b": (1, 2)})
-  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2]}
+  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2], "sha256": records.digest({"a": None, "b": [1, 2]})}
 
   def crash(*args):
     raise OSError("the disk is gone")
 
-  monkeypatch.setattr(logging_utils.os, "fsync", crash)
+  monkeypatch.setattr(files.os, "fsync", crash)
   with pytest.raises(OSError, match="disk"):
     logging_utils.write_json(path, {"a": 2})
-  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2]}
+  assert records.read_json(path) == {"a": None, "b": [1, 2]} and list(tmp_path.iterdir()) == [path]
 
 
 def write_rows(workdir, first, last, *, step=0, value=0.5):

@@ -4,7 +4,7 @@ import pathlib
 import re
 from typing import Any
 
-from ordseg import compute_log, logging_utils, run_info
+from ordseg import compute_log, files, run_info
 from ordseg.card import facts
 from ordseg.report import answer, page, reading, text
 from ordseg.validate import InputError
@@ -80,8 +80,8 @@ def write_card(
   plain = environment.overlay(autoescape=False)
   plain.filters |= {"md": text.escaped, "table": text.markdown_table}
   markdown = plain.get_template("card.md").render(content)
-  logging_utils.write_text(path.with_suffix(".html"), html)
-  logging_utils.write_text(path, re.sub(r"\n{3,}", "\n\n", markdown) + "\n")
+  files.write_text(path.with_suffix(".html"), html)
+  files.write_text(path, re.sub(r"\n{3,}", "\n\n", markdown) + "\n")
   return path
 
 

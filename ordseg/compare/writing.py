@@ -7,7 +7,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.compare.differences import Difference, Results
 from ordseg.report import figures, forest, reading, terms, text
 
@@ -77,9 +77,9 @@ def write_comparison(results: Results, out_dir: str | pathlib.Path) -> None:
   figures.save(figures.overlay(curves, names), folder / "reliability")
   labels = {path: f"{label(path)}, {better(path)} is better" for path in results.metrics}
   figures.save(_forest(results, labels), folder / "compare")
-  logging_utils.write_text(folder / "compare.csv", comparison_csv(results))
-  logging_utils.write_text(folder / "compare.tex", comparison_latex(results))
-  logging_utils.write_text(folder / "compare.md", comparison_markdown(results))
+  files.write_text(folder / "compare.csv", comparison_csv(results))
+  files.write_text(folder / "compare.tex", comparison_latex(results))
+  files.write_text(folder / "compare.md", comparison_markdown(results))
 
 
 # --- Names and numbers ------------------------------------------------------------------------------------------------

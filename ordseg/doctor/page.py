@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 import PIL.Image
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.doctor import tables
 from ordseg.doctor.survey import Survey
 from ordseg.doctor.suspicions import Suspicion
@@ -81,7 +81,7 @@ def write(
     for suspicion in suspicions
   ]
   page = template.render(title=title, tables=tables.all_tables(survey), suspicions=shown, raters=raters)
-  logging_utils.write_text(path, page)
+  files.write_text(path, page)
 
 
 def _uri(picture: PIL.Image.Image) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.report import answer, figures, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
@@ -125,7 +125,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
   page = e.folder / "report.html"
   html = templates().get_template("report.html").render(content)
-  logging_utils.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
+  files.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
 
 
