@@ -122,7 +122,7 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
   Returns:
     {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence',
     'homepage', 'citation': BibTeX, 'splits': {name: number of examples}}; '' for a homepage or citation there is not;
-    and 'classes', the names of the structures, where there are several.
+    'raters', their names, where they have some; and 'classes', the names of the structures, where there are several.
 
   Raises:
     DataError: the data set is not built, or not whole.
@@ -135,6 +135,7 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
     "fingerprint": record["fingerprint"],
     "settings": record["settings"],
     "licence": builder.LICENSE,
+    **({"raters": list(builder.rater_names)} if builder.rater_names else {}),
     **({"classes": list(builder.class_names)} if builder.class_names else {}),
     "homepage": builder.HOMEPAGE,
     "citation": builder.info.citation.strip(),

@@ -4,10 +4,8 @@ Nothing is averaged over batches, no image is dropped or counted twice, and no m
 The order of the images, how they were batched, and which process saw them change no number.
 """
 
-import csv
 import dataclasses
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import calibration, evaluation_folder, folding, gallery, metrics, ordinal, records, scoring, statistics
+from ordseg import calibration, evaluation_folder, folding, gallery, metrics, ordinal, scoring, statistics
 from ordseg.gallery import Example
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import ImageSums, Region, surface
@@ -311,15 +309,16 @@ def write_files(
 ) -> None:
   """Writes the files of `write` into a new folder, each with the evaluation's id."""
   everything = {**info, **result.metrics, "intervals": intervals(result, settings)}
-  pooled, table = curves(result.model), _per_image_csv(result)
-  evaluation = records.digest(records.jsonable([everything, pooled, table]))[:16]
-  contents = {
-    "per_image.csv": table.encode(),
-    "curves.json": records.json_text({**pooled, records.EVALUATION: evaluation}).encode(),
-    "examples.npz": records.npz_bytes({**gallery.arrays(result.examples), records.EVALUATION: evaluation}),
-    scoring.FILE: scoring.to_bytes(Stored(result.model, result.ids, result.groups), evaluation),
+  names = (info.get("data") or {}).get("raters") or []
+  named = {"names": list(names)} if names else {}
+  everything["raters"] = {**named, **result.metrics["raters"]}
+  content = {
+    "per_image.csv": per_image_rows(result, names),
+    "curves.json": {**curves(result.model), **({"raters": names} if names else {})},
+    "examples.npz": gallery.arrays(result.examples),
+    scoring.FILE: scoring.arrays(Stored(result.model, result.ids, result.groups)),
   }
-  evaluation_folder.write(folder, everything, evaluation, contents)
+  evaluation_folder.write(folder, everything, content)
 
 
 def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, Any]:
@@ -336,9 +335,16 @@ def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, An
   return statistics.intervals(measure, units, settings)
 
 
-def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:
-  """Returns one row per image, sorted by id: counts, and the metrics that an image has alone (NaN: not scored)."""
+def per_image_rows(result: EvalResult, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+  """Returns one row per image, sorted by id: counts, and the metrics that an image has alone (NaN: not scored).
+
+  Args:
+    result: from `evaluate`.
+    names: of the raters; their numbers from 1 on where they have none. ``raters`` are those who answered.
+  """
   sums = result.model.sums
+  names = names or [str(number) for number in range(1, sums.rater_valid.shape[1] + 1)]
+  answered = [";".join(name for name, there in zip(names, row, strict=True) if there) for row in sums.rater_valid]
   columns: dict[str, np.ndarray] = {
     "num_valid": sums.num_valid,
     "num_pixels": sums.num_pixels,
@@ -355,21 +361,11 @@ def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:
   columns |= {"ged_nested": metrics.image_ged_nested(sums), "ncc_nested": metrics.image_ncc_nested(sums)}
   columns["brier_floor"] = calibration.ratio(sums.vote_variance, sums.num_pixels)
   columns["nll_floor"] = calibration.ratio(sums.vote_entropy, sums.num_pixels)
-  names = zip(result.ids, result.groups, strict=True)
+  images = zip(result.ids, result.groups, answered, strict=True)
   return [
-    {"id": name, "group": group, **{column: values[k].item() for column, values in columns.items()}}
-    for k, (name, group) in enumerate(names)
+    {"id": name, "group": group, "raters": who, **{column: values[k].item() for column, values in columns.items()}}
+    for k, (name, group, who) in enumerate(images)
   ]
-
-
-def _per_image_csv(result: EvalResult) -> str:
-  rows = per_image_rows(result)
-  text = io.StringIO()
-  writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-  writer.writeheader()
-  for row in rows:
-    writer.writerow({key: "" if isinstance(x, float) and np.isnan(x) else x for key, x in row.items()})
-  return text.getvalue()
 
 
 def curves(scores: Scores) -> dict[str, Any]:

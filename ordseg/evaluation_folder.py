@@ -1,8 +1,11 @@
 """The folder of an evaluation: its files appear together or not at all, and what users put there stays."""
 
 import contextlib
+import csv
+import io
+import math
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ordseg import files, records
@@ -26,19 +29,39 @@ def replacing(out_dir: str | pathlib.Path) -> Iterator[pathlib.Path]:
     yield folder
 
 
-def write(folder: pathlib.Path, metrics: Mapping[str, Any], evaluation: str, contents: Mapping[str, bytes]) -> None:
-  """Writes metrics.json, which lists the digests of the others, and the others.
+def write(folder: pathlib.Path, metrics: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+  """Writes the files of one evaluation, whose id they carry; metrics.json lists the digests of the others.
 
   Args:
     folder: new.
     metrics: content of metrics.json.
-    evaluation: id.
-    contents: file name -> content.
+    others: file name -> its object for JSON, arrays by name for NumPy archives, a list of rows for tables.
   """
+  words = [records.jsonable(content) for name, content in others.items() if not name.endswith(".npz")]
+  evaluation = records.digest([records.jsonable(metrics), *words])[:16]
+  contents = {name: _encoded(name, content, evaluation) for name, content in others.items()}
   for name, content in contents.items():
     files.write_bytes(folder / name, content)
   about = records.evaluation_files(evaluation, contents)
   records.write_json(folder / records.METRICS, {**metrics, records.EVALUATION: about})
+
+
+def _encoded(name: str, content: Any, evaluation: str) -> bytes:
+  if name.endswith(".npz"):
+    return records.npz_bytes({**content, records.EVALUATION: evaluation})
+  if name.endswith(".json"):
+    return records.json_text({**content, records.EVALUATION: evaluation}).encode()
+  return _table(content).encode()
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+  """Returns rows as CSV, NaN as an empty cell."""
+  text = io.StringIO()
+  writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+  writer.writeheader()
+  for row in rows:
+    writer.writerow({key: "" if isinstance(x, float) and math.isnan(x) else x for key, x in row.items()})
+  return text.getvalue()
 
 
 def sweep(out_dir: pathlib.Path) -> None:

@@ -19,8 +19,11 @@ from collections.abc import Callable, Iterator
 
 _PREFIX, _ASIDE = ".part-", ".replaced-"
 _OURS = re.compile(r"\.part-[0-9a-f]{8}-.*")
-# What versions before the locks left: `.part-<name>`, `.<name>.<pid>.tmp`, `.<name>.tmp.npz`, `.<name>.part`.
-_EARLIER = re.compile(r"\.part-.*|\..*?(?:\.(?P<pid>\d+))?\.tmp(\.npz)?|\..*\.part")
+# What versions before the locks left; some names hold the number of the process.
+_EARLIER = re.compile(
+  r"\.part-.*|\.model\.(jax|onnx)\.part|\.(examples|sums)\.npz(\.(?P<npz>\d+))?\.tmp\.npz"
+  r"|\.(\w+\.(json|jsonl|csv|html|md|tex)|(reliability_)?\w+)\.(?P<pid>\d+)\.tmp"
+)
 _EARLIER_SECONDS = 86400.0  # without a lock, age alone says that nobody writes there any more
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # <fcntl.h>, <linux/fs.h>
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
@@ -165,8 +168,9 @@ def _is_left_by_earlier(entry: pathlib.Path) -> bool:
   found = _EARLIER.fullmatch(entry.name)
   if not found:
     return False
-  if found["pid"]:
-    return not pathlib.Path("/proc", found["pid"]).exists() and pathlib.Path("/proc/self").exists()
+  process = found["pid"] or found["npz"]
+  if process:
+    return pathlib.Path("/proc/self").exists() and not pathlib.Path("/proc", process).exists()
   return time.time() - entry.lstat().st_mtime > _EARLIER_SECONDS
 
 

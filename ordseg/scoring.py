@@ -99,14 +99,13 @@ class Stored:
   groups: list[str]
 
 
-def to_bytes(stored: Stored, evaluation: str = "") -> bytes:
-  """Returns the content of sums.npz, of the evaluation with that id."""
-  arrays = {field.name: getattr(stored.scores.sums, field.name) for field in dataclasses.fields(ImageSums)}
+def arrays(stored: Stored) -> dict[str, Any]:
+  """Returns the content of sums.npz."""
+  out = {field.name: getattr(stored.scores.sums, field.name) for field in dataclasses.fields(ImageSums)}
   if stored.scores.surface is not None:
-    arrays |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
-  about = {"version": VERSION, "num_bins": stored.scores.num_bins, records.EVALUATION: evaluation}
+    out |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
   names = {"ids": np.asarray(stored.ids, np.str_), "groups": np.asarray(stored.groups, np.str_)}
-  return records.npz_bytes({**about, **names, **arrays})
+  return {"version": VERSION, "num_bins": stored.scores.num_bins, **names, **out}
 
 
 def read(folder: pathlib.Path) -> Stored:

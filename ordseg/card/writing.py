@@ -48,12 +48,23 @@ def write_card(
   """
   info = run_info.read(workdir)
   e = _evaluation(workdir, split, info)
-  rows = reading.load_per_image(e.folder)
   out = workdir if out is None else out
-  path = out / "card.md"
-  use = _intended_use(path, intended_use)
-  compute = compute_log.read(workdir)
+  use = _intended_use(out / "card.md", intended_use)
+  with reading.verified(e):
+    return _write(e, info, compute_log.read(workdir), use, out, power_watts)
+
+
+def _write(
+  e: reading.Evaluation,
+  info: dict[str, Any],
+  compute: dict[str, Any],
+  use: str,
+  out: pathlib.Path,
+  power_watts: float | None,
+) -> pathlib.Path:
+  rows, path = reading.load_per_image(e.folder), out / "card.md"
   out.mkdir(parents=True, exist_ok=True)
+  files.sweep(out, out / "card_figures")
   content: dict[str, Any] = {
     "title": f"{info['config'].model.name} with {info['config'].loss.name} on {e.data_name}",
     "verdict": f"{answer.verdict(e)} {answer.beside_people(e)}",

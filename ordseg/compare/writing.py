@@ -69,6 +69,7 @@ def write_comparison(results: Results, out_dir: str | pathlib.Path) -> None:
   """Writes compare.md, compare.csv, compare.tex, compare.png and .pdf, reliability.png and .pdf; `out_dir` is made."""
   folder = pathlib.Path(out_dir)
   folder.mkdir(parents=True, exist_ok=True)
+  files.sweep(folder)
   curves, names = [], []
   for method in results.methods:
     for k, run in enumerate(method.runs):

@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from ordseg import logging_utils, run_data, validate
+from ordseg import files, logging_utils, run_data, validate
 from ordseg.doctor import examine, page, survey, tables
 from ordseg.validate import InputError
 
@@ -63,11 +63,10 @@ def _run(args: argparse.Namespace) -> int:
   data.prepare(builder, manual_dir=args.manual_dir)
   sources = {split: data.data_source(builder, split, skip=("level_probs",)) for split in builder.info.splits}
   limits = {split: min(args.limit or len(source), len(source)) for split, source in sources.items()}
-  names = getattr(builder.config, "panel", None)
   total = sum(limits.values())
   looked = survey(
     {split: _first(source, limits[split]) for split, source in sources.items()},
-    raters=names() if names else None,
+    raters=list(builder.rater_names) or None,
     progress=_Progress(total),
   )
   suspicions = examine(looked)
@@ -76,6 +75,7 @@ def _run(args: argparse.Namespace) -> int:
   where = [(split, i) for split in sources for i in range(limits[split])]
   pictures = {i: page.draw(sources[where[i][0]][where[i][1]]) for i in page.wanted_images(suspicions)}
   args.out.mkdir(parents=True, exist_ok=True)
+  files.sweep(args.out)
   page.write(args.out / "doctor.html", looked, suspicions, pictures, title)
   print(f"\nreport: {args.out / 'doctor.html'}")
   return len(suspicions)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import image_io, logging_utils, preprocess, sliding_window
+from ordseg import files, image_io, logging_utils, preprocess, sliding_window
 from ordseg.image_io import ImageFile, segmentations, writing
 from ordseg.predict import maps, overlay
 from ordseg.predict.measures import Extent
@@ -84,6 +84,7 @@ def predict_files(
   """
   maps.get_maps(options.maps, predictor.run.num_raters)
   _check_writable(output)
+  files.sweep(output, *{(output / name).parent for name in inputs})
   rows: list[dict[str, Any]] = []
   for number, (name, path) in enumerate(inputs.items(), start=1):
     started = time.monotonic()
@@ -99,7 +100,7 @@ def predict_files(
       shown = row["message"] or f"{row['size']:.4g} {row['unit']} ({row['size_low']:.4g} to {row['size_high']:.4g})"
       what = f"{name} {row['class']}" if row.get("class") else name
       say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {shown}")
-    logging_utils.write_text(output / "summary.csv", _csv(rows))  # complete so far, if it is cut short here
+    files.write_text(output / "summary.csv", _csv(rows))  # complete so far, if it is cut short here
   return rows
 
 
@@ -130,8 +131,8 @@ def predict_file(
   run = predictor.run
   image = _fitting(image_io.read(path), run)
   num_pages, height, width = image.pages.shape[:3]
-  with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".part-") as scratch:
-    classes = [_Maps(image, options, run.num_raters, pathlib.Path(scratch) / str(k)) for k in range(run.num_classes)]
+  with files.scratch(_made(target.parent)) as scratch:
+    classes = [_Maps(image, options, run.num_raters, scratch / str(k)) for k in range(run.num_classes)]
     for place, level_probs in _parts(predictor, image, options.windows, say):
       for k, one in enumerate(classes):
         one.add(place, level_probs[..., k, :] if run.num_classes > 1 else level_probs)
@@ -195,7 +196,8 @@ class _Maps:
       votes, pages = self._sinks["mean_vote"], self._image.pages
       shown = int(np.argmax(votes.sum(axis=(1, 2)))) if len(pages) > 1 else 0
       picture = overlay.draw(pages[shown], votes[shown], self._sinks["mask"][shown])
-      picture.save(target.with_name(f"{target.name}_overlay.png"))
+      with files.replacing(target.with_name(f"{target.name}_overlay.png")) as part:
+        picture.save(part)
       if self._options.dicom and segmentations.is_dicom(self._image):
         path = target.with_name(f"{target.name}_overlay.dcm")
         segmentations.write_capture(path, np.asarray(picture), self._image)

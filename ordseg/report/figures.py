@@ -172,7 +172,7 @@ def _draw_multiple(ax: Axes, curves: Sequence[Curve], chosen: int, title: str) -
       ax.plot(prob, label, color="#d0d0d0", linewidth=0.8)
   _draw(ax, Series(curves[chosen], title, BLUE), size=3.5)
   _frame(ax, "")
-  ax.set_title(title, fontsize=9, color=_INK)
+  ax.set_title(plain(title), fontsize=9, color=_INK)
   ax.set_xticks([0, 0.5, 1])
   ax.set_yticks([0, 0.5, 1])
 

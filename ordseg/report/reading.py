@@ -1,12 +1,13 @@
 """Reads the files of an evaluation back: metrics.json, per_image.csv, curves.json, examples.npz."""
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,14 @@ class Evaluation:
     return int(self.metrics["num_raters"])
 
   @property
+  def rater_names(self) -> list[str]:
+    """One per rater of a full panel: as the data set names them, else by number."""
+    names = (self.metrics.get("data") or {}).get("raters") or []
+    if len(names) == self.num_raters:
+      return [str(name) for name in names]
+    return [f"rater {number}" for number in range(1, self.num_raters + 1)]
+
+  @property
   def num_bins(self) -> int:
     """Bins of the calibration errors."""
     return int(self.metrics["num_bins"])
@@ -134,6 +143,24 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
   return Evaluation(folder, metrics, curves)
 
 
+@contextlib.contextmanager
+def verified(*evaluations: Evaluation) -> Iterator[None]:
+  """Turns what goes wrong inside into one line where an evaluation carries no digests: it may well be damaged.
+
+  Files with digests are as they were written, so an error is ours, and is not hidden.
+  """
+  try:
+    yield
+  except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    doubtful = [e.folder for e in evaluations if records.evaluation_of(e.metrics, e.folder) is None]
+    if isinstance(error, InputError) or not doubtful:
+      raise
+    raise InputError(
+      f"{', '.join(map(str, doubtful))}: damaged, or not written by this version ({type(error).__name__}: {error}). "
+      f"{records.again(doubtful[0])}"
+    ) from error
+
+
 def _check_agreement(folder: pathlib.Path, metrics: Mapping[str, Any], curves: Mapping[str, Any], way_out: str) -> None:
   """Compares what the files of an evaluation without an id have in common: images, and errors with their curves."""
   rows = load_per_image(folder)
@@ -147,8 +174,8 @@ def _check_agreement(folder: pathlib.Path, metrics: Mapping[str, Any], curves: M
     found = _ece(folder, curve)
     if stored is not None and found is not None and abs(stored - found) > 1e-6:
       raise InputError(
-        f"{folder / 'curves.json'} gives mr_ece_pooled of {name} as {found:.6f}, metrics.json as {stored:.6f}: they are "
-        f"of two evaluations. {way_out}"
+        f"{folder / 'curves.json'} gives mr_ece_pooled of {name} as {found:.6f}, metrics.json as {stored:.6f}: they "
+        f"are of two evaluations. {way_out}"
       )
 
 

@@ -88,7 +88,7 @@ def change(folder, file, edit):
 
 def store(folder, stored):
   """Replaces what sums.npz holds, as if the evaluation had written it so."""
-  (folder / scoring.FILE).write_bytes(scoring.to_bytes(stored))
+  (folder / scoring.FILE).write_bytes(records.npz_bytes(scoring.arrays(stored)))
   sign(folder)
 
 
