@@ -76,7 +76,15 @@ def get_builder(
   changed = {setting: value for setting, value in (overrides or {}).items() if value is not None}
   config = configs[config_name or next(iter(configs))].with_overrides(changed)
   config = builder_class.discover(config, manual_dir)
-  return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
+  try:
+    return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
+  except DataError:
+    raise
+  except ValueError as error:  # it reads dataset_info.json where there is one
+    raise DataError(
+      f"{name}: the data set in {data_dir or 'the default folder'} is not whole ({' '.join(str(error).split())}). "
+      "Delete its folder and run again."
+    ) from error
 
 
 def _builder_class(name: str) -> "type[RaterBuilder]":

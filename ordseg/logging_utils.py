@@ -14,6 +14,7 @@ import tensorboardX
 from ordseg.files import write_text as write_text
 from ordseg.records import jsonable as jsonable
 from ordseg.records import write_json as write_json
+from ordseg.validate import InputError
 
 
 class Progress:
@@ -145,10 +146,17 @@ class MetricsLog:
 
 
 def _lines_up_to(path: pathlib.Path, step: int) -> Iterator[str]:
-  for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+  """Yields the rows up to `step`; raises InputError where a line but the last, which may be torn, is no row."""
+  for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+    if not line.endswith(b"\n"):
+      return
     try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if line.endswith("\n") and row["step"] <= step:
-      yield line
+      text = line.decode("utf-8")
+      row = json.loads(text)
+      wanted = row["step"] <= step
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+      raise InputError(
+        f"{path} is damaged: line {number} is no row of a log ({error!r}). Remove that line, or the file, to go on."
+      ) from error
+    if wanted:
+      yield text

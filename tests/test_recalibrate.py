@@ -57,7 +57,7 @@ def images(num=3):
 
 def test_the_file_says_how_it_was_fitted(workdir, fitted):
   path, content = fitted["temperature"]
-  assert path == workdir / "recalibration/temperature.json" and json.loads(path.read_text()) == content
+  assert path == workdir / "recalibration/temperature.json" and records.read_json(path) == content
   about = content["fitted"]
   assert about["split"] == "validation" and about["steps"] == [6] and about["data"]["fingerprint"] == "0" * 64
   rated = sum(bool(example["rater_valid"].any()) for example in SOURCE.examples)
