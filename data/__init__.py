@@ -76,7 +76,15 @@ def get_builder(
   changed = {setting: value for setting, value in (overrides or {}).items() if value is not None}
   config = configs[config_name or next(iter(configs))].with_overrides(changed)
   config = builder_class.discover(config, manual_dir)
-  return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
+  try:
+    return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
+  except DataError:
+    raise
+  except ValueError as error:  # it reads dataset_info.json where there is one
+    raise DataError(
+      f"{name}: the data set in {data_dir or 'the default folder'} is not whole ({' '.join(str(error).split())}). "
+      "Delete its folder and run again."
+    ) from error
 
 
 def _builder_class(name: str) -> "type[RaterBuilder]":
@@ -122,7 +130,7 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
   Returns:
     {'builder', 'config', 'version', 'fingerprint', 'settings': {field: value} of the builder config, 'licence',
     'homepage', 'citation': BibTeX, 'splits': {name: number of examples}}; '' for a homepage or citation there is not;
-    and 'classes', the names of the structures, where there are several.
+    'raters', their names, where they have some; and 'classes', the names of the structures, where there are several.
 
   Raises:
     DataError: the data set is not built, or not whole.
@@ -135,6 +143,7 @@ def info(builder: "RaterBuilder") -> dict[str, Any]:
     "fingerprint": record["fingerprint"],
     "settings": record["settings"],
     "licence": builder.LICENSE,
+    **({"raters": list(builder.rater_names)} if builder.rater_names else {}),
     **({"classes": list(builder.class_names)} if builder.class_names else {}),
     "homepage": builder.HOMEPAGE,
     "citation": builder.info.citation.strip(),

@@ -154,23 +154,32 @@ def _open(builder: Any, split: str, decoders: Any = None) -> Sequence[Example]:
   return builder.as_data_source(split, decoders=decoders)
 
 
-class _Without(Sequence[Example]):
-  """A source whose records lack some features; the others alone are decoded."""
+class _Records(Sequence[Example]):
+  """The records of a split without some features, which are not decoded; a damaged record is one line."""
 
-  def __init__(self, source: Sequence[Example], skip: Collection[str]) -> None:
-    self._source, self._skip = source, frozenset(skip)
+  def __init__(self, source: Sequence[Example], where: str, skip: Collection[str] = ()) -> None:
+    self._source, self._where, self._skip = source, where, frozenset(skip)
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: Any) -> Any:
-    return {name: value for name, value in self._source[index].items() if name not in self._skip}
+    try:
+      record = self._source[index]
+    except (IndexError, MemoryError, OSError):
+      raise
+    except (
+      Exception
+    ) as error:  # of ArrayRecord, protobuf, zlib and TFDS: each says in its own way that bytes are damaged
+      told = " ".join(str(error).split())[:200]
+      raise DataError(f"{self._where}: record {index} is damaged ({told}). {fingerprints.REBUILD}") from error
+    return {name: value for name, value in record.items() if name not in self._skip}
 
   def __iter__(self) -> Iterator[Example]:
     return (self[i] for i in range(len(self)))
 
   def __repr__(self) -> str:
-    return f"{self._source!r} without {', '.join(sorted(self._skip))}"
+    return f"{self._source!r} without {', '.join(sorted(self._skip)) or 'nothing'}"
 
 
 def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()) -> Sequence[Example]:
@@ -184,17 +193,20 @@ def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()
     if feature not in features and feature != "level_probs":
       raise DataError(f"{builder.name} has no feature {feature!r}.{did_you_mean(feature, features)}")
   skip = [feature for feature in skip if feature in features]
+  where = f"{builder.data_dir}, split {split!r}"
   try:
     source = _open(builder, split, {feature: tfds.decode.SkipDecoding() for feature in skip} or None)
-  except (ValueError, AssertionError) as error:
-    raise DataError(f"{builder.name}: cannot open split {split!r} ({error}).") from error
-  return _Without(source, skip) if skip else source
+    len(source)  # reads the end of each file, where the number of its records is
+  except (ValueError, AssertionError, RuntimeError) as error:
+    told = " ".join(str(error).split())[:200]
+    raise DataError(f"{where}: cannot be opened ({told}).") from error
+  return _Records(source, where, skip)
 
 
 def verify(builder: RaterBuilder) -> None:
   """Reads all records back; see `data.verify`."""
   for split, expected in check_whole(builder)["splits"].items():
-    source = _open(builder, split)
+    source = _Records(_open(builder, split), f"{builder.data_dir}, split {split!r}")
     digests = [fingerprints.example_digest(source[i]) for i in range(len(source))]
     if fingerprints.combine({split: digests})["splits"][split] != expected:
       raise DataError(

@@ -130,6 +130,11 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Names of the structures where several are segmented side by side; () for one, which has no axis."""
     return ()
 
+  @property
+  def rater_names(self) -> tuple[str, ...]:
+    """Names of the raters, in the order of the columns; () where the data set does not say who they are."""
+    return ()
+
   def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[Example]]:
     """Returns split -> examples of the schema of data/README.md. A split without examples is left out.
 

@@ -1,7 +1,6 @@
 """A data set's fingerprint: the same for the same examples, whatever their order, the machine or the shard layout."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError
+from ordseg import records
 
 FILENAME = "fingerprint.json"  # inside the built data set, so it is renamed into place together with the records
 _KEYS = ("fingerprint", "splits", "settings", "source")
+_OF_A_SPLIT = {"num_examples", "digest"}
 
 
 def example_digest(example: Mapping[str, Any]) -> bytes:
@@ -53,7 +54,7 @@ def combine(digests: Mapping[str, Sequence[bytes]]) -> dict[str, Any]:
 
 def write(folder: str | pathlib.Path, record: Mapping[str, Any]) -> None:
   """Writes `record` into a data set that is being built (the folder gets its final name only afterwards)."""
-  (pathlib.Path(folder) / FILENAME).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+  (pathlib.Path(folder) / FILENAME).write_text(records.json_text(record), encoding="utf-8")
 
 
 def read(folder: str | pathlib.Path) -> dict[str, Any]:
@@ -63,12 +64,17 @@ def read(folder: str | pathlib.Path) -> dict[str, Any]:
     DataError: the file is missing or damaged, so the folder is no whole data set of this package.
   """
   path = pathlib.Path(folder) / FILENAME
+  if not path.is_file():
+    raise DataError(f"{folder} is not a whole data set: there is no {FILENAME}. {REBUILD}")
   try:
-    record = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise DataError(f"{folder} is not a whole data set: {FILENAME} cannot be read ({error}). {REBUILD}") from None
-  if not (isinstance(record, dict) and all(key in record for key in _KEYS)):
+    record = records.read_json(path, REBUILD)
+  except DataError as error:
+    raise DataError(f"{folder} is not a whole data set: {error}") from error
+  if not all(key in record for key in _KEYS):
     raise DataError(f"{folder} is not a whole data set: {FILENAME} lacks one of {', '.join(_KEYS)}. {REBUILD}")
+  splits = record["splits"]
+  if not (isinstance(splits, dict) and all(isinstance(s, dict) and s.keys() >= _OF_A_SPLIT for s in splits.values())):
+    raise DataError(f"{folder} is not a whole data set: {FILENAME} has 'splits' {splits!r}. {REBUILD}")
   return record
 
 

@@ -1,6 +1,5 @@
 """compute.json: how long a run has trained and on what, for its model card."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -8,10 +7,12 @@ from typing import Any
 
 import jax
 
-from ordseg import logging_utils, parallel
+from ordseg import parallel, records
 from ordseg.types import Params
+from ordseg.validate import InputError
 
 FILE = "compute.json"
+_SESSION = {"seconds", "platform", "device", "num_devices"}
 
 
 class ComputeLog:
@@ -49,15 +50,20 @@ class ComputeLog:
   def write(self, step: int) -> None:
     """Brings the file up to date."""
     self._session |= {"last_step": step, "seconds": round(self._clock() - self._start, 3)}
-    logging_utils.write_json(
-      self._path, {"num_parameters": self._size, "sessions": [*self._earlier, dict(self._session)]}
-    )
+    records.write_json(self._path, {"num_parameters": self._size, "sessions": [*self._earlier, dict(self._session)]})
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any]:
-  """Reads compute.json; {} where there is none that can be read: it is a record, and nothing depends on it."""
-  try:
-    content = json.loads((workdir / FILE).read_text(encoding="utf-8"))
-  except (OSError, ValueError):
+  """Reads compute.json; {} where there is none.
+
+  Raises:
+    InputError: it is damaged.
+  """
+  path, way_out = workdir / FILE, "No result depends on it: delete it, and the model card will say 'not recorded'."
+  if not path.exists():
     return {}
-  return content if isinstance(content, dict) else {}
+  content = records.read_json(path, way_out)
+  sessions = content.get("sessions", [])
+  if not (isinstance(sessions, list) and all(isinstance(s, dict) and s.keys() >= _SESSION for s in sessions)):
+    raise InputError(f"{path} is damaged: its sessions are no list of what was recorded. {way_out}")
+  return content

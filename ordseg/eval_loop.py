@@ -1,5 +1,6 @@
 """The evaluation program: from a trained workdir and a data source to metrics, tables and a report."""
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import evaluate, input_pipeline, parallel, report, run_data, run_info, sliding_window
+from ordseg import evaluate, evaluation_folder, input_pipeline, parallel, report, run_data, run_info, sliding_window
 from ordseg import predictor as predictors
 from ordseg.logging_utils import format_duration
 from ordseg.predictor import How, Predictor
@@ -39,6 +40,11 @@ def evaluate_run(
   predictor = predictors.load(workdirs, how)
   run = predictor.run
   run_data.check_same(run, data_info)
+  name = _folder(split, how, len(workdirs))
+  out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
+  if parallel.is_first_process():
+    for out_dir in out_dirs:
+      evaluation_folder.sweep(out_dir)
   predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
   results = evaluate.evaluate_classes(
     lambda batch: predict(np.asarray(batch["image"])),
@@ -56,16 +62,24 @@ def evaluate_run(
     gather=parallel.gather_across_processes,
     progress=Progress(len(source) // parallel.process_count(), split),
   )
-  name = _folder(split, how, len(workdirs))
-  out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
+  about = _describe(predictor, workdirs, how, split, data_info)
   if parallel.is_first_process():
-    for result, out_dir, label in zip(results, out_dirs, run.class_names, strict=True):
-      about = {"class": label} if label else {}
-      evaluate.write(result, out_dir, {**_describe(predictor, workdirs, how, split), **about})
-      page = report.write_report(out_dir)
-      print(report.text_summary(out_dir))
-      print(f"report: {page}")
+    _write(results, out_dirs, [{**about, **({"class": label} if label else {})} for label in run.class_names])
   return out_dirs
+
+
+def _write(
+  results: Sequence[evaluate.EvalResult], out_dirs: Sequence[pathlib.Path], infos: Sequence[Mapping[str, Any]]
+) -> None:
+  """Writes the folders of all classes, with their reports; none replaces its former one before all are whole."""
+  with contextlib.ExitStack() as stack:
+    for result, out_dir, info in zip(results, out_dirs, infos, strict=True):
+      folder = stack.enter_context(evaluation_folder.replacing(out_dir))
+      evaluate.write_files(result, folder, info)
+      report.write_report(folder)
+  for out_dir in out_dirs:
+    print(report.text_summary(out_dir))
+    print(f"report: {out_dir / 'report.html'}")
 
 
 def _class_suffix(label: str) -> str:
@@ -80,13 +94,20 @@ def _file_name(text: str) -> str:
   return "".join(c if c.isalnum() or c in "-." else "_" for c in text)
 
 
-def _describe(predictor: Predictor, workdirs: Sequence[str | pathlib.Path], how: How, split: str) -> dict[str, Any]:
+def _describe(
+  predictor: Predictor,
+  workdirs: Sequence[str | pathlib.Path],
+  how: How,
+  split: str,
+  data_info: Mapping[str, Any],
+) -> dict[str, Any]:
   run = predictor.run
+  names = {"raters": data_info["raters"]} if data_info.get("raters") else {}  # runs of earlier versions lack them
   plain_way = len(workdirs) == 1 and not how.label()
   return {
     "split": split,
     "step": predictor.steps[0],
-    "data": dict(run.data_info),
+    "data": {**run.data_info, **names},
     "model": {"head": run.config.model.head, "loss": run.config.loss.name, "config": run_info.plain(run.config)},
     "versions": run_info.versions(),
     **({} if plain_way else {"predicted_by": {"workdirs": [str(w) for w in workdirs], "steps": list(predictor.steps)}}),

@@ -4,10 +4,8 @@ Nothing is averaged over batches, no image is dropped or counted twice, and no m
 The order of the images, how they were batched, and which process saw them change no number.
 """
 
-import csv
 import dataclasses
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import calibration, folding, gallery, logging_utils, metrics, ordinal, scoring, statistics
+from ordseg import calibration, evaluation_folder, folding, gallery, metrics, ordinal, scoring, statistics
 from ordseg.gallery import Example
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import ImageSums, Region, surface
@@ -307,22 +305,36 @@ def write(
   info: Mapping[str, Any],
   settings: statistics.Settings = statistics.Settings(),  # noqa: B008
 ) -> None:
-  """Writes metrics.json, per_image.csv, curves.json, sums.npz and examples.npz; each replaces its predecessor at once.
+  """Writes metrics.json, per_image.csv, curves.json, sums.npz and examples.npz; together they replace the former ones.
 
   Args:
     result: from `evaluate`.
-    out_dir: made if missing.
+    out_dir: made if missing; what users put there stays.
     info: what describes the run: split, step, data, model, versions.
     settings: of the intervals in metrics.json.
   """
-  out_dir = pathlib.Path(out_dir)
-  out_dir.mkdir(parents=True, exist_ok=True)
-  logging_utils.write_text(out_dir / "per_image.csv", _per_image_csv(result))
-  logging_utils.write_json(out_dir / "curves.json", curves(result.model))
-  gallery.write(result.examples, out_dir / "examples.npz")
-  scoring.write(Stored(result.model, result.ids, result.groups), out_dir)
+  with evaluation_folder.replacing(out_dir) as folder:
+    write_files(result, folder, info, settings)
+
+
+def write_files(
+  result: EvalResult,
+  folder: pathlib.Path,
+  info: Mapping[str, Any],
+  settings: statistics.Settings = statistics.Settings(),  # noqa: B008
+) -> None:
+  """Writes the files of `write` into a new folder, each with the evaluation's id."""
   everything = {**info, **result.metrics, "intervals": intervals(result, settings)}
-  logging_utils.write_json(out_dir / "metrics.json", everything)
+  names = (info.get("data") or {}).get("raters") or []
+  named = {"names": list(names)} if names else {}
+  everything["raters"] = {**named, **result.metrics["raters"]}
+  content = {
+    "per_image.csv": per_image_rows(result, names),
+    "curves.json": {**curves(result.model), **({"raters": names} if names else {})},
+    "examples.npz": gallery.arrays(result.examples),
+    scoring.FILE: scoring.arrays(Stored(result.model, result.ids, result.groups)),
+  }
+  evaluation_folder.write(folder, everything, content)
 
 
 def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, Any]:
@@ -342,9 +354,16 @@ def intervals(result: EvalResult, settings: statistics.Settings) -> dict[str, An
   return statistics.intervals(measure, units, settings, gaps)
 
 
-def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:
-  """Returns one row per image, sorted by id: counts, and the metrics that an image has alone (NaN: not scored)."""
+def per_image_rows(result: EvalResult, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+  """Returns one row per image, sorted by id: counts, and the metrics that an image has alone (NaN: not scored).
+
+  Args:
+    result: from `evaluate`.
+    names: of the raters; their numbers from 1 on where they have none. ``raters`` are those who answered.
+  """
   sums = result.model.sums
+  names = names or [str(number) for number in range(1, sums.rater_valid.shape[1] + 1)]
+  answered = [";".join(name for name, there in zip(names, row, strict=True) if there) for row in sums.rater_valid]
   columns: dict[str, np.ndarray] = {
     "num_valid": sums.num_valid,
     "num_pixels": sums.num_pixels,
@@ -361,21 +380,11 @@ def per_image_rows(result: EvalResult) -> list[dict[str, Any]]:
   columns |= {"ged_nested": metrics.image_ged_nested(sums), "ncc_nested": metrics.image_ncc_nested(sums)}
   columns["brier_floor"] = calibration.ratio(sums.vote_variance, sums.num_pixels)
   columns["nll_floor"] = calibration.ratio(sums.vote_entropy, sums.num_pixels)
-  names = zip(result.ids, result.groups, strict=True)
+  images = zip(result.ids, result.groups, answered, strict=True)
   return [
-    {"id": name, "group": group, **{column: values[k].item() for column, values in columns.items()}}
-    for k, (name, group) in enumerate(names)
+    {"id": name, "group": group, "raters": who, **{column: values[k].item() for column, values in columns.items()}}
+    for k, (name, group, who) in enumerate(images)
   ]
-
-
-def _per_image_csv(result: EvalResult) -> str:
-  rows = per_image_rows(result)
-  text = io.StringIO()
-  writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-  writer.writeheader()
-  for row in rows:
-    writer.writerow({key: "" if isinstance(x, float) and np.isnan(x) else x for key, x in row.items()})
-  return text.getvalue()
 
 
 def curves(scores: Scores) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from ordseg import heads, logging_utils, models, ordinal, predictor, run_info, train_loop, validate
+from ordseg import files, heads, models, ordinal, predictor, records, run_info, train_loop, validate
 from ordseg.predictor import Run
 from ordseg.step import predict_log_levels
 from ordseg.types import Array
@@ -147,10 +147,9 @@ def export_run(
     raise InputError(f"{run.workdir}: the exported model differs from the run by {error:.1e}; nothing was written.")
   out_dir.mkdir(parents=True, exist_ok=True)
   path = out_dir / _FILES[file_format]
-  part = path.with_name(f".{path.name}.part")
-  part.write_bytes(artefact)
-  part.replace(path)
-  logging_utils.write_json(out_dir / "metadata.json", {**about, "largest_difference_from_the_run": error})
+  files.sweep(out_dir)
+  files.write_bytes(path, artefact)
+  records.write_json(out_dir / "metadata.json", {**about, "largest_difference_from_the_run": error})
   return path
 
 

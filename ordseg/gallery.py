@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import pathlib
 import zlib
-from typing import Any
 
 import numpy as np
 
@@ -128,17 +126,15 @@ def _tails(level_probs: np.ndarray, num_valid: int) -> np.ndarray:
   return np.round(255 * np.clip(tails, 0, 1)).astype(np.uint8)
 
 
-def write(examples: list[tuple[str, Example]], path: pathlib.Path) -> None:
-  """Writes image_<k>, mean_vote_<k>, prob_<k>, tails_<k> and ``meta``.
+def arrays(examples: list[tuple[str, Example]]) -> dict[str, np.ndarray]:
+  """Returns the content of examples.npz: image_<k>, mean_vote_<k>, prob_<k>, tails_<k> and ``meta``.
 
   ``meta`` is JSON text: a list of {k, id, kind, dice, mr_ece, brier}.
   """
-  arrays: dict[str, Any] = {}
+  out: dict[str, np.ndarray] = {}
   meta = []
   for k, (kind, example) in enumerate(examples):
-    arrays |= {f"image_{k}": example.image, f"mean_vote_{k}": example.mean_vote}
-    arrays |= {f"prob_{k}": example.prob, f"tails_{k}": example.tails}
+    out |= {f"image_{k}": example.image, f"mean_vote_{k}": example.mean_vote}
+    out |= {f"prob_{k}": example.prob, f"tails_{k}": example.tails}
     meta.append({"k": k, "id": example.id, "kind": kind, **example.scores})
-  temporary = path.with_name(f".{path.name}.tmp.npz")
-  np.savez_compressed(temporary, meta=np.asarray(json.dumps(meta)), **arrays)
-  temporary.replace(path)
+  return {**out, "meta": np.asarray(json.dumps(meta))}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorboardX
 
+from ordseg import files, records
 from ordseg.validate import InputError
 
 
@@ -113,34 +114,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
   return out
 
 
-def jsonable(value: Any) -> Any:
-  """Returns `value` for strict readers of JSON: NaN and infinity as None, numpy's numbers and arrays as Python's."""
-  if isinstance(value, np.generic | np.ndarray):
-    value = value.tolist()
-  if isinstance(value, Mapping):
-    return {str(k): jsonable(v) for k, v in value.items()}
-  if isinstance(value, list | tuple):
-    return [jsonable(v) for v in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a JSON file so that a reader, or a crash, meets the old one or the new one and nothing between."""
-  write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Replaces a text file atomically."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  with temporary.open("w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  temporary.replace(path)
-
-
 class MetricsLog:
   """Rows of a training as JSON lines in train_metrics.jsonl and as TensorBoard events; one row per step."""
 
@@ -156,7 +129,7 @@ class MetricsLog:
     """
     path = workdir / "train_metrics.jsonl"
     if path.exists():
-      write_text(path, "".join(_lines_up_to(path, step)))
+      files.write_text(path, "".join(_lines_up_to(path, step)))
     self._file = path.open("a", encoding="utf-8")
     self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -168,7 +141,7 @@ class MetricsLog:
       row: what JSON can hold.
       on_disk: wait until the row would survive a power failure: before a checkpoint, which would continue after it.
     """
-    self._file.write(json.dumps(jsonable({"step": step, **row}), allow_nan=False) + "\n")
+    self._file.write(json.dumps(records.jsonable({"step": step, **row}), allow_nan=False) + "\n")
     self._file.flush()
     if on_disk:
       os.fsync(self._file.fileno())
@@ -183,14 +156,17 @@ class MetricsLog:
 
 
 def _lines_up_to(path: pathlib.Path, step: int) -> Iterator[str]:
-  *lines, torn = path.read_bytes().split(b"\n")
-  del torn  # a row ends with a newline: what follows the last one was being written when the program was killed
-  for number, line in enumerate(lines, 1):
+  """Yields the rows up to `step`; raises InputError where a line but the last, which may be torn, is no row."""
+  for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+    if not line.endswith(b"\n"):
+      return
     try:
-      reached = int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError) as error:
+      text = line.decode("utf-8")
+      row = json.loads(text)
+      wanted = row["step"] <= step
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
       raise InputError(
-        f"{path}: line {number} is damaged. Put back a copy of the file, or delete that line, whose row is lost then."
+        f"{path} is damaged: line {number} is no row of a log ({error!r}). Remove that line, or the file, to go on."
       ) from error
-    if reached <= step:
-      yield line.decode() + "\n"
+    if wanted:
+      yield text

@@ -18,10 +18,11 @@ from absl import logging
 from ordseg import (
   eval_loop,
   evaluate,
+  files,
   input_pipeline,
-  logging_utils,
   parallel,
   recalibration,
+  records,
   run_data,
   run_info,
   sliding_window,
@@ -105,7 +106,8 @@ def fit_run(
   }
   path = predictors.recalibration_path(predictor.run.workdir, method, how, len(workdirs))
   path.parent.mkdir(parents=True, exist_ok=True)
-  logging_utils.write_json(path, content)
+  files.sweep(path.parent)
+  records.write_json(path, content)
   return path, content
 
 

@@ -38,13 +38,16 @@ def open_builder(package: Any, run: Run, *, data_dir: str | None = None, manual_
     manual_dir: where the raw files are now; None: where the run's config says.
   """
   section = run.config.data
+  settings = run.data_info.get("settings")  # with those that the builder found in the files
+  if not isinstance(settings, Mapping):
+    raise InputError(f"{run.workdir}/config.json is damaged: its 'data' lacks 'settings'.")
   manual_dir = section.manual_dir if manual_dir is None else manual_dir
   builder = package.get_builder(
     section.builder,
     config_name=section.config,
     data_dir=section.data_dir if data_dir is None else data_dir,
     manual_dir=manual_dir,
-    overrides=run.data_info["settings"],  # with those that the builder found in the files
+    overrides=settings,
   )
   parallel.first_process_first(lambda: package.prepare(builder, manual_dir=manual_dir))
   return builder

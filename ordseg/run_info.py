@@ -10,11 +10,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import ordseg
-from ordseg import logging_utils
+from ordseg import files, records
 from ordseg.types import Config
 from ordseg.validate import InputError
 
 FILE = "config.json"
+_KINDS = {"config": dict, "data": dict, "versions": dict, "num_raters": int, "num_channels": int}
 
 _PACKAGES = (
   "jax",
@@ -107,10 +108,15 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
   path = pathlib.Path(workdir) / FILE
   if not path.is_file():
     raise InputError(f"{workdir} holds no run: there is no {FILE}. Train one with run_train.py --workdir={workdir}.")
+  info = records.read_json(path)
+  for name, kinds in _KINDS.items():
+    if not isinstance(info.get(name), kinds) or isinstance(info[name], bool):
+      raise InputError(f"{path} is damaged: {name!r} is {info.get(name)!r}.")
+  if "fingerprint" not in info["data"]:
+    raise InputError(f"{path} is damaged: 'data' lacks 'fingerprint'.")
   try:
-    info = json.loads(path.read_text(encoding="utf-8"))
     config = ConfigDict(_tuples(info["config"]))
-  except (json.JSONDecodeError, KeyError, TypeError) as error:
+  except (KeyError, TypeError, ValueError) as error:
     raise InputError(f"{path} is damaged: {error!r}.") from error
   return {**info, "config": config}
 
@@ -139,7 +145,8 @@ def open_run(workdir: str | pathlib.Path, info: Mapping[str, Any], *, write: boo
     changed = {name: f"{before} -> {now}" for name, (before, now) in pairs.items() if before != now}
   if write:
     folder.mkdir(parents=True, exist_ok=True)
-    logging_utils.write_json(path, info)
+    files.sweep(folder)
+    records.write_json(path, info)
   return changed
 
 

@@ -4,15 +4,13 @@
 """
 
 import dataclasses
-import os
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ordseg import agreement, metrics, ordinal
+from ordseg import agreement, metrics, ordinal, records
 from ordseg.metrics import EVERY_IMAGE, GapBins, ImageSums, Pool, Resamples, SurfaceScores
 from ordseg.validate import InputError
 
@@ -108,43 +106,32 @@ class Stored:
   groups: list[str]
 
 
-def write(stored: Stored, folder: pathlib.Path) -> None:
-  """Writes sums.npz, which replaces its predecessor at once."""
-  arrays = {field.name: getattr(stored.scores.sums, field.name) for field in dataclasses.fields(ImageSums)}
+def arrays(stored: Stored) -> dict[str, Any]:
+  """Returns the content of sums.npz."""
+  out = {field.name: getattr(stored.scores.sums, field.name) for field in dataclasses.fields(ImageSums)}
   if stored.scores.surface is not None:
-    arrays |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
-  temporary = folder / f".{FILE}.{os.getpid()}.tmp.npz"
-  np.savez_compressed(
-    temporary,
-    version=VERSION,
-    num_bins=stored.scores.num_bins,
-    ids=np.asarray(stored.ids, np.str_),
-    groups=np.asarray(stored.groups, np.str_),
-    **arrays,
-  )
-  temporary.replace(folder / FILE)
+    out |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
+  names = {"ids": np.asarray(stored.ids, np.str_), "groups": np.asarray(stored.groups, np.str_)}
+  return {"version": VERSION, "num_bins": stored.scores.num_bins, **names, **out}
 
 
 def read(folder: pathlib.Path) -> Stored:
   """Reads sums.npz back.
 
   Raises:
-    InputError: the file is missing, damaged or of another version.
+    InputError: the file is missing, damaged, of another evaluation than metrics.json, or of another version.
   """
   path = folder / FILE
-  again = "evaluate the run again with run_eval.py"
+  again = records.again(folder)
   if not path.is_file():
-    raise InputError(f"{folder} holds no {FILE}, as older evaluations do not; {again}.")
-  try:
-    with np.load(path) as file:
-      arrays = dict(file)
-  except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-    raise InputError(f"{path} is damaged: {error}; {again}.") from error
-  if (version := arrays.get("version")) is None or version != VERSION:
-    raise InputError(f"{path} has format version {version}, expected {VERSION}; {again}.")
+    raise InputError(f"{folder} holds no {FILE}, as older evaluations do not. {again}")
+  arrays = records.parse_npz(records.member(folder, FILE), path, again)
+  version = arrays.get("version")
+  if version is None or version.shape or version != VERSION:
+    raise InputError(f"{path} has format version {version}, expected {VERSION}. {again}")
   names = [field.name for field in dataclasses.fields(ImageSums)]
   if missing := [name for name in (*names, "num_bins", "ids", "groups") if name not in arrays]:
-    raise InputError(f"{path} is damaged: it lacks {', '.join(missing)}; {again}.")
+    raise InputError(f"{path} is damaged: it lacks {', '.join(missing)}. {again}")
   _check_shapes(path, arrays, names)
   surface = {name.removeprefix(_SURFACE): x for name, x in arrays.items() if name.startswith(_SURFACE)}
   sums = ImageSums(**{name: arrays[name] for name in names})

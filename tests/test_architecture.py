@@ -10,6 +10,8 @@ LAYERS = (
   (
     "types",
     "validate",
+    "files",
+    "records",
     "interrupts",
     "system_errors",
     "locks",
@@ -55,8 +57,10 @@ def test_imports_point_down(path):
       assert other == here or level(other) <= level(here), f"{path.name} imports upward: {name}"
 
 
-# Builders share the readers of image files and the error with `ordseg`, and nothing that needs JAX.
-@pytest.mark.parametrize(("package", "allowed"), [("configs", ()), ("data", ("validate", "locks", "image_io"))])
+# Builders share the readers of image files, records, locks and the error with `ordseg`, and nothing that needs JAX.
+@pytest.mark.parametrize(
+  ("package", "allowed"), [("configs", ()), ("data", ("validate", "files", "records", "locks", "image_io"))]
+)
 def test_what_configs_and_data_import_of_ordseg(package, allowed):
   for path in (ROOT / package).rglob("*.py"):
     names = [name.split(".") for name in imported(path) if name.split(".")[0] == "ordseg"]

@@ -224,4 +224,7 @@ def test_every_start_of_a_training_is_recorded(tmp_path):
   assert [(s["first_step"], s["last_step"], s["seconds"]) for s in content["sessions"]] == [(0, 10, 60), (8, 20, 60)]
   assert content["sessions"][0]["platform"] == "cpu" and content["sessions"][0]["num_devices"] == 4
   (tmp_path / "compute.json").write_text("{")
+  with pytest.raises(InputError, match=r"compute\.json is damaged: .*delete it, and the model card will say"):
+    compute_log.read(tmp_path)
+  (tmp_path / "compute.json").unlink()
   assert compute_log.read(tmp_path) == {}

@@ -34,7 +34,7 @@ def of_seed(seed, **config):
 def lone_images(folder):
   """Takes the groups away, so that there are 12 units."""
   stored = scoring.read(folder)
-  scoring.write(scoring.Stored(stored.scores, stored.ids, [""] * len(stored.ids)), folder)
+  evaluations.store(folder, scoring.Stored(stored.scores, stored.ids, [""] * len(stored.ids)))
   return folder
 
 
@@ -151,7 +151,7 @@ def test_groups_are_drawn_where_there_are_any(made, copy):
   for name in ("a", "b"):
     folder = copy / name / "eval/test"
     stored = scoring.read(folder)
-    scoring.write(scoring.Stored(stored.scores, stored.ids, [f"p{k // 2}" for k in range(12)]), folder)
+    evaluations.store(folder, scoring.Stored(stored.scores, stored.ids, [f"p{k // 2}" for k in range(12)]))
   methods = runs.load([str(copy / "a"), str(copy / "b")])
   got = differences.analyse(methods, settings=FAST)
   assert (got.units.kind, got.units.num) == ("groups", 6)
@@ -251,7 +251,7 @@ def test_only_what_is_comparable_is_compared(copy, edit, message):
 def rewritten(folder, **changes):
   stored = scoring.read(folder)
   fields = {"scores": stored.scores, "ids": stored.ids, "groups": stored.groups, **changes}
-  scoring.write(scoring.Stored(**fields), folder)
+  evaluations.store(folder, scoring.Stored(**fields))
 
 
 def test_other_images_and_other_votes_are_refused(copy):

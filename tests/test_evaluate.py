@@ -166,7 +166,7 @@ def test_examples_are_the_best_the_worst_and_typical_and_never_twice(tmp_path):
   middle = np.median(list(scores.values()))
   rest = sorted(ranked[3:-3], key=lambda name: abs(scores[name] - middle))
   assert kinds["typical"] == rest[:3] and len({e.id for _, e in result.examples}) == 9
-  gallery.write(result.examples, tmp_path / "examples.npz")
+  np.savez(tmp_path / "examples.npz", **gallery.arrays(result.examples))
   with np.load(tmp_path / "examples.npz") as arrays:
     meta = json.loads(str(arrays["meta"]))
     assert [m["id"] for m in meta] == kinds["worst"] + kinds["typical"] + kinds["best"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordseg import logging_utils
+from ordseg import files, logging_utils, records
 from ordseg.logging_utils import MetricsLog, Progress
 
 
@@ -84,27 +84,27 @@ def test_flatten_keeps_the_numbers():
 
 def test_numpy_numbers_and_arrays_become_pythons():
   value = {"a": np.float32(0.5), "b": np.asarray([1.0, np.nan]), "c": np.int64(2)}
-  assert json.dumps(logging_utils.jsonable(value), allow_nan=False) == '{"a": 0.5, "b": [1.0, null], "c": 2}'
+  assert json.dumps(records.jsonable(value), allow_nan=False) == '{"a": 0.5, "b": [1.0, null], "c": 2}'
 
 
 @given(st.recursive(st.floats() | st.none() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
 def test_jsonable_is_strict_json(value):
-  text = json.dumps(logging_utils.jsonable(value), allow_nan=False)
-  assert json.loads(text) == logging_utils.jsonable(value)
+  text = json.dumps(records.jsonable(value), allow_nan=False)
+  assert json.loads(text) == records.jsonable(value)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
   path = tmp_path / "config.json"
-  logging_utils.write_json(path, {"a": math.nan, "b": (1, 2)})
-  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2]}
+  records.write_json(path, {"a": math.nan, "b": (1, 2)})
+  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2], "sha256": records.digest({"a": None, "b": [1, 2]})}
 
   def crash(*args):
     raise OSError("the disk is gone")
 
-  monkeypatch.setattr(logging_utils.os, "fsync", crash)
+  monkeypatch.setattr(files.os, "fsync", crash)
   with pytest.raises(OSError, match="disk"):
-    logging_utils.write_json(path, {"a": 2})
-  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2]}
+    records.write_json(path, {"a": 2})
+  assert records.read_json(path) == {"a": None, "b": [1, 2]} and list(tmp_path.iterdir()) == [path]
 
 
 def write_rows(workdir, first, last, *, step=0, value=0.5):

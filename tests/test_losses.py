@@ -317,7 +317,9 @@ def test_mbls_and_nacl_against_the_programs_of_others():
   program = monai.NACLLoss(classes=2, dim=2, kernel_size=3, alpha=0.1)
   tau = program.get_constr_target(truth).numpy()
   share = np.asarray(losses.binary._neighbours(target.majority, target.weight, jnp.ones((3, 3))))
-  np.testing.assert_allclose(tau[:, 1][inner], share[inner], atol=1e-6)  # MONAI pads with zeros, at the edge they differ
+  np.testing.assert_allclose(
+    tau[:, 1][inner], share[inner], atol=1e-6
+  )  # MONAI pads with zeros, at the edge they differ
 
   best = torch.as_tensor(tau[:, 0])  # anything between tau_0 and tau_1 - z costs the same
   logits = torch.stack([best, best + torch.as_tensor(z)], 1)

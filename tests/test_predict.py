@@ -12,7 +12,7 @@ import pydicom.uid
 import pytest
 import tifffile
 
-from ordseg import predict, predictor, preprocess, sliding_window
+from ordseg import predict, predictor, preprocess, records, sliding_window
 from ordseg.image_io import read, writing
 from ordseg.predict import maps, measures, overlay
 from ordseg.predict.__main__ import main
@@ -278,8 +278,8 @@ def test_an_output_that_is_a_file(loaded, tmp_path):
 
 def test_a_workdir_of_a_newer_version(workdir, tmp_path):
   newer = shutil.copytree(workdir, tmp_path / "newer")
-  text = (newer / "config.json").read_text()
-  (newer / "config.json").write_text(text.replace('"ordseg": "', '"ordseg": "9'))
+  info = records.read_json(newer / "config.json")
+  records.write_json(newer / "config.json", {**info, "versions": {"ordseg": "9"}})
   with pytest.raises(InputError, match=r"newer was made by ordseg 9.*; this is .*Update it"):
     predictor.load([newer], predictor.How())
 

@@ -16,6 +16,7 @@ from ordseg import (
   preprocess,
   recalibrate,
   recalibration,
+  records,
   report,
   run_data,
 )
@@ -56,7 +57,7 @@ def images(num=3):
 
 def test_the_file_says_how_it_was_fitted(workdir, fitted):
   path, content = fitted["temperature"]
-  assert path == workdir / "recalibration/temperature.json" and json.loads(path.read_text()) == content
+  assert path == workdir / "recalibration/temperature.json" and records.read_json(path) == content
   about = content["fitted"]
   assert about["split"] == "validation" and about["steps"] == [6] and about["data"]["fingerprint"] == "0" * 64
   rated = sum(bool(example["rater_valid"].any()) for example in SOURCE.examples)
@@ -153,7 +154,7 @@ def test_maps_that_do_not_fit_are_refused_in_one_line(workdir, fitted, how, mess
 def test_a_map_of_another_panel_or_without_a_history_is_refused(workdir, fitted, tmp_path):
   content = json.loads(fitted["temperature"][0].read_text())
   for change, message in (({"num_raters": 5}, "is for 5 raters, .* has 3"), ({"fitted": None}, "lacks 'fitted'")):
-    (tmp_path / "map.json").write_text(json.dumps({**content, **change}))
+    (tmp_path / "map.json").write_text(records.json_text({**content, **change}))
     with pytest.raises(InputError, match=message):
       predictor.load([workdir], How("last", recalibration=str(tmp_path / "map.json")))
 
@@ -190,7 +191,7 @@ def test_the_report_shows_before_and_after(workdir, fitted, capsys):
   shown = [f"{m['levels']['rps']:.4f}" for m in metrics]
   assert shown[0] != shown[1] and all(text in page for text in shown)
   assert "Before and after" not in (before / "report.html").read_text()
-  (before / "metrics.json").write_text(json.dumps({**metrics[0], "step": 4}))
+  records.write_json(before / "metrics.json", {**metrics[0], "step": 4})
   report.write_report(lone)
   assert "another checkpoint or other images" in (lone / "report.html").read_text()
 

@@ -218,6 +218,7 @@ def change_id(folder, new_id):
   meta = json.loads(str(content.pop("meta")))
   meta[0]["id"] = new_id
   np.savez_compressed(folder / "examples.npz", meta=np.asarray(json.dumps(meta)), **content)
+  evaluations.sign(folder)
 
 
 def test_undefined_numbers_are_dashes_with_a_reason(tmp_path):
@@ -248,6 +249,7 @@ def test_an_evaluation_of_an_earlier_version_has_no_outlines(copy, undrawn):
   with np.load(copy / "examples.npz") as arrays:
     old = {name: array for name, array in arrays.items() if not name.startswith("tails_")}
   np.savez_compressed(copy / "examples.npz", **old)
+  evaluations.sign(copy)
   parsed = Page(report.write_report(copy).read_text())
   assert parsed.wrong == [] and not parsed.all("input", "use") and "Evaluate again" in parsed.text
   assert len(parsed.all("img")) > 20

@@ -63,8 +63,13 @@ function look(frame) {
     out.moved.push(state());
   }
   figures.slice(0, 1).forEach(f => { f.dataset.raters = 3; });  // as where only three raters answered the first image
-  slider.dispatchEvent(new view.Event('input'));
-  return { ...out, fewer: levels() };
+  out.fewer = [];
+  for (let value = 1; value <= +slider.max; value++) {
+    slider.value = value;
+    slider.dispatchEvent(new view.Event('input'));
+    out.fewer.push(levels());
+  }
+  return out;
 }
 onload = () => {
   const found = Object.fromEntries([...document.querySelectorAll('iframe')].map(f => [f.name, look(f)]));
@@ -159,7 +164,9 @@ def test_the_slider_changes_what_is_shown_and_says_so(found, name):
     assert state["levels"] == [[level]] * images
     words = f"all {level} raters" if level == NUM_RATERS else f"at least {level} of {NUM_RATERS} raters"
     assert state["text"] == state["words"] == words
-  assert page["fewer"] == [[3], *[[NUM_RATERS]] * (images - 1)]
+  for wanted, levels in enumerate(page["fewer"], start=1):  # of the three who answered, no smaller share
+    of_three = next(k for k in (1, 2, 3) if k / 3 >= wanted / NUM_RATERS)
+    assert levels == [[of_three], *[[wanted]] * (images - 1)]
 
 
 def test_without_scripts_every_level_is_shown(found):

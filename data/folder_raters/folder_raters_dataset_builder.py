@@ -172,6 +172,11 @@ class Builder(common.RaterBuilder):
     return len(self.config.panel())
 
   @property
+  def rater_names(self) -> tuple[str, ...]:
+    """Those of the rater folders, files or columns."""
+    return tuple(self.config.panel())
+
+  @property
   def num_channels(self) -> int:
     """Of the first image."""
     return self.config.num_channels

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,9 @@ class Roi:
   inclusion: bool
 
 
+Sessions = list[list[list[Roi]]]  # per reading session, per nodule, its outlines
+
+
 def series_of(path: pathlib.Path) -> str | None:
   """Reads the head of a file.
 
@@ -57,18 +61,21 @@ def series_of(path: pathlib.Path) -> str | None:
   return ""
 
 
-def read(path: pathlib.Path) -> list[list[list[Roi]]]:
+def read(path: pathlib.Path) -> Sessions:
   """Reads a file of CT readings.
 
   Nodules of less than 3 mm have a single point in place of an outline; they are left out, and so is what is marked as
   no nodule.
 
+  Some scans were read in two rounds, with a session of each reader for both. Of more sessions than readers those count
+  that outline a nodule of 3 mm or more; where none does, all say the same, and the first ones stand for the readers.
+
   Returns:
     Per reading session, per nodule of 3 mm or more, its outlines.
 
   Raises:
-    DataError: damaged, XML with entities, no readings of a CT, more sessions than there can be, or a field of another
-      kind; names the file.
+    DataError: damaged, XML with entities, no readings of a CT, more sessions with outlines than there are readers, or a
+      field of another kind; names the file.
   """
   with _errors(path):
     root: Any = ElementTree.parse(str(path), forbid_dtd=True).getroot()
@@ -78,9 +85,49 @@ def read(path: pathlib.Path) -> list[list[list[Roi]]]:
     [nodule for nodule in _nodules(path, session) if any(roi.inclusion and len(roi.points) > 1 for roi in nodule)]
     for session in root.iter(_tag("readingSession"))
   ]
-  if not 1 <= len(sessions) <= NUM_READERS:
-    raise DataError(f"{path}: expected 1 to {NUM_READERS} reading sessions, found {len(sessions)}.")
-  return sessions
+  if not sessions:
+    raise DataError(f"{path}: expected 1 to {NUM_READERS} reading sessions, found 0.")
+  if len(sessions) <= NUM_READERS:
+    return sessions
+  outlining = [session for session in sessions if session]
+  if len(outlining) > NUM_READERS:
+    raise DataError(
+      f"{path}: expected 1 to {NUM_READERS} reading sessions that outline nodules of 3 mm or more, found "
+      f"{len(outlining)} of {len(sessions)}."
+    )
+  return outlining or sessions[:NUM_READERS]
+
+
+def difference(one: Sessions, other: Sessions) -> str:
+  """Says in what two files' readings differ, the first such place; '' where they are equal.
+
+  What is compared is what is read: sessions in their order, their nodules, outlines and points. The order of nodules in
+  a session, and of outlines in a nodule, means nothing.
+  """
+  if len(one) != len(other):
+    return f"{len(one)} reading sessions there, {len(other)} here"
+  for number, (there, here) in enumerate(zip(one, other, strict=True), start=1):
+    if len(there) != len(here):
+      return f"session {number} has {len(there)} nodules of 3 mm or more there, {len(here)} here"
+    places = [sorted(_place(roi) for nodule in session for roi in nodule) for session in (there, here)]
+    for a, b in itertools.zip_longest(*places):
+      if a != b:
+        slices = " and ".join("none" if place is None else f"{place[1]} mm" for place in (a, b))
+        return f"session {number} has outlines at other places: z = {slices}"
+    nodules = [sorted(sorted(_key(roi) for roi in nodule) for nodule in session) for session in (there, here)]
+    for a, b in zip(*nodules, strict=True):
+      if a != b:
+        z = next((x[1] for x, y in itertools.zip_longest(a, b) if x != y and x is not None), "?")
+        return f"session {number} has other points in a nodule's outline at z = {z} mm"
+  return ""
+
+
+def _place(roi: Roi) -> tuple[str, str]:
+  return roi.sop_uid, repr(roi.z)
+
+
+def _key(roi: Roi) -> tuple[str, str, bool, list[list[int]]]:
+  return *_place(roi), roi.inclusion, roi.points.tolist()
 
 
 @contextlib.contextmanager

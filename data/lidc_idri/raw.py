@@ -52,11 +52,14 @@ class XmlFiles:
     found.pop("", None)
     return cls(found)
 
-  def find(self, scan: Series) -> pathlib.Path:
-    """Returns the file of a series: the one in its folder, else the one elsewhere that names it.
+  def readings(self, scan: Series) -> tuple[pathlib.Path, annotations.Sessions]:
+    """Reads the file of a series: the one in its folder, else the one elsewhere that names it.
+
+    The archive holds several files of some series, which differ in the message's number alone: where all say the same
+    of the nodules, wherever they lie, the first is taken.
 
     Raises:
-      DataError: there is none, several, or the one in its folder is of another series.
+      DataError: there is none, several contradict each other, or the one in its folder is of another series.
     """
     found = []
     for path in sorted(path for path in scan.folder.iterdir() if path.suffix.lower() == ".xml"):
@@ -65,12 +68,17 @@ class XmlFiles:
         found.append(path)
         if uid not in ("", scan.uid):
           raise DataError(f"{path}: is of the series {uid}; the images beside it are of {scan.uid}.")
-    found = found or self.of_series.get(scan.uid, [])
+    found += self.of_series.get(scan.uid, [])
     if not found:
       raise DataError(f"{scan.folder}: expected one XML file of CT readings in it, or in LIDC-XML-only/; found none.")
-    if any(path.read_bytes() != found[0].read_bytes() for path in found[1:]):
-      raise DataError(f"{found[1]}: a second XML file of the series {scan.uid}; the other is {found[0]}.")
-    return found[0]
+    first, *others = found
+    sessions = annotations.read(first)
+    for path in others:
+      if gap := annotations.difference(sessions, annotations.read(path)):
+        raise DataError(
+          f"{path}: contradicts {first}, another XML file of the series {scan.uid}: {gap}. Keep the one that is right."
+        )
+    return first, sessions
 
 
 def signature_lines(root: pathlib.Path) -> Iterator[str]:
@@ -106,8 +114,7 @@ def scans(patient: pathlib.Path, xml_files: XmlFiles) -> Iterator[Scan]:
   if not ordered:
     raise DataError(f"{patient}: expected a CT series, found no folder with one.")
   for k, one in enumerate(ordered):
-    path = xml_files.find(one)
-    sessions = annotations.read(path)
+    path, sessions = xml_files.readings(one)
     yield Scan(
       name=f"{patient.name}/scan{k}",
       patient=patient.name,

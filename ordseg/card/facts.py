@@ -48,11 +48,19 @@ def data(info: Mapping[str, Any], e: Evaluation, rows: Sequence[Mapping[str, str
     ("Homepage", "none" if about.get("homepage") == "" else _text(about.get("homepage"))),
     ("Fingerprint", _text(about.get("fingerprint"))),
     ("Settings", _pairs(about.get("settings") or {}) or NOT_RECORDED),
-    ("Raters", f"{info['num_raters']} in a full panel; config.data.raters={info['config'].data.get('raters', 'all')}"),
+    ("Raters", f"{info['num_raters']} in a full panel: {', '.join(e.rater_names)}"),
+    ("Raters seen in training", _seen(str(info["config"].data.get("raters", "all")), e.rater_names)),
     ("Missing raters", f"{_MISSING} In {missing} of the {len(rows)} images evaluated, some are missing."),
     ("Splits", _splits(info, e)),
     ("Channels, type and spacing of an image", _image(info)),
   ]
+
+
+def _seen(raters: str, names: Sequence[str]) -> str:
+  """Returns ``config.data.raters``, and whom its numbers mean."""
+  numbers = raters.split(",")
+  known = all(number.isdigit() and int(number) < len(names) for number in numbers)
+  return f"config.data.raters={raters}" + (f": {', '.join(names[int(n)] for n in numbers)}" if known else "")
 
 
 def citation(info: Mapping[str, Any]) -> str:

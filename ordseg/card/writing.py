@@ -4,7 +4,7 @@ import pathlib
 import re
 from typing import Any
 
-from ordseg import compute_log, logging_utils, run_info
+from ordseg import compute_log, files, run_info
 from ordseg.card import facts
 from ordseg.report import answer, page, reading, text
 from ordseg.validate import InputError
@@ -48,12 +48,23 @@ def write_card(
   """
   info = run_info.read(workdir)
   e = _evaluation(workdir, split, info)
-  rows = reading.load_per_image(e.folder)
   out = workdir if out is None else out
-  path = out / "card.md"
-  use = _intended_use(path, intended_use)
-  compute = compute_log.read(workdir)
+  use = _intended_use(out / "card.md", intended_use)
+  with reading.verified(e):
+    return _write(e, info, compute_log.read(workdir), use, out, power_watts)
+
+
+def _write(
+  e: reading.Evaluation,
+  info: dict[str, Any],
+  compute: dict[str, Any],
+  use: str,
+  out: pathlib.Path,
+  power_watts: float | None,
+) -> pathlib.Path:
+  rows, path = reading.load_per_image(e.folder), out / "card.md"
   out.mkdir(parents=True, exist_ok=True)
+  files.sweep(out, out / "card_figures")
   content: dict[str, Any] = {
     "title": f"{info['config'].model.name} with {info['config'].loss.name} on {e.data_name}",
     "verdict": f"{answer.verdict(e)} {answer.beside_people(e)}",
@@ -80,8 +91,8 @@ def write_card(
   plain = environment.overlay(autoescape=False)
   plain.filters |= {"md": text.escaped, "table": text.markdown_table}
   markdown = plain.get_template("card.md").render(content)
-  logging_utils.write_text(path.with_suffix(".html"), html)
-  logging_utils.write_text(path, re.sub(r"\n{3,}", "\n\n", markdown) + "\n")
+  files.write_text(path.with_suffix(".html"), html)
+  files.write_text(path, re.sub(r"\n{3,}", "\n\n", markdown) + "\n")
   return path
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ordseg import statistics, validate
 from ordseg.compare import differences, runs, writing
+from ordseg.report import reading
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,15 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
   paths = [path.strip() for given in args.metric or [] for path in given.split(",")]
   with validate.one_line_errors():
     settings = statistics.Settings(args.resamples, args.confidence, args.interval, args.seed)
-    results = differences.analyse(
-      runs.load(args.methods, args.split),
-      paths=paths or differences.DEFAULT_METRICS,
-      baseline=args.baseline,
-      settings=settings,
-      group_by=args.group_by,
-    )
-    writing.write_comparison(results, args.out)
-    print(writing.comparison_text(results))
+    methods = runs.load(args.methods, args.split)
+    with reading.verified(*(run.evaluation for method in methods for run in method.runs)):
+      results = differences.analyse(
+        methods,
+        paths=paths or differences.DEFAULT_METRICS,
+        baseline=args.baseline,
+        settings=settings,
+        group_by=args.group_by,
+      )
+      writing.write_comparison(results, args.out)
+      print(writing.comparison_text(results))
     print(f"\ncomparison: {args.out}/compare.md, {args.out}/compare.png")
 
 

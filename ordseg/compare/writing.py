@@ -7,7 +7,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.compare import words
 from ordseg.compare.differences import Results
 from ordseg.compare.words import ORACLE, PEOPLE
@@ -68,6 +68,7 @@ def write_comparison(results: Results, out_dir: str | pathlib.Path) -> None:
   """Writes compare.md, compare.csv, compare.tex, compare.png and .pdf, reliability.png and .pdf; `out_dir` is made."""
   folder = pathlib.Path(out_dir)
   folder.mkdir(parents=True, exist_ok=True)
+  files.sweep(folder)
   curves, names = [], []
   for method in results.methods:
     for k, run in enumerate(method.runs):
@@ -76,9 +77,9 @@ def write_comparison(results: Results, out_dir: str | pathlib.Path) -> None:
   figures.save(figures.overlay(curves, names), folder / "reliability")
   labels = {path: f"{words.label(path)}, {words.better(path)} is better" for path in results.metrics}
   figures.save(_forest(results, labels), folder / "compare")
-  logging_utils.write_text(folder / "compare.csv", comparison_csv(results))
-  logging_utils.write_text(folder / "compare.tex", comparison_latex(results))
-  logging_utils.write_text(folder / "compare.md", comparison_markdown(results))
+  files.write_text(folder / "compare.csv", comparison_csv(results))
+  files.write_text(folder / "compare.tex", comparison_latex(results))
+  files.write_text(folder / "compare.md", comparison_markdown(results))
 
 
 def _forest(results: Results, labels: Mapping[str, str]) -> figures.Figure:

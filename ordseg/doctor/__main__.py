@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from ordseg import logging_utils, run_data, validate
+from ordseg import files, logging_utils, run_data, validate
 from ordseg.doctor import common_faults, examine, page, surveys, tables
 from ordseg.validate import InputError
 
@@ -58,11 +58,10 @@ def _run(args: argparse.Namespace) -> int:
   data.prepare(builder, manual_dir=args.manual_dir)
   sources = {split: data.data_source(builder, split, skip=("level_probs",)) for split in builder.info.splits}
   limits = {split: min(args.limit or len(source), len(source)) for split, source in sources.items()}
-  names = getattr(builder.config, "panel", None)
   total = sum(limits.values())
   looked = surveys(
     {split: _first(source, limits[split]) for split, source in sources.items()},
-    raters=names() if names else None,
+    raters=list(builder.rater_names) or None,
     structures=builder.class_names,
     progress=_Progress(total),
   )
@@ -80,6 +79,7 @@ def _run(args: argparse.Namespace) -> int:
     split, number = where[i]
     pictures[k, i] = page.draw(sources[split][number], k if builder.class_names else None)
   args.out.mkdir(parents=True, exist_ok=True)
+  files.sweep(args.out)
   page.write(args.out / "doctor.html", looked, suspicions, pictures, title)
   print(f"\nreport: {args.out / 'doctor.html'}")
   return len(suspicions)

@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import PIL.Image
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.doctor import tables
 from ordseg.doctor.survey import Survey, as_pages, fullest_page, masks_of
 from ordseg.doctor.suspicion import Suspicion
@@ -126,7 +126,7 @@ def write(
   page = template.render(
     title=title, tables=tables.all_tables(surveys), suspicions=shown, raters=raters, examples=examples
   )
-  logging_utils.write_text(path, page)
+  files.write_text(path, page)
 
 
 def _uri(picture: PIL.Image.Image) -> str:

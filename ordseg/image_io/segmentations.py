@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import ordseg
+from ordseg import files
 from ordseg.image_io import dicom_planes, dicom_stacks
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
@@ -143,9 +144,5 @@ def _explained(path: pathlib.Path, image: ImageFile) -> Iterator[None]:
 
 
 def _save(dataset: Any, path: pathlib.Path) -> None:
-  part = path.with_name(f".part-{path.name}")
-  try:
+  with files.replacing(path) as part:
     dataset.save_as(part)
-    part.replace(path)
-  finally:
-    part.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from ordseg import files
 from ordseg.image_io import formats
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
@@ -35,19 +36,17 @@ def write_map(path: pathlib.Path, values: np.ndarray, image: ImageFile, *, preci
   Raises:
     InputError: the place cannot be written to.
   """
-  part = path.with_name(f".part-{path.name}")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = formats.suffix(path)
-    if kind == ".nii.gz":
-      _write_nifti(part, _stored(values, precision), image)
-    elif kind == ".tif":
-      write_tiff(part, _stored(values, precision))
-    else:
-      PIL.Image.fromarray(_stored(values[0], "uint16")).save(part, format="PNG")
-    part.replace(path)
+    with files.replacing(path) as part:
+      if kind == ".nii.gz":
+        _write_nifti(part, _stored(values, precision), image)
+      elif kind == ".tif":
+        write_tiff(part, _stored(values, precision))
+      else:
+        PIL.Image.fromarray(_stored(values[0], "uint16")).save(part, format="PNG")
   except OSError as error:
-    part.unlink(missing_ok=True)
     raise InputError(f"{path}: cannot be written ({error}).") from error
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ordseg import image_io, logging_utils, preprocess, sliding_window
+from ordseg import files, image_io, logging_utils, preprocess, sliding_window
 from ordseg.image_io import ImageFile, segmentations, writing
-from ordseg.predict import leftovers, maps, overlay, summary
+from ordseg.predict import maps, overlay, summary
 from ordseg.predict.measures import Extent
 from ordseg.predictor import Predictor, Run
 from ordseg.sliding_window import Windows
@@ -72,19 +72,18 @@ def predict_files(
   """
   maps.get_maps(options.maps, predictor.run.num_raters)
   _check_writable(output)
-  leftovers.remove(output)
+  files.sweep(output, *{(output / name).parent for name in inputs})
   rows: list[dict[str, Any]] = []
-  with leftovers.hold(output):
-    summary.write(output, rows)
-    for number, (name, path) in enumerate(inputs.items(), start=1):
-      started = time.monotonic()
-      found = _tried(predictor, path, output, name, options, say)
-      seconds = round(time.monotonic() - started, 2)
-      for row in found:
-        rows.append({"file": str(path), "status": "ok", "seconds": seconds, **row})
-        what = f"{name} {row['class']}" if row.get("class") else name
-        say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {summary.said(rows[-1])}")
-      summary.write(output, rows)  # complete so far, if it is cut short here
+  summary.write(output, rows)
+  for number, (name, path) in enumerate(inputs.items(), start=1):
+    started = time.monotonic()
+    found = _tried(predictor, path, output, name, options, say)
+    seconds = round(time.monotonic() - started, 2)
+    for row in found:
+      rows.append({"file": str(path), "status": "ok", "seconds": seconds, **row})
+      what = f"{name} {row['class']}" if row.get("class") else name
+      say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {summary.said(rows[-1])}")
+    summary.write(output, rows)  # complete so far, if it is cut short here
   return rows
 
 
@@ -135,10 +134,10 @@ def predict_file(
   image = _fitting(image_io.read(path, allow_gaps=options.allow_gaps), run)
   num_pages, height, width = image.pages.shape[:3]
   folder = _made(target.parent)
-  with leftovers.hold(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as scratch:
-    made = pathlib.Path(scratch) / "made"
+  with files.scratch(folder) as scratch:
+    made = scratch / "made"
     made.mkdir()
-    classes = [_Maps(image, options, run.num_raters, pathlib.Path(scratch) / str(k)) for k in range(run.num_classes)]
+    classes = [_Maps(image, options, run.num_raters, scratch / str(k)) for k in range(run.num_classes)]
     for place, level_probs in _parts(predictor, image, options.windows, say):
       for k, one in enumerate(classes):
         one.add(place, level_probs[..., k, :] if run.num_classes > 1 else level_probs)

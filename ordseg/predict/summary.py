@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.validate import InputError
 
 _SIZES: tuple[str, ...] = ("size", "size_low", "size_high", "size_expected", "unit")
@@ -27,7 +27,7 @@ def write(output: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   writer.writeheader()
   writer.writerows(rows)
   try:
-    logging_utils.write_text(output / "summary.csv", text.getvalue())
+    files.write_text(output / "summary.csv", text.getvalue())
   except OSError as error:
     raise InputError(f"--output={output}: summary.csv cannot be written ({error.strerror or error}).") from error
 

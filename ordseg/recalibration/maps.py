@@ -4,7 +4,6 @@ Adding one is a function, its parameters, and a line in `METHODS`. docs/recalibr
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ordseg import records
 from ordseg.heads import HEADS, LOG_ZERO, log_sigmoid
 from ordseg.recalibration import tilting
 from ordseg.types import Array, ArrayLike
@@ -271,8 +271,5 @@ def read(path: str | pathlib.Path) -> tuple[Recalibration, dict[str, Any]]:
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"{path}: there is no such recalibration map. Fit one with python -m ordseg.recalibrate.")
-  try:
-    content = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise InputError(f"{path}: is damaged: {error}.") from error
+  content = records.read_json(path, "Fit it anew with python -m ordseg.recalibrate.")
   return from_plain(content, str(path)), content

@@ -1,9 +1,10 @@
 """``python -m ordseg.report``: writes the report of one evaluation anew."""
 
 import argparse
+import pathlib
 from collections.abc import Sequence
 
-from ordseg import report, validate
+from ordseg import evaluation_folder, report, validate
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,6 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   with validate.one_line_errors():
     if len(args.eval_dirs) > 1:
       raise validate.InputError("a report is of one evaluation; compare several with python -m ordseg.compare.")
+    evaluation_folder.sweep(pathlib.Path(args.eval_dirs[0]))
     page = report.write_report(args.eval_dirs[0])
     print(report.text_summary(args.eval_dirs[0]))
     print(f"report: {page}")

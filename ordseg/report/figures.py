@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ordseg import files
 from ordseg.report.reading import Example
 
 Curve = Mapping[str, Any]  # bin_edges, count, mean_prob, mean_label, as in curves.json
@@ -57,9 +57,7 @@ def save(figure: Figure, stem: pathlib.Path) -> bytes:
   figure.set_layout_engine("none")  # once is enough
   rendered["pdf"] = _rendered(figure, "pdf")
   for kind, content in rendered.items():
-    temporary = stem.with_name(f".{stem.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(stem.with_name(f"{stem.name}.{kind}"))
+    files.write_bytes(stem.with_name(f"{stem.name}.{kind}"), content)
   return rendered["png"]
 
 
@@ -174,7 +172,7 @@ def _draw_multiple(ax: Axes, curves: Sequence[Curve], chosen: int, title: str) -
       ax.plot(prob, label, color="#d0d0d0", linewidth=0.8)
   _draw(ax, Series(curves[chosen], title, BLUE), size=3.5)
   _frame(ax, "")
-  ax.set_title(title, fontsize=9, color=_INK)
+  ax.set_title(plain(title), fontsize=9, color=_INK)
   ax.set_xticks([0, 0.5, 1])
   ax.set_yticks([0, 0.5, 1])
 

@@ -3,11 +3,9 @@
 import dataclasses
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ordseg.report.reading import Example
 
-SCALE = 10  # units of the drawing per pixel: coordinates are whole numbers, which keeps the page small
 _SMALLEST = 32  # pixels of the side of a cut-out
 _HALF = 127.5  # in `Example.tails`, where 255 stands for 1
 
@@ -17,7 +15,7 @@ class Level:
   """The region that at least j raters marked, or would mark.
 
   Attributes:
-    raters_path: its outline among the raters, data of an SVG path in units of 1 / `SCALE` pixels; '' where it is empty.
+    raters_path: its outline among the raters, data of an SVG path in pixels; '' where it is empty.
     model_path: the outline of the region that, more likely than not, at least j raters would mark.
     raters_area: pixels of the raters' region.
     model_area: pixels of the model's.
@@ -37,7 +35,7 @@ class Nested:
 
   Attributes:
     levels: j = 1 .. n, for n raters who answered.
-    width: of the whole image, in units of 1 / `SCALE` pixels, as all below.
+    width: of the whole image, in pixels, as all below.
     height: likewise.
     box: left, top, width, height of what is shown: a square around all that is marked, or the whole image.
   """
@@ -54,10 +52,9 @@ def nested(example: Example) -> Nested | None:
     return None
   height, width, num_valid = example.tails.shape
   votes = np.round(np.nan_to_num(example.mean_vote) * num_valid)
-  levels = [_level(votes >= j, example.tails[..., j - 1]) for j in range(1, num_valid + 1)]
-  left, top, *size = square_around((votes > 0) | (example.tails[..., 0] > _HALF))
-  box = SCALE * left, SCALE * top, SCALE * size[0], SCALE * size[1]
-  return Nested(levels, SCALE * width, SCALE * height, box)
+  predicted = example.tails > _HALF
+  levels = [_level(votes >= j, predicted[..., j - 1]) for j in range(1, num_valid + 1)]
+  return Nested(levels, width, height, square_around((votes > 0) | predicted[..., 0]))
 
 
 def square_around(marked: np.ndarray) -> tuple[int, int, int, int]:
@@ -79,43 +76,62 @@ def square_around(marked: np.ndarray) -> tuple[int, int, int, int]:
   return left, top, side, side
 
 
-def _level(marked: np.ndarray, tail: np.ndarray) -> Level:
-  predicted = tail > _HALF
+def _level(marked: np.ndarray, predicted: np.ndarray) -> Level:
   areas = int(marked.sum()), int(predicted.sum())
   return Level(
-    raters_path=svg_path(marked.astype(np.float32), 0.5),
-    model_path=svg_path(tail.astype(np.float32), _HALF),
+    raters_path=svg_path(marked),
+    model_path=svg_path(predicted),
     raters_area=areas[0],
     model_area=areas[1],
     dice=2 * int((marked & predicted).sum()) / sum(areas) if sum(areas) else None,
   )
 
 
-def svg_path(values: np.ndarray, threshold: float) -> str:
-  """Returns the outline of the region where `values` exceed `threshold`, as data of an SVG path.
+def svg_path(marked: np.ndarray) -> str:
+  """Returns the outline of a mask as data of an SVG path: the edges of its pixels, so that it encloses them exactly.
 
   Args:
-    values: [H, W], below `threshold` outside the picture; pixel (y, x) covers the square from (x, y) to (x + 1, y + 1).
-    threshold: between the smallest value and the largest; in between, the outline is interpolated.
+    marked: [H, W] bool; pixel (y, x) covers the square from (x, y) to (x + 1, y + 1).
 
   Returns:
-    Closed curves in units of 1 / `SCALE` pixels; '' where nothing exceeds the threshold.
+    Closed curves of horizontal and vertical lines, as ``M x y h dx v dy .. z`` in pixels; clockwise around a region,
+    the other way around a hole. Pixels that touch at a corner alone have curves of their own. '' for an empty mask.
   """
-  if not (values > threshold).any():
-    return ""
-  padded = np.pad(values, 1)  # so that what touches the border is closed
-  lines = Figure().add_subplot().contour(padded, levels=[threshold]).allsegs[0]
-  return "".join(_closed(np.round(SCALE * (line - 0.5)).astype(int)) for line in lines)
+  inside = np.pad(np.asarray(marked, np.int8), 1)
+  # A region lies to the right of its edges: above it they go to the right, on its right side down.
+  across = {(x, y, way): end for y, x, end, way in _runs(np.diff(inside, axis=0)[:, 1:-1])}
+  down = {(x, y, way): end for x, y, end, way in _runs(-np.diff(inside, axis=1)[1:-1].T)}
+  return "".join(_curve(start, across, down) for start in list(across) if start in across)
 
 
-def _closed(points: np.ndarray) -> str:
-  """[N, 2] whole numbers, first point last again -> 'm x y l dx dy .. z', without points that lie on a line."""
-  steps = np.diff(points, axis=0)
-  steps = steps[(steps != 0).any(1)]
-  if not len(steps):
-    return ""
-  turns = np.append(steps[1:, 0] * steps[:-1, 1] != steps[1:, 1] * steps[:-1, 0], True)
-  corners = np.cumsum(steps, axis=0)[turns][:-1]  # the last is the start again
-  moves = np.diff(corners, axis=0, prepend=0)
-  text = " ".join(f"{x} {y}" for x, y in moves.tolist())
-  return f"M{points[0, 0]} {points[0, 1]}l{text.replace(' -', '-')}z"
+_Edges = dict[tuple[int, int, int], int]  # corner x, y and direction of a straight line -> the coordinate of its end
+
+
+def _curve(first: tuple[int, int, int], across: _Edges, down: _Edges) -> str:
+  """Follows one closed curve, and takes its lines out. Where two meet at a corner it turns to the right."""
+  x, y, way = first
+  start, commands = (x, y), [f"M{x} {y}"]
+  while True:
+    end = across.pop((x, y, way))
+    commands.append(f"h{end - x}")
+    x = end
+    way = way if (x, y, way) in down else -way
+    end = down.pop((x, y, way))
+    commands.append(f"v{end - y}")
+    y = end
+    if (x, y, -way) in across:
+      way = -way
+    elif (x, y) == start:
+      return "".join(commands[:-1]) + "z"  # the last line closes the curve
+
+
+def _runs(edges: np.ndarray) -> list[tuple[int, int, int, int]]:
+  """[N, M] of -1, 0 and 1 -> (row, first, end, direction) of what is alike and not 0; first > end where it is -1."""
+  padded = np.pad(edges, ((0, 0), (1, 1)))
+  changes = padded[:, 1:] != padded[:, :-1]
+  rows, firsts = np.nonzero(changes & (padded[:, 1:] != 0))
+  ends = np.nonzero(changes & (padded[:, :-1] != 0))[1]
+  ways = edges[rows, firsts]
+  turned = ways < 0
+  columns = rows, np.where(turned, ends, firsts), np.where(turned, firsts, ends), ways
+  return list(zip(*(column.tolist() for column in columns), strict=True))

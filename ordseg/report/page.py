@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from ordseg import logging_utils
+from ordseg import files
 from ordseg.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
@@ -81,8 +81,13 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     InputError: a file is missing or damaged; nothing is written then.
   """
   e = reading.load(eval_dir)
-  rows = reading.load_per_image(e.folder)
-  examples = reading.load_examples(e.folder)
+  with reading.verified(e):
+    return _write_report(e, reading.load_per_image(e.folder), reading.load_examples(e.folder))
+
+
+def _write_report(
+  e: Evaluation, rows: Sequence[Mapping[str, str]], examples: Sequence[reading.Example]
+) -> pathlib.Path:
   folder = e.folder / "figures"
   script = templates().get_template("report.js").render()
   content = {
@@ -128,7 +133,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
     figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
   page = e.folder / "report.html"
   html = templates().get_template("report.html").render(content)
-  logging_utils.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
+  files.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
 
 
@@ -175,16 +180,17 @@ def left_out_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell, Cell]]:
   return [(m, _cell(e, f"raters.leave_one_out.{m.key}", m), _cell(e, path, m)) for m, path in terms.LEAVE_ONE_OUT]
 
 
-def per_rater_rows(e: Evaluation) -> list[tuple[str, list[str]]]:
-  """Returns per rater: share of pixels marked, and Dice with each rater, as text."""
+def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
+  """Returns per rater: name, share of pixels marked, and Dice with each rater, as text."""
   raters = e.metrics.get("raters") or {}
   return [
     (
+      name,
       terms.percent(reading.finite(share), 1),
       ["" if i == j else terms.number(reading.finite(value), 3) for j, value in enumerate(pairs)],
     )
-    for i, (share, pairs) in enumerate(
-      zip(raters.get("prevalence") or [], raters.get("pairwise_dice") or [], strict=False)
+    for i, (name, share, pairs) in enumerate(
+      zip(e.rater_names, raters.get("prevalence") or [], raters.get("pairwise_dice") or [], strict=False)
     )
   ]
 
@@ -223,7 +229,7 @@ _DIAGRAM_TEXT = {
 
 def _rater_curves(e: Evaluation) -> tuple[list[figures.Curve], list[str], str]:
   curves = e.curves["read_outs"]["mean_vote"]["raters"]
-  return curves, [f"rater {r}" for r in range(1, len(curves) + 1)], "how often this rater marked the pixel"
+  return curves, e.rater_names, "how often this rater marked the pixel"
 
 
 def _level_curves(e: Evaluation) -> tuple[list[figures.Curve], list[str], str]:
@@ -298,8 +304,10 @@ def provenance(e: Evaluation) -> list[tuple[str, str]]:
     ("Model", terms.model_name(e)),
     ("Pixels that count", terms.region(e) or "all"),
     *([("Outlines", terms.outlines(e))] if terms.outlines(e) else []),
+    ("Raters", ", ".join(e.rater_names)),
     ("Bins", f"{e.num_bins} of equal width, unless a score says otherwise"),
     ("Versions", versions or terms.MISSING),
+    ("Evaluation", e.text("evaluation.id")),
   ]
 
 

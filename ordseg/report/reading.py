@@ -1,16 +1,18 @@
 """Reads the files of an evaluation back: metrics.json, per_image.csv, curves.json, examples.npz."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import math
 import pathlib
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ordseg import records
 from ordseg.metrics import gaps
 from ordseg.validate import InputError
 
@@ -100,6 +102,14 @@ class Evaluation:
     return int(self.metrics["num_raters"])
 
   @property
+  def rater_names(self) -> list[str]:
+    """One per rater of a full panel: as the data set names them, else by number."""
+    names = (self.metrics.get("data") or {}).get("raters") or []
+    if len(names) == self.num_raters:
+      return [str(name) for name in names]
+    return [f"rater {number}" for number in range(1, self.num_raters + 1)]
+
+  @property
   def num_bins(self) -> int:
     """Bins of the calibration errors."""
     return int(self.metrics["num_bins"])
@@ -140,7 +150,9 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
     InputError: a file is missing, damaged or lacks what every evaluation has.
   """
   folder = pathlib.Path(eval_dir)
-  metrics, curves = _json(folder, "metrics.json"), _json(folder, "curves.json")
+  metrics = records.read_json(records.existing(folder, records.METRICS), records.again(folder))
+  way_out = records.again(folder, metrics.get("split"))
+  curves = records.parse_json(records.member(folder, "curves.json", metrics), folder / "curves.json", way_out)
   needed = {
     "metrics.json": (
       metrics,
@@ -151,23 +163,87 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
   for file, (tree, paths) in needed.items():
     for path in paths:
       if not _holds(tree, path):
-        raise InputError(f"{folder / file} lacks {'.'.join(path)!r}: it was not written by this version's evaluation.")
+        raise InputError(
+          f"{folder / file} lacks {'.'.join(path)!r}: it was not written by this version's evaluation. {way_out}"
+        )
+  if records.evaluation_of(metrics, folder / records.METRICS) is None:
+    _check_agreement(folder, metrics, curves, way_out)
   return Evaluation(folder, metrics, curves)
+
+
+@contextlib.contextmanager
+def verified(*evaluations: Evaluation) -> Iterator[None]:
+  """Turns what goes wrong inside into one line where an evaluation carries no digests: it may well be damaged.
+
+  Files with digests are as they were written, so an error is ours, and is not hidden.
+  """
+  try:
+    yield
+  except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    doubtful = [e.folder for e in evaluations if records.evaluation_of(e.metrics, e.folder) is None]
+    if isinstance(error, InputError) or not doubtful:
+      raise
+    raise InputError(
+      f"{', '.join(map(str, doubtful))}: damaged, or not written by this version ({type(error).__name__}: {error}). "
+      f"{records.again(doubtful[0])}"
+    ) from error
+
+
+def _check_agreement(folder: pathlib.Path, metrics: Mapping[str, Any], curves: Mapping[str, Any], way_out: str) -> None:
+  """Compares what the files of an evaluation without an id have in common: images, and errors with their curves."""
+  rows = load_per_image(folder)
+  if len(rows) != metrics["num_images"]:
+    raise InputError(
+      f"{folder / 'per_image.csv'} has {len(rows)} images, metrics.json {metrics['num_images']}: they are of two "
+      f"evaluations. {way_out}"
+    )
+  for name in READ_OUTS:
+    stored, curve = finite(metrics["read_outs"][name].get("mr_ece_pooled")), curves["read_outs"][name]["pooled"]
+    found = _ece(folder, curve)
+    if stored is not None and found is not None and abs(stored - found) > 1e-6:
+      raise InputError(
+        f"{folder / 'curves.json'} gives mr_ece_pooled of {name} as {found:.6f}, metrics.json as {stored:.6f}: they "
+        f"are of two evaluations. {way_out}"
+      )
+
+
+def _ece(folder: pathlib.Path, curve: Any) -> float | None:
+  """Returns the expected calibration error of a curve of curves.json; None without pixels."""
+  try:
+    bins = [[curve[key][k] for key in ("count", "mean_prob", "mean_label")] for k, n in enumerate(curve["count"]) if n]
+    count, prob, label = np.asarray(bins, np.float64).reshape(-1, 3).T
+  except (KeyError, TypeError, ValueError, IndexError) as error:
+    raise InputError(f"{folder / 'curves.json'} is damaged: {error!r}. {records.again(folder)}") from error
+  return float((count / count.sum()) @ np.abs(prob - label)) if len(count) else None
 
 
 def load_per_image(folder: pathlib.Path) -> list[dict[str, str]]:
   """Reads per_image.csv: one dict of texts per image.
 
   Raises:
-    InputError: the file is missing.
+    InputError: the file is missing, damaged or of another evaluation.
   """
-  with _existing(folder, "per_image.csv").open(newline="", encoding="utf-8") as file:
-    return list(csv.DictReader(file))
+  path, content = folder / "per_image.csv", records.member(folder, "per_image.csv")
+  try:
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
+  except (ValueError, csv.Error) as error:
+    raise InputError(f"{path} is damaged: {error}. {records.again(folder)}") from error
+  for number, row in enumerate(rows, start=2):
+    if not row.get("id") or None in row or None in row.values():
+      raise InputError(f"{path} is damaged: line {number} is no row of its table. {records.again(folder)}")
+  return rows
 
 
 def column(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
-  """Returns a column of per_image.csv, [I] float64; NaN where a cell is empty or the column is missing."""
-  return np.asarray([float(row.get(name) or "nan") for row in rows], np.float64)
+  """Returns a column of per_image.csv, [I] float64; NaN where a cell is empty or the column is missing.
+
+  Raises:
+    InputError: a cell holds no number.
+  """
+  try:
+    return np.asarray([float(row.get(name) or "nan") for row in rows], np.float64)
+  except ValueError as error:
+    raise InputError(f"per_image.csv is damaged: column {name}: {error}.") from error
 
 
 def load_examples(folder: pathlib.Path) -> list[Example]:
@@ -176,12 +252,12 @@ def load_examples(folder: pathlib.Path) -> list[Example]:
   Raises:
     InputError: the file is missing or damaged.
   """
-  path = _existing(folder, "examples.npz")
+  path, way_out = folder / "examples.npz", records.again(folder)
+  arrays = records.parse_npz(records.member(folder, "examples.npz"), path, way_out)
   try:
-    with np.load(path) as arrays:
-      return [_example(entry, arrays) for entry in json.loads(str(arrays["meta"]))]
-  except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-    raise InputError(f"{path} is damaged: {error}.") from error
+    return [_example(entry, arrays) for entry in json.loads(str(arrays["meta"]))]
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(f"{path} is damaged: {error!r}. {way_out}") from error
 
 
 def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example:
@@ -189,24 +265,6 @@ def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Exam
   image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
   tails = arrays.get(f"tails_{entry['k']}")
   return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob, tails)
-
-
-def _existing(folder: pathlib.Path, name: str) -> pathlib.Path:
-  path = folder / name
-  if not path.is_file():
-    raise InputError(f"{folder} holds no evaluation: there is no {name}. Make one with run_eval.py --workdir=<run>.")
-  return path
-
-
-def _json(folder: pathlib.Path, name: str) -> dict[str, Any]:
-  path = _existing(folder, name)
-  try:
-    value = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise InputError(f"{path} is damaged: {error}.") from error
-  if not isinstance(value, dict):
-    raise InputError(f"{path} is damaged: expected an object, found {type(value).__name__}.")
-  return value
 
 
 def _holds(tree: Any, path: tuple[str, ...]) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from ordseg.report import figures, reading, terms
 from ordseg.report.figures import Series
 from ordseg.report.reading import Evaluation
-from ordseg.validate import InputError
 
 # (read-out or '' for the whole distribution, key); dice to see that the mask stays what it was
 _ROWS = (
@@ -55,11 +54,11 @@ def describe(e: Evaluation, folder: pathlib.Path) -> Recalibrated | None:
   if not isinstance(about, Mapping):
     return None
   text = _text(e, about)
-  try:
-    before = reading.load(e.folder.parent / str(about.get("before")))
-  except InputError:
+  former = e.folder.parent / str(about.get("before"))
+  if not (former / "metrics.json").is_file():
     told = "There is no evaluation without the map to compare with. Make one: "
     return Recalibrated(text, (), told + _command(e), None)
+  before = reading.load(former)
   if _what(before) != _what(e):
     told = f"The evaluation without the map ({before.folder.name}) is of another checkpoint or other images. Make it: "
     return Recalibrated(text, (), told + _command(e), None)

@@ -4,12 +4,12 @@
   if (slider) {
     const words = document.getElementById("level-words"), most = Number(slider.max);
     const show = () => {
-      const wanted = Number(slider.value);
+      const wanted = Number(slider.value);  // of a whole panel; of fewer raters, the same share or more
       const text = wanted === most ? `all ${most} raters` : `at least ${wanted} of ${most} raters`;
       slider.setAttribute("aria-valuetext", text);
       words.textContent = text;
       for (const figure of document.querySelectorAll("[data-raters]")) {
-        const shown = Math.min(wanted, Number(figure.dataset.raters));
+        const shown = Math.ceil(wanted * Number(figure.dataset.raters) / most);
         for (const view of figure.querySelectorAll("[data-level]"))
           view.classList.toggle("now", Number(view.dataset.level) === shown);
       }

@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import tarfile
 
@@ -14,7 +15,7 @@ import pytest
 
 import data
 from data import DataError
-from data.lidc_idri import clusters, database, examples, rasterise, series
+from data.lidc_idri import clusters, database, examples, rasterise, raw, series
 from data.lidc_idri.scan import Outline, Reading, Scan
 from tests.data.archives import lidc_idri as archive
 from tests.data.archives.lidc_files import ring, write_dicom
@@ -263,6 +264,85 @@ def test_xml_files_may_lie_elsewhere_and_twice(tmp_path, root):
     shutil.copy(path, target / f"{n}-again.xml")
     path.unlink()
   assert data.fingerprint(build(tmp_path, root=root, folder="2")) == wanted
+
+
+# ---- several files of a series, and more sessions than readers
+
+
+def xml_of(root, scan="LIDC-IDRI-0001/scan0"):
+  return archive.folder_of(root, scan) / "069.xml"
+
+
+def test_files_that_say_the_same_are_one_reading(tmp_path, root):
+  wanted = data.fingerprint(build(tmp_path, root=root))
+  text = xml_of(root).read_text().replace("uid='1.3.6.1'", "uid='1.3.6.2'").replace("3.12", "3.13")
+  xml_of(root).with_name("070.xml").write_text(text)  # beside it, with another message's number
+  sessions = re.findall("<readingSession>.*?</readingSession>", text, re.DOTALL)
+  first = re.findall("<unblindedReadNodule>.*?</unblindedReadNodule>", sessions[0], re.DOTALL)
+  turned = text.replace("".join(first), "".join(first[::-1]))  # nodules in another order
+  assert turned != text
+  (root / "LIDC-XML-only/157/082.xml").write_text(turned)  # and one elsewhere
+  assert data.fingerprint(build(tmp_path, root=root, folder="2")) == wanted
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "gap"),
+  [
+    ("<xCoord>11<", "<xCoord>10<", "session 1 has other points in a nodule's outline at z = -107.5 mm"),
+    ("<inclusion>FALSE<", "<inclusion>TRUE<", "session 2 has other points"),
+    ("<noduleID>small<", "<noduleID>large<", None),
+    ("<imageZposition>-107.5<", "<imageZposition>-107.6<", "session 1 has outlines at other places: z = -107.5 mm and"),
+  ],
+)
+def test_files_of_a_series_that_contradict_each_other(tmp_path, root, old, new, gap):
+  text = xml_of(root).read_text()
+  other = root / "LIDC-XML-only/157/070.xml"
+  assert old in text
+  other.write_text(text.replace(old, new, 1))
+  if gap is None:  # what is not read is no contradiction
+    build(tmp_path, root=root)
+    return
+  with pytest.raises(DataError, match=rf"070.xml: contradicts .*069.xml, .* series 1.3.6.1.0: {gap}"):
+    build(tmp_path, root=root)
+
+
+def test_a_second_round_of_single_points_is_dropped(tmp_path, root):
+  wanted = data.fingerprint(build(tmp_path, root=root))
+  text = xml_of(root).read_text()
+  point = re.search("<unblindedReadNodule><noduleID>small.*?</unblindedReadNodule>", text, re.DOTALL)
+  assert point
+  round_two = f"<readingSession>{point.group()}</readingSession>" * 3 + "<readingSession></readingSession>"
+  xml_of(root).write_text(text.replace("<readingSession>", f"{round_two}<readingSession>", 1))
+  assert data.fingerprint(build(tmp_path, root=root, folder="2")) == wanted
+
+
+def real_readings(tmp_path):
+  shared = pathlib.Path(os.environ.get("ORDSEG_SHARED_DATA", ROOT.parent / "shared" / "data"))
+  path = shared / "lidc_xml" / "tcia-lidc-xml.sample.tar.gz"
+  if not path.is_file():
+    pytest.skip("the sample of the collection's XML files does not lie in $ORDSEG_SHARED_DATA/lidc_xml")
+  with tarfile.open(path) as tar:
+    tar.extractall(tmp_path, filter="data")
+  return raw.XmlFiles.below(tmp_path)
+
+
+# session -> nodules of 3 mm or more, and the outlines of all: counted in the files with ElementTree and nothing else
+@pytest.mark.parametrize(
+  ("name", "count", "nodules", "outlines"),
+  [("137375498893536422914241295628", 1, [1, 1, 1, 1], 11), ("153646219551578201092527860224", 5, [1, 1, 1, 1], 11),
+   ("229343399861261429237689489892", 2, [1, 0, 0, 1], 27)],
+)  # fmt: skip
+def test_series_as_the_collection_has_them(tmp_path, name, count, nodules, outlines):
+  xml_files = real_readings(tmp_path)
+  (uid,) = [uid for uid in xml_files.of_series if uid.endswith(name)]
+  assert len(xml_files.of_series[uid]) == count
+  folder = tmp_path / "series"
+  folder.mkdir()
+  scan = series.Series(folder, uid, [], np.zeros(0), {}, (512, 512), (1.0, 1.0))
+  path, sessions = xml_files.readings(scan)
+  assert path == xml_files.of_series[uid][0]
+  assert [len(session) for session in sessions] == nodules
+  assert sum(len(nodule) for session in sessions for nodule in session) == outlines
 
 
 @pytest.mark.parametrize("place", ["package", "other", "file"])

@@ -1,10 +1,11 @@
 """Evaluation folders as `evaluate.write` leaves them, of a made-up predictor on small images."""
 
+import hashlib
 import json
 
 import numpy as np
 
-from ordseg import evaluate
+from ordseg import evaluate, records, scoring
 from ordseg.input_pipeline import EvalBatch
 
 H, W = 20, 24
@@ -78,7 +79,23 @@ def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, 
 
 
 def change(folder, file, edit):
-  """Lets `edit` change the content of a JSON file in place."""
+  """Lets `edit` change the content of a JSON file in place, as if the evaluation had written it so."""
   content = json.loads((folder / file).read_text())
   edit(content)
-  (folder / file).write_text(json.dumps(content))
+  records.write_json(folder / file, content)
+  sign(folder)
+
+
+def store(folder, stored):
+  """Replaces what sums.npz holds, as if the evaluation had written it so."""
+  (folder / scoring.FILE).write_bytes(records.npz_bytes(scoring.arrays(stored)))
+  sign(folder)
+
+
+def sign(folder):
+  """Makes one evaluation of the files that a test has changed."""
+  metrics = json.loads((folder / "metrics.json").read_text())
+  if listed := metrics.get("evaluation"):
+    there = [name for name in listed["files"] if (folder / name).exists()]
+    listed["files"] |= {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in there}
+    records.write_json(folder / "metrics.json", metrics)

@@ -232,7 +232,11 @@ def change(name, statement, message):
 
 
 ENTITY = "\n<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>\n<Lidc"
-EMPTY = "<readingSession></readingSession>"
+FIFTH = (
+  "<readingSession><unblindedReadNodule><noduleID>5</noduleID>"
+  + roi(ring(10, 16, 12, 20), "1.3.6.1.0.3", -105.0)
+  + "</unblindedReadNodule></readingSession>"
+)
 FIRST = r"069.xml: nodule 'Nodule 000': "
 HOLDS = r"annotation 3 of LIDC-IDRI-\d+: "
 
@@ -251,7 +255,12 @@ EDITS = (
     "http://example.org",
     r"069.xml: expected the namespace http://www.nih.gov, found http://example.org",
   ),
-  edit("five_sessions", "</Lidc", f"{EMPTY}</Lidc", r"069.xml: expected 1 to 4 reading sessions, found 5"),
+  edit(
+    "five_sessions",
+    "</Lidc",
+    f"{FIFTH}</Lidc",
+    r"069.xml: expected 1 to 4 reading sessions that outline nodules of 3 mm or more, found 5 of 5",
+  ),
   edit("no_number", "<xCoord>11<", "<xCoord>eleven<", FIRST + r"expected numbers as .*xCoord.*eleven"),
   edit("no_coordinate", "<xCoord>11</xCoord>", "", FIRST + r"expected numbers as .*xCoord"),
   edit(
@@ -316,8 +325,12 @@ def no_xml(root):
 
 
 def two_xml(root):
-  _xml_path(root).with_name("070.xml").write_text(xml("LIDC-IDRI-0001/scan0").replace("3.12", "3.13"))
-  return "raw", r"070.xml: a second XML file of the series 1.3.6.1.0; the other is .*069.xml"
+  other = xml("LIDC-IDRI-0001/scan0").replace("<xCoord>11<", "<xCoord>10<", 1)
+  _xml_path(root).with_name("070.xml").write_text(other)
+  return "raw", (
+    r"070.xml: contradicts .*069.xml, another XML file of the series 1.3.6.1.0: session 1 has other points in a "
+    r"nodule's outline at z = -107.5 mm"
+  )
 
 
 def truncated_dicom(root):
