@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import coverage_tables
 import coverage_worlds as worlds
 import numpy as np
 from coverage_worlds import Images, World
@@ -309,7 +310,7 @@ def cells() -> list[Cell]:
   return list(dict.fromkeys(out))
 
 
-# --- Tables -----------------------------------------------------------------------------------------------------------
+# --- The program ------------------------------------------------------------------------------------------------------
 
 
 def read(record: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -336,6 +337,12 @@ def main() -> None:
     print("\n".join(cell.name for cell in chosen))
     return
   done = read(args.record)
+  if args.tables:
+    names = [cell.name for cell in chosen if cell.name in done]
+    if not names:
+      parser.exit(2, f"{args.record} holds none of these cells: run them first, without --tables.\n")
+    print(coverage_tables.tables([done[name] for name in names]))
+    return
   args.record.parent.mkdir(parents=True, exist_ok=True)
   for cell in chosen:
     same = done.get(cell.name, {})
