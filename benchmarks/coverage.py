@@ -40,7 +40,8 @@ class Cell:
   Attributes:
     kind: 'single' or 'difference', of two models on the same images.
     what: name of the population, see `build`.
-    metric: mr_ece, rater_mean, ace, mce, level_ece; brier, dice of plain means.
+    metric: mr_ece, ace, mce, level_ece, rater_mean (each rater counts the same), rater_pooled (each pixel that a rater
+      answered); brier, dice of plain means.
     error: parameter of the population, such as the true error.
     sd: of the effect of an image on log-odds.
     pixels: of an image.
@@ -295,7 +296,7 @@ def cells() -> list[Cell]:
     add(kind, "sharp", errors=(errors[0], 0.02, 0.04), units="patients")
     add(kind, "sharp", errors=(errors[0], 0.02), units="lognormal")
     add(kind, "phantom", errors=(errors[0], 0.02))
-    for metric in ("mr_ece", "rater_mean"):
+    for metric in ("mr_ece", "rater_mean", "rater_pooled"):
       add(kind, "raters", metric, errors=(0, 0.02) if kind == "single" else (0.02, 0.04))
     for metric in ("level_ece", "ace", "mce"):
       add(kind, "sharp", metric, errors=(errors[0], 0.02))
