@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import coverage_tables
 import coverage_worlds as worlds
 import numpy as np
 from coverage_worlds import Images, World
@@ -39,7 +40,8 @@ class Cell:
   Attributes:
     kind: 'single' or 'difference', of two models on the same images.
     what: name of the population, see `build`.
-    metric: mr_ece, rater_mean, ace, mce, level_ece; brier, dice of plain means.
+    metric: mr_ece, ace, mce, level_ece, rater_mean (each rater counts the same), rater_pooled (each pixel that a rater
+      answered); brier, dice of plain means.
     error: parameter of the population, such as the true error.
     sd: of the effect of an image on log-odds.
     pixels: of an image.
@@ -294,7 +296,7 @@ def cells() -> list[Cell]:
     add(kind, "sharp", errors=(errors[0], 0.02, 0.04), units="patients")
     add(kind, "sharp", errors=(errors[0], 0.02), units="lognormal")
     add(kind, "phantom", errors=(errors[0], 0.02))
-    for metric in ("mr_ece", "rater_mean"):
+    for metric in ("mr_ece", "rater_mean", "rater_pooled"):
       add(kind, "raters", metric, errors=(0, 0.02) if kind == "single" else (0.02, 0.04))
     for metric in ("level_ece", "ace", "mce"):
       add(kind, "sharp", metric, errors=(errors[0], 0.02))
@@ -309,7 +311,7 @@ def cells() -> list[Cell]:
   return list(dict.fromkeys(out))
 
 
-# --- Tables -----------------------------------------------------------------------------------------------------------
+# --- The program ------------------------------------------------------------------------------------------------------
 
 
 def read(record: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -336,6 +338,12 @@ def main() -> None:
     print("\n".join(cell.name for cell in chosen))
     return
   done = read(args.record)
+  if args.tables:
+    names = [cell.name for cell in chosen if cell.name in done]
+    if not names:
+      parser.exit(2, f"{args.record} holds none of these cells: run them first, without --tables.\n")
+    print(coverage_tables.tables([done[name] for name in names]))
+    return
   args.record.parent.mkdir(parents=True, exist_ok=True)
   for cell in chosen:
     same = done.get(cell.name, {})

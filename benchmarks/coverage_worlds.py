@@ -101,12 +101,12 @@ def at_least(votes: np.ndarray, j: int) -> np.ndarray:
 def true_error(world: World, model: int, metric: str) -> float:
   """Returns the error of an endless data set, in closed form."""
   gap, count = true_gaps(world, model)
-  if metric not in ("rater_mean", "level_ece"):
+  if metric not in ("rater_mean", "rater_pooled", "level_ece"):
     gap, count = gap.sum(0, keepdims=True), count.sum(0, keepdims=True)
   if metric in ("ace", "mce"):
     each = np.abs(gap[count > 0] / count[count > 0])
     return float(each.mean() if metric == "ace" else each.max())
-  if metric == "level_ece":
+  if metric in ("level_ece", "rater_mean"):
     return float((np.abs(gap).sum(1) / count.sum(1)).mean())
   return float(np.abs(gap).sum() / count.sum())
 
@@ -183,9 +183,9 @@ def bins_of(world: World, images: Images, model: int, metric: str) -> GapBins:
     parts = [(asked[:, r], images.marks[:, r], prob[0]) for r in range(asked.shape[1])]
   sums = [np.stack(x, 1) for x in zip(*(_binned(*part) for part in parts), strict=True)]
   bins = BinSums(*sums)
-  if metric == "level_ece":
+  if metric in ("level_ece", "rater_mean"):
     return GapBins(bins, "rows")
-  if metric == "rater_mean":
+  if metric == "rater_pooled":
     return GapBins(bins, "pooled")
   weighting = {"ace": "bins", "mce": "worst"}.get(metric, "pooled")
   return GapBins(bins.pooled(1), weighting)

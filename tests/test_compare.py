@@ -1,6 +1,7 @@
 """Comparisons of runs: their numbers against brute force, what is refused, and what is written."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -140,11 +141,14 @@ def test_seeds_stay_apart_from_images(made):
   assert "SD over seeds" in writing.comparison_text(got)
 
 
-def test_unequal_seeds_have_no_p_value(made):
+def test_unequal_seeds_cannot_be_swapped(made):
+  """The interval decides then, of every metric."""
   got = differences.analyse(runs.load([str(made / "a"), seeds_of(made, "s")]), settings=FAST)
-  assert all(math.isnan(d.p) and math.isnan(d.p_holm) and math.isnan(d.seed_low) for d in got.differences)
-  assert got.num_tested == 0 and any("No p-value" in note for note in words.notes(got))
-  assert "no p-value" in words.sentences(got)[0] and "too few to say anything" in words.sentences(got)[0]
+  assert all(math.isnan(d.swap_p) and d.by_interval and math.isnan(d.seed_low) for d in got.differences)
+  assert got.num_tested == 4 and any("No permutation test" in note for note in words.notes(got))
+  for d in got.differences:
+    assert words.is_found(d, got) == (d.p_holm < 0.05) == (not d.held_low <= 0 <= d.held_high)
+  assert "too few to say anything" in words.sentences(got)[0]
 
 
 def test_groups_are_drawn_where_there_are_any(made, copy):
@@ -155,13 +159,104 @@ def test_groups_are_drawn_where_there_are_any(made, copy):
   methods = runs.load([str(copy / "a"), str(copy / "b")])
   got = differences.analyse(methods, settings=FAST)
   assert (got.units.kind, got.units.num) == ("groups", 6)
-  assert any("6 groups" in note and "too narrow" in note for note in words.notes(got))
+  assert "No intervals: 6 groups: too few for an interval that holds what it says; it takes 10." in words.notes(got)
+  mr_ece, dice, brier, _ = got.differences
+  assert math.isnan(mr_ece.low) and math.isnan(mr_ece.p) and not words.is_found(mr_ece, got)
+  assert "nothing can be said of a difference in MR-ECE" in words.sentences(got)[0]
+  assert math.isnan(brier.low) and brier.p == 2 / 64 and not dice.by_interval  # the permutation test is exact
   apart = differences.analyse(methods, settings=FAST, group_by="image")
   assert apart.units.num == 12 and any("as if they were independent" in note for note in words.notes(apart))
   curvas = ["read_outs.mean_vote.ece_curvas_by_group"]
   assert not math.isnan(differences.analyse(methods, paths=curvas, settings=FAST).differences[0].p)
   with pytest.raises(InputError, match="needs group-by='group'"):
     differences.analyse(methods, paths=curvas, settings=FAST, group_by="image")
+
+
+def planted(**changes):
+  """A difference of a calibration error whose interval decides, as `analyse` makes it."""
+  plain = {"method": "b", "metric": "read_outs.mean_vote.mr_ece_pooled", "estimate": -0.0105, "raw": -0.0109}
+  plain |= {"low": -0.0137, "high": -0.0049, "held_low": -0.0141, "held_high": 0.0003, "held": 0.9875}
+  plain |= {
+    "by_interval": True,
+    "p": 0.0158,
+    "p_holm": 0.063,
+    "swap_p": 0.02,
+    "seed_low": math.nan,
+    "seed_high": math.nan,
+  }
+  return differences.Difference(**{**plain, **changes})
+
+
+MEAN = {"metric": "levels.rps", "by_interval": False, "raw": -0.0105}
+FOUND = {"held_high": -0.0001, "p": 0.001, "p_holm": 0.004}
+
+
+@pytest.mark.parametrize(
+  ("changes", "found", "told"),
+  [
+    ({}, False, "no difference in MR-ECE (mean vote) between b and a is shown after correcting for 4 comparisons"),
+    (FOUND, True, "b has lower (better) MR-ECE (mean vote) than a"),
+    ({"high": 0.001, "p": 0.2, "p_holm": 0.8}, False, "between b and a is shown (difference"),
+    ({**MEAN, "p": 0.01, "p_holm": 0.04}, True, "b has lower (better) RPS than a"),
+    ({**MEAN, "p": 0.02, "p_holm": 0.08}, False, "is shown after correcting for 4 comparisons (difference"),
+    ({**MEAN, "p": 0.2, "p_holm": 0.8}, False, "is shown, since the permutation test decides (difference"),
+    ({**MEAN, "p": 0.01, "p_holm": 0.04, "high": 0.1}, False, "is shown, since the interval holds 0 (difference"),
+    ({**MEAN, "p": 0.01, "p_holm": 0.04, "low": math.nan, "high": math.nan}, True, "b has lower (better) RPS than a"),
+  ],
+)
+def test_sentence_marker_and_interval_say_one_thing(results, changes, found, told, monkeypatch):
+  d = planted(**changes)
+  one = dataclasses.replace(results, differences=(d,) * 4, metrics=(d.metric,))
+  assert words.is_found(d, one) == found
+  sentence = words.sentences(one)[0]
+  assert told in sentence and (f"Holm p = {words.p_text(d.p_holm)}" in sentence)
+  drawn = []
+  monkeypatch.setattr(writing.forest, "forest", lambda panels, caption: drawn.append((panels, caption)))
+  writing._forest(one, {d.metric: "x"})
+  [[mark]], caption = list(drawn[0][0].values()), drawn[0][1]
+  assert mark.found == found
+  assert "filled: found, corrected for 4 comparisons; hollow: not shown" in caption
+  if d.by_interval:  # what is drawn is what decides
+    assert found == (not mark.corrected[0] <= 0 <= mark.corrected[1])
+    assert ", corrected for 4 comparisons \u22120.0141 to" in sentence
+
+
+def test_test_and_interval_of_calibration_errors_agree(made):
+  """On runs from alike to far apart, for every comparison and at every number of them."""
+  names = [str(made / name) for name in ("b", "a", "s0", "s1", "t0", "t1")]
+  paths = ["read_outs.mean_vote.mr_ece_pooled", "read_outs.mean_vote.ace", "levels.level_ece", "levels.rps"]
+  for chosen in (names, names[:3], [names[2], names[4]]):
+    got = differences.analyse(runs.load(chosen), paths=paths, settings=FAST)
+    assert got.num_tested == 4 * (len(chosen) - 1)
+    for d in got.differences:
+      assert d.low <= d.estimate <= d.high and d.held >= 0.95
+      assert d.by_interval == (d.metric != "levels.rps")
+      if d.by_interval:
+        assert d.held_low <= d.low and d.high <= d.held_high
+        assert words.is_found(d, got) == (d.p_holm < 0.05) == (not d.held_low <= 0 <= d.held_high)
+        assert (d.p < 0.05) == (not d.low <= 0 <= d.high)
+
+
+def test_a_run_against_itself_differs_by_nothing(made, copy):
+  path = "read_outs.mean_vote.mr_ece_pooled"
+  [d] = differences.analyse(runs.load([str(made / "a"), str(copy / "a")]), paths=[path], settings=FAST).differences
+  assert (d.low, d.estimate, d.high, d.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_baseline_and_method_change_places(made):
+  both = [str(made / "a"), str(made / "b")]
+  [there], [back] = (
+    differences.analyse(runs.load(both), paths=differences.DEFAULT_METRICS[:1], settings=FAST, baseline=b).differences
+    for b in ("a", "b")
+  )
+  assert (there.low, there.high, there.p) == pytest.approx((-back.high, -back.low, back.p))
+
+
+@pytest.mark.parametrize(
+  ("value", "written"), [(0.0, "0.0000"), (-0.00002, "\u22120.000020"), (1e-12, "0.0000"), (0.00449, "+0.0045")]
+)
+def test_what_is_not_zero_is_not_written_so(value, written):
+  assert words.number(value, "-", sign="+") == written
 
 
 # --- Words and files --------------------------------------------------------------------------------------------------
@@ -172,6 +267,7 @@ def test_what_may_be_concluded(results):
   assert mr_ece.startswith(
     "On images like these 12, b has lower (better) MR-ECE (mean vote) than a (difference \u22120.0"
   )
+  assert " corrected for noise, \u22120.0" in mr_ece and ", corrected for 4 comparisons \u22120.0" in mr_ece
   assert mr_ece.endswith("one training seed each, so this says nothing about other seeds.") and "Holm p = 0.0" in mr_ece
   assert "no difference in Dice (majority) between b and a is shown (difference 0.0000" in dice and "p = 1.00" in dice
 
@@ -188,11 +284,15 @@ def test_tables(results):
   text = writing.comparison_text(results)
   assert text.startswith("blobs/small, test split: 12 images, 3 raters\n\n                Dice  MR-ECE")
   assert [line.split()[0] for line in text.splitlines()[6:10]] == ["a", "b", words.ORACLE, words.PEOPLE]
-  assert "Differences from a" in text and "With 12 images bootstrap intervals are too narrow." in text
+  assert "Differences from a" in text and "With 12 images bootstrap intervals of means are too narrow." in text
   rows = list(csv.DictReader(io.StringIO(writing.comparison_csv(results))))
   assert [row["kind"] for row in rows] == ["value"] * 8 + ["difference"] * 4
   first = next(row for row in rows if row["kind"] == "difference")
   assert float(first["estimate"]) == results.differences[0].estimate and first["baseline"] == "a"
+  assert float(first["measured"]) == results.differences[0].raw and first["interval"] == "noise-corrected"
+  assert first["decided_by"] == "interval" and first["found"] == "yes" and float(first["swap_p"]) > 0
+  last = rows[-1]
+  assert last["interval"] == "percentile" and last["decided_by"] == "permutation test"
   assert first["seed_low"] == "" and first["unit"] == "images" and first["num_units"] == "12"
   latex = writing.comparison_latex(results)
   assert latex.count(r"\\") == 3 and r"$^\dagger$" in latex and r"\toprule" in latex

@@ -11,6 +11,7 @@ from scipy import stats
 
 from ordseg import evaluate, metrics, records, report, scoring, statistics
 from ordseg.metrics import Resamples
+from ordseg.report import noise, reading
 from ordseg.validate import InputError
 from tests.helpers import evaluations, panels
 from tests.reference import metrics_np
@@ -160,6 +161,8 @@ def test_bca_is_scipy_s(seed, confidence):
 def test_no_interval_where_there_is_nothing_to_resample():
   settings = statistics.Settings(num_resamples=1000)
   assert statistics.intervals(mean_measure([0.5]), images(1), settings)["values"] == {}
+  nine = statistics.intervals(mean_measure(np.arange(9.0)), images(9), settings)
+  assert nine["values"] == {} and nine["none"].startswith("9 images: too few")
   one_scored = mean_measure([0.3] + 11 * [np.nan])  # a third of the resamples have no value
   assert statistics.intervals(one_scored, images(12), settings)["values"] == {}
   four_scored = mean_measure([0.3, 0.4, 0.5, 0.6] + 8 * [np.nan])
@@ -268,6 +271,21 @@ def test_holm_never_lowers_or_reorders(p_values):
   assert np.all(np.diff(got[np.argsort(p_values, kind="stable")]) >= -1e-12)
 
 
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=12), st.sampled_from([0.01, 0.05, 0.2]))
+def test_holm_s_levels_decide_as_holm_s_p(p_values, level):
+  own, corrected = statistics.holm_levels(p_values, level), statistics.holm(p_values)
+  for p, at, p_holm in zip(p_values, own, corrected, strict=True):
+    if abs(p - at) > 1e-9 * at:  # but for rounding on the edge
+      assert (p < at) == (p_holm < level)
+    assert level / len(p_values) <= at <= level
+
+
+def test_holm_levels_golden():
+  got = statistics.holm_levels([0.001, 0.03, float("nan"), 0.02], 0.05)
+  assert got == pytest.approx([0.05 / 3, 0.05, 0.05, 0.025])
+  assert statistics.holm_levels([0.03, 0.04], 0.05) == [0.025, 0.025]  # the first fails, so do all
+
+
 def test_welch():
   a, b = [0.1, 0.2, 0.3], [0.4, 0.9]
   want = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.9)
@@ -296,16 +314,20 @@ def test_sums_come_back(folder):
 
 
 def test_intervals_of_an_evaluation(tmp_path):
-  result = panels.run(panels.images(num=8), truth=True)
+  result = panels.run(panels.images(num=20), truth=True)
   evaluate.write(result, tmp_path, {}, statistics.Settings(num_resamples=400))
   found = json.loads((tmp_path / "metrics.json").read_text())["intervals"]
-  assert {k: v for k, v in found.items() if k != "values"} == {
+  per_metric = {"values", "methods", "corrected", "miscalibration_p"}
+  assert {k: v for k, v in found.items() if k not in per_metric} == {
     "confidence": 0.95,
     "method": "percentile",
     "num_resamples": 400,
     "unit": "groups",
-    "num_units": 4,
+    "num_units": 10,
+    "none": "",
   }
+  assert found["methods"]["levels.rps"] == "percentile"
+  assert found["methods"]["oracle.levels.level_ece"] == "noise-corrected"
   assert {"read_outs.majority.dice", "levels.rps", "floors.brier", "raters.fleiss_kappa", "oracle.levels.rps"} <= set(
     found["values"]
   )
@@ -316,15 +338,48 @@ def test_intervals_of_an_evaluation(tmp_path):
 
 
 def test_people_are_told_the_intervals(folder, tmp_path):
-  assert "interval" not in report.text_summary(folder)  # one group: nothing to resample
+  told = report.text_summary(folder)
+  assert "No intervals: 1 group: too few for an interval that holds what it says; it takes 10." in told
+  assert "bootstrap" not in told and "noise" not in told
 
   def intervals(m):
     m["intervals"] |= {"num_units": 9, "values": {"read_outs.majority.dice": [0.5, 0.75], "levels.rps": [0.1, 0.12345]}}
+    m["intervals"]["none"] = ""
 
   copy = shutil.copytree(folder, tmp_path / "copy")
   evaluations.change(copy, "metrics.json", intervals)
   told = "95 % bootstrap interval (9 groups resampled): Dice 0.500 to 0.750, RPS 0.1000 to 0.1235."
   assert told in report.text_summary(copy)
+
+
+@pytest.mark.parametrize(
+  ("p", "units", "want"),
+  [
+    (0.0321, 12, "The mean vote is miscalibrated beyond noise (MR-ECE 0.0"),
+    (0.0711, 12, "With 12 images, an error this size cannot be told from noise."),
+    (0.0711, 20, "No miscalibration of the mean vote beyond noise is shown (MR-ECE 0.0"),
+  ],
+)
+def test_people_are_told_of_noise(folder, tmp_path, p, units, want):
+  path = "read_outs.mean_vote.mr_ece_pooled"
+
+  def noisy(m):
+    m["intervals"] |= {"unit": "images", "num_units": units, "none": "", "values": {path: [0.0, 0.0223]}}
+    m["intervals"] |= {"corrected": {path: 0.00711}, "miscalibration_p": {path: p}}
+
+  copy = shutil.copytree(folder, tmp_path / "copy")
+  evaluations.change(copy, "metrics.json", noisy)
+  told = " ".join(report.text_summary(copy).split())
+  assert want in told and "corrected for noise 0.0071, 95 % interval 0.0000 to 0.0223" in told
+  assert f"p of noise alone {p + 0.0005:.3f})"[:23] in told and "Corrected for noise" in told
+  assert ("cannot be told" in told) == (p > 0.05 and units < 20)
+  answers = [row.answer for row in noise.rows(reading.load(copy))]
+  assert answers == ["yes" if p < 0.05 else "not shown"]
+  if p > 0.05 or units != 12:
+    return
+  page = report.write_report(copy).read_text()
+  assert "Is there miscalibration beyond noise?" in page and "corrected for noise 0.0071" in page
+  assert "<td>yes</td>" in page
 
 
 def change_arrays(path, **changes):

@@ -81,11 +81,25 @@ class Gaps:
     return float(np.where(self.bin_noise > 0, folded - g, 0.0).sum(-1).mean())
 
   @functools.cached_property
+  def total_noise(self) -> np.ndarray:
+    """[U] what a unit adds to the sum of all signed gaps, by chance."""
+    return self.residual.sum(-1).mean(-1)
+
+  def along(self, noise: np.ndarray) -> np.ndarray:
+    """[P, J] how far one standard deviation of `noise` [U] moves each gap."""
+    size = np.sqrt((noise**2).sum())
+    return np.einsum("upj,u->pj", self.residual, noise) / (size if size > 0 else 1.0)
+
+  def moved(self, direction: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Returns by how much [N] the error changes when all gaps move `steps` [N] times `direction` [P, J]."""
+    return self.norm(self.signed + steps[:, None, None] * direction) - self.error
+
+  @functools.cached_property
   def drift(self) -> float:
     """Standard deviation of noise that moves all bins one way: of the sum of signed gaps, or of the noisiest one."""
     if self.worst:
       return float(self.bin_noise.max(-1).mean())
-    return float(np.sqrt((self.residual.sum(-1).mean(-1) ** 2).sum()))
+    return float(np.sqrt((self.total_noise**2).sum()))
 
 
 def gaps_of(bins: GapBins, units: Units) -> Gaps:
@@ -263,9 +277,10 @@ class Estimate:
     if not self.known:
       return _NONE
     t, beyond_noise = self.quantile(confidence), self.p < 1 - confidence
-    high = self.corrected + t * (self.spread if beyond_noise else max(self.spread, self.gaps.drift))
     low = min(self.corrected, self.raw - self.bias) - t * self.spread if beyond_noise else 0.0
-    return max(low, 0.0), high
+    spread = self.spread if beyond_noise else max(self.spread, self.gaps.drift)
+    curved = self.gaps.moved(self.gaps.along(self.gaps.total_noise), _steps(t)).max()
+    return max(low, 0.0), self.corrected + max(t * spread, float(curved))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,8 +311,11 @@ class Pair:
     """Returns the interval of the difference, both ends NaN where there is none."""
     if not (self.a.known and self.b.known):
       return _NONE
-    half = self.apart.quantile(confidence) * self.spread
-    low, high = self.difference - half, self.difference + half
+    t, a, b = self.apart.quantile(confidence), self.a.gaps, self.b.gaps
+    common, steps = a.total_noise + b.total_noise, _steps(t)
+    curved = a.moved(a.along(common), steps) - b.moved(b.along(common), steps)
+    low = self.difference - max(t * self.spread, -float(curved.min()))
+    high = self.difference + max(t * self.spread, float(curved.max()))
     # The bias of an error that may be 0 is unknown: it may be all of it.
     if not self.a.p < 1 - confidence:
       low = min(low - self.a.corrected, -self.b.ends(confidence)[1])
@@ -305,6 +323,12 @@ class Pair:
       high = max(high + self.b.corrected, self.a.ends(confidence)[1])
     most = max(self.apart.ends(confidence)[1], abs(self.difference))
     return max(low, -most), min(high, most)
+
+
+def _steps(most: float) -> np.ndarray:
+  """Steps to both sides, up to `most`; those of a smaller one are among them, so intervals grow with confidence."""
+  half = np.arange(0.0, most, 0.1)
+  return np.concatenate([-half[:0:-1], half])
 
 
 class Plan:
