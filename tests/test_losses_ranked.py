@@ -137,7 +137,7 @@ def test_wrong_weights_are_refused_before_anything_runs(text):
 def test_weights_must_fit_the_panel_and_the_loss():
   with pytest.raises(InputError, match="has 2 numbers; the panel has 4 raters"):
     score(np.full(5, 0.2), 1, 4, 4, threshold_weights="1,2")
-  with pytest.raises(InputError, match="has no effect on config.loss.name='rps'"):
+  with pytest.raises(InputError, match=r"has no effect on config.loss.name='rps'"):
     losses.get_loss("rps", heads.get_head("softmax"), {"threshold_weights": "1,2"})
 
 

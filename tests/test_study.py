@@ -1,0 +1,251 @@
+"""The evidence study: what is counted, what a record keeps of it, who is judged where, and that the docs agree."""
+
+import dataclasses
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.study import cells, folds, plan, record, sums, tables
+from ordseg.metrics.rank_rule import rank_rule
+from ordseg.validate import InputError
+from tests.reference import ordinal_np
+
+
+def scene(seed, raters=4, shape=(6, 7)):
+  draws = np.random.default_rng(seed)
+  probs = draws.dirichlet(np.full(raters + 1, 0.3), shape).astype(np.float32)
+  return probs, draws.integers(0, 2, (*shape, raters)), np.arange(raters) < raters
+
+
+def counted(images, num_patients=1):
+  """[(patient, probs, masks, valid)] -> Sums."""
+  out = sums.Sums.zeros(num_patients, images[0][1].shape[-1] - 1)
+  for i, *image in images:
+    out.add_image(i, *image)
+  return out
+
+
+@pytest.mark.parametrize("valid", [[1, 1, 1, 1], [1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 0]])
+def test_sums_against_the_formulas_pixel_by_pixel(valid):
+  probs, masks, _ = scene(0)
+  valid, n = np.asarray(valid), int(np.sum(valid))
+  got = counted([(0, probs, masks, valid)])
+  want = dict.fromkeys(sums.SCORES, 0.0)
+  level_bins = np.zeros((4, sums.NUM_BINS, 3))
+  for p, votes in zip(probs.reshape(-1, 5).astype(float), (masks * valid).reshape(-1, 4).sum(-1), strict=True):
+    q, mean = ordinal_np.thin(p, n), np.clip(ordinal_np.mean_vote_prob(p), 2**-24, 1 - 2**-24)
+    want["rps"] += ordinal_np.rps(p, votes, n)
+    want["vote_nll"] += ordinal_np.bce(mean, votes / n)
+    want["count_nll"] -= np.log(max(q[votes], 2**-24))
+    want["brier_mean_vote"] += (mean - votes / n) ** 2
+    want["brier_majority"] += (ordinal_np.majority_prob(p, n) - (2 * votes >= n)) ** 2
+    for j in range(1, n + 1):
+      tail = min(sum(q[j:]), 1.0)
+      level_bins[j - 1, min(int(15 * tail), 14)] += [1, tail, votes >= j]
+  np.testing.assert_allclose(got.scores[0], list(want.values()), rtol=1e-6)
+  np.testing.assert_allclose(got.bins[0, len(sums.RELIABILITIES) :], level_bins, rtol=1e-6, atol=1e-9)
+  np.testing.assert_allclose(got.bins[0, :3].sum(1)[:, 0], 42 * n)  # pairs
+  np.testing.assert_allclose(got.bins[0, :3].sum(1)[:, 2], (masks * valid).sum())
+
+
+def test_dice_by_both_ties_and_both_rules():
+  probs, masks, valid = scene(1)
+  got = counted([(0, probs, masks, valid)])
+  votes, tails = masks.sum(-1), np.cumsum(probs[..., ::-1].astype(float), -1)[..., ::-1]
+
+  def dice(mask, label):
+    return 2 * (mask & label).sum() / (mask.sum() + label.sum())
+
+  for tie, j in (("majority", 2), ("strict", 3)):
+    prob, label = np.clip(tails[..., j], 0, 1), votes >= j
+    for rule, mask in (("half", prob >= 0.5), ("rank", rank_rule(prob))):
+      assert got.dices[0, sums.DICES.index(f"{rule}_{tie}")] == pytest.approx(dice(mask, label))
+      assert got.areas[0, sums.AREAS.index(f"marked_{rule}_{tie}")] == mask.sum()
+      assert got.areas[0, sums.AREAS.index(f"both_{rule}_{tie}")] == (mask & label).sum()
+    assert got.panel[0, sums.PANEL.index(f"area_{tie}")] == label.sum()
+
+
+def test_an_odd_panel_has_one_majority_and_an_image_without_raters_counts_nowhere():
+  probs, masks, valid = scene(2, raters=3)
+  got = counted([(0, probs, masks, valid), (0, probs, masks, 0 * valid)])
+  np.testing.assert_array_equal(got.bins[0, 3], got.bins[0, 4])
+  assert got.panel[0, 0] == 1 and got.panel[0, 1] == 42
+
+
+def test_auc_is_that_of_sklearn_up_to_a_64th_of_a_logit():
+  probs, masks, valid = scene(3, shape=(60, 60))
+  got = sums.auc(counted([(0, probs, masks, valid)]).cells)[0]
+  prob, mean = probs[..., 2:].sum(-1).ravel(), (probs @ np.arange(5) / 4).ravel()
+  assert got[0] == pytest.approx(roc_auc_score(masks.sum(-1).ravel() >= 2, prob), abs=1e-3)
+  pooled = roc_auc_score(masks.reshape(-1, 4).ravel(), np.repeat(mean, 4))
+  assert got[1] == pytest.approx(pooled, abs=1e-3)
+
+
+def test_a_record_keeps_what_the_tables_need(tmp_path):
+  images = [(k % 3, *scene(k, shape=(40, 40))) for k in range(9)]
+  last, early = counted(images, 3), counted(images[:5], 3)
+  made = record.from_sums({"digest": "x"}, ["a", "b", "c"], last, [early])
+  size = record.write(made, tmp_path / "r.npz")
+  found = record.read(tmp_path / "r.npz")
+  assert size == (tmp_path / "r.npz").stat().st_size < record.MAX_BYTES
+  assert found.patients == ("a", "b", "c") and found.head == json.loads(json.dumps(made.head))
+  for field in dataclasses.fields(made)[2:]:
+    np.testing.assert_array_equal(getattr(found, field.name), getattr(made, field.name), err_msg=field.name)
+  np.testing.assert_allclose(found.scores, last.scores, rtol=1e-7)
+  np.testing.assert_allclose(found.dices, last.dices, rtol=1e-3)
+  np.testing.assert_allclose(found.curve[0], early.scores[:, :2].T, rtol=1e-4)
+  exact = np.moveaxis(last.bins[..., 1] - last.bins[..., 2], 0, -1)
+  assert np.abs(found.gaps - exact)[:3].max() <= 0.5 and np.abs(found.gaps - exact)[3:].max() <= 0.125
+  np.testing.assert_allclose(found.pooled, last.bins.sum(0))
+
+
+def test_damaged_records_and_other_panels_are_refused(tmp_path):
+  last = counted([(0, *scene(0))])
+  record.write(record.from_sums({}, ["a"], last, []), tmp_path / "r.npz")
+  content = (tmp_path / "r.npz").read_bytes()
+  (tmp_path / "r.npz").write_bytes(content[: len(content) // 2])
+  with pytest.raises(InputError, match="is no whole record of a cell"):
+    record.read(tmp_path / "r.npz")
+  record.write_panel(["a"], last, tmp_path / "p.tsv")
+  record.write_panel(["a"], last, tmp_path / "p.tsv")
+  with pytest.raises(InputError, match="are not those of the earlier cells"):
+    record.write_panel(["a"], counted([(0, *scene(1))]), tmp_path / "p.tsv")
+  patients, panel = record.read_panel(tmp_path / "p.tsv")
+  assert patients == ["a"] and panel["pixels"] == 42 and list(panel)[: len(sums.PANEL)] == list(sums.PANEL)
+
+
+# --- Who is judged where ----------------------------------------------------------------------------------------------
+
+FROZEN = {"lidc_slices": ("9ef9a0d119217c7f", 745), "cfos": ("b4281f045ba7d052", 36)}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_manifests_are_frozen_and_follow_their_rule(name):
+  division = folds.read(folds.FOLDER / f"{name}.txt")
+  assert (folds.digest(division)[:16], len(division)) == FROZEN[name]
+  assert division == folds.deal(list(division)[::-1], 5)
+  assert max(np.bincount(list(division.values()))) - min(np.bincount(list(division.values()))) <= 1
+
+
+def test_roles_share_no_patient_and_leave_none_out():
+  division = folds.read(folds.FOLDER / "lidc_slices.txt")
+  tested = []
+  for fold in range(5):
+    roles = folds.roles(division, fold)
+    everybody = [*roles.train, *roles.validation, *roles.test]
+    assert sorted(everybody) == sorted(division) and len(roles.validation) == 60
+    tested += roles.test
+  assert sorted(tested) == sorted(division)
+
+
+def test_a_manifest_that_does_not_fit_is_refused(tmp_path):
+  (tmp_path / "m.txt").write_text("0 a\n1 b\n1 a\n")
+  with pytest.raises(InputError, match=r"m.txt, line 3: '1 a'"):
+    folds.read(tmp_path / "m.txt")
+  with pytest.raises(InputError, match="1 patients of it are not in the data"):
+    folds.check_patients(["a"], {"a": 0, "b": 1}, tmp_path / "m.txt")
+
+
+def test_the_plan_can_be_trained_and_starts_with_all_main_methods_on_one_fold():
+  for name in plan.STUDIES:
+    for method in plan.STUDIES[name].methods:
+      plan.get_config(plan.Cell(name, method, 0, 0), plan.STUDIES[name], plan.METHODS[method])
+  first = plan.cells("lidc_main")[:8]
+  assert [cell.method for cell in first] == list(plan.MAIN) and {(c.fold, c.seed) for c in first} == {(0, 0)}
+  assert len([cell for cell in plan.cells("lidc_main") if cell.method != "constant"]) == 8 * 5 * 3
+
+
+# --- A study, whole ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+  settings = {"model.depth": 2, "model.blocks_per_level": 1, "train.batch_size": 8, "data.crop_size": (32, 32)}
+  study = plan.Study(
+    "quickstart", ("hybrid", "constant", "truth"), "tiny", folds=1, steps=8, curve=(4,), width=4,
+    settings=settings,
+  )  # fmt: skip
+  monkeypatch.setitem(plan.STUDIES, "tiny", study)
+  return cells.Places(None, tmp_path / "work", tmp_path / "results")
+
+
+def _scores_in(content, places):
+  copy = places.work / "copy.npz"
+  copy.write_bytes(content)
+  return record.read(copy).scores
+
+
+def test_a_study_runs_resumes_and_refuses_to_mix(tiny, monkeypatch):
+  def run(**kwargs):
+    return cells.run_study("tiny", tiny, say=lambda _: None, **kwargs)
+
+  trained, constant, _ = plan.cells("tiny")
+  assert run(max_cells=1) == 1
+  found = record.read(tiny.record(trained))
+  assert found.curve.shape == (1, 2, 4) and found.head["steps"] == 8
+  assert set(found.head["validation"]) == set(sums.SCORES)
+  with cells.locked(constant, tiny.work) as mine:  # as if another process were at it
+    assert mine and run() == 1
+  assert run() == 1
+  before = tiny.record(constant).read_bytes()
+  tiny.record(constant).unlink()
+  assert run() == 1 and run() == 0
+  np.testing.assert_array_equal(record.read(tiny.record(constant)).scores, _scores_in(before, tiny))
+
+  loaded = tables.load(tiny.results, "tiny")
+  found = {method: tables.values(loaded, method, [(0, 0)]) for method in loaded.records}
+  assert found["truth"]["RPS"] < found["hybrid"]["RPS"] and found["truth"]["vote NLL"] < found["constant"]["vote NLL"]
+  difference = tables.difference(loaded, "constant", [(0, 0)], "RPS")
+  assert difference.estimate == pytest.approx(found["constant"]["RPS"][0] - found["hybrid"]["RPS"][0], rel=1e-6)
+  assert difference.low <= difference.estimate <= difference.high
+  text = tables.section(tiny.results)
+  assert "| tiny | 3 | 3 | 4 |" in text and "| a constant map | 1 |" in text
+
+  monkeypatch.setitem(plan.STUDIES, "tiny", dataclasses.replace(plan.STUDIES["tiny"], steps=9))
+  with pytest.raises(InputError, match="was made from another plan or other data"):
+    run()
+  (tiny.results / "tiny" / "nobody.f0.s0.npz").write_bytes(b"")
+  with pytest.raises(InputError, match="record of no cell of the plan"):
+    tables.load(tiny.results, "tiny")
+
+
+def test_resamples_have_the_spread_that_theory_gives():
+  """One seed: sd / sqrt(I) of a ratio with equal denominators. Three seeds that differ: theirs comes on top."""
+  draws = np.random.default_rng(0)
+  gaps = draws.normal(1.0, 2.0, (1, 400))
+  samples = tables.resampled(gaps, np.ones(400))
+  assert samples.mean() == pytest.approx(gaps.mean(), abs=0.01)
+  assert samples.std() == pytest.approx(gaps.std() / 20, rel=0.03)
+  seeds = np.asarray([-1.0, 0.0, 1.0])[:, None] + np.zeros((3, 400))
+  assert tables.resampled(seeds, np.ones(400)).std() == pytest.approx(np.sqrt(2 / 3) / np.sqrt(3), rel=0.03)
+
+
+def test_the_tables_in_the_docs_are_those_of_the_records():
+  text = tables.DOCS.read_text()
+  assert tables.replaced(text, tables.section(cells.RESULTS)) == text, "run: make results"
+
+
+def test_all_records_are_small():
+  sizes = [path.stat().st_size for path in cells.RESULTS.rglob("*") if path.is_file()]
+  assert max(sizes, default=0) <= record.MAX_BYTES and sum(sizes) <= 5_000_000
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["lidc_mian"], "Did you mean 'lidc_main'"),
+    (["lidc_main"], "lidc_main needs --data"),
+    ([], "name a study"),
+    (["phantom_r3", "--only=hibrid"], "Did you mean 'hybrid'"),
+  ],
+)
+def test_slips_on_the_command_line_get_one_line(monkeypatch, capsys, arguments, message):
+  monkeypatch.setattr(sys, "argv", ["study", *arguments])
+  with pytest.raises(SystemExit) as caught:
+    runpy.run_module("benchmarks.study", run_name="__main__")
+  error = capsys.readouterr().err
+  assert caught.value.code == 2 and message in error and error.count("\n") == 1
