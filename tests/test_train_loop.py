@@ -203,10 +203,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_good_checkpoints(tmp
   message = str(error.value)
   assert "config.optim.learning_rate (now 1e+12)" in message and "\n" not in message
   with Checkpoints(tmp_path) as store:
-    assert (
-      f"of step {store.latest_step + 1} is not finite, though all images were; the checkpoint of step {store.latest_step}"
-      in message
-    )
+    latest = store.latest_step
+    assert f"of step {latest + 1} is not finite, though all images were; the checkpoint of step {latest}" in message
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(store.restore_eval_params()[0]))
 
 
