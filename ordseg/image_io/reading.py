@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ordseg.image_io import dicoms, formats, masks, niftis, pictures, tiffs
-from ordseg.image_io.image_file import ImageFile, as_image
+from ordseg.image_io.image_file import ImageFile, OtherFormatError, as_image
 from ordseg.image_io.masks import Rule
 from ordseg.validate import InputError
 
@@ -33,8 +33,12 @@ def read_stored(path: pathlib.Path) -> ImageFile:
   path = pathlib.Path(path)
   if not path.exists():
     raise InputError(f"{path}: there is no such file.")
+  reader = _reader(path)
   try:
-    return _reader(path)(path)
+    try:
+      return reader(path)
+    except OtherFormatError:  # cameras and tools misname them
+      return (pictures.read if reader is tiffs.read else tiffs.read)(path)
   except InputError:
     raise
   except Exception as error:  # each library has its own kinds
@@ -69,10 +73,10 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
   path = pathlib.Path(path)
   try:
     reader = _reader(path)
-    if reader is pictures.read:
-      return pictures.stored_dtype(path)
-    if reader is tiffs.read:
-      return tiffs.stored_dtype(path)
+    if reader in (pictures.read, tiffs.read):
+      with path.open("rb") as file:
+        is_tiff = file.read(4) in tiffs.MAGIC
+      return (tiffs if is_tiff else pictures).stored_dtype(path)
     return _nifti_dtype(path) if reader is niftis.read else None
   except InputError:
     raise
@@ -81,20 +85,15 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
 
 
 def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], ImageFile]:
-  """Chooses by name, and between pictures and TIFF by content, as cameras and tools misname them."""
   kind = formats.suffix(path)
   if path.is_dir() or kind in formats.DICOMS:
     return dicoms.read
   if kind in formats.NIFTIS:
     return niftis.read
-  is_tiff = kind.endswith(formats.TIFFS)
-  if is_tiff or kind in (*formats.PICTURES, ".ppm.gz"):
-    with path.open("rb") as file:
-      head = file.read(8)
-    if not head:
-      raise InputError(f"{path}: is empty.")
-    named = {True: tiffs.read, False: pictures.read}
-    return named[head.startswith(tiffs.MAGIC) or (is_tiff and not head.startswith(pictures.MAGIC))]
+  if kind.endswith(formats.TIFFS):
+    return tiffs.read
+  if kind in (*formats.PICTURES, ".ppm.gz"):
+    return pictures.read
   raise InputError(f"{path}: unknown image format {kind!r}. Known: {', '.join(formats.SUFFIXES)}.")
 
 
