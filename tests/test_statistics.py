@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ordseg import evaluate, metrics, records, report, scoring, statistics
+from ordseg import evaluate, logging_utils, metrics, records, report, scoring, statistics
 from ordseg.metrics import Resamples
 from ordseg.report import noise, reading
 from ordseg.validate import InputError

@@ -6,6 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.validate import InputError
+
+
+class OtherFormatError(InputError):
+  """A picture that is a TIFF whatever its name says, or the other way round."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageFile:
@@ -43,6 +49,8 @@ class ImageFile:
 
 def as_image(file: ImageFile) -> ImageFile:
   """Returns the file as a network sees it: without transparency and palette, which only a mask may need."""
+  if file.alpha is None and file.indices is None:
+    return file
   notes = file.notes
   if file.alpha is not None and (file.alpha != file.alpha.flat[0]).any():
     notes = (*notes, "its transparency, which varies, was left out")

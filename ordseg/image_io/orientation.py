@@ -1,6 +1,10 @@
 """Pictures that are stored turned or mirrored, upright."""
 
+import dataclasses
+
 import numpy as np
+
+from ordseg.image_io.image_file import ImageFile
 
 UPRIGHT = 1
 NOTE = "turned upright as its EXIF orientation says"
@@ -27,3 +31,13 @@ def apply(pages: np.ndarray, code: int) -> np.ndarray:
   if code in (2, 3, 6, 7):
     pages = pages[:, :, ::-1]
   return np.ascontiguousarray(pages)
+
+
+def turned(file: ImageFile, code: int) -> ImageFile:
+  """Returns the file upright, with a note where that turned it."""
+  if code not in range(2, 9):
+    return file
+  parts = {
+    name: apply(values, code) for name in ("pages", "alpha", "indices") if (values := getattr(file, name)) is not None
+  }
+  return dataclasses.replace(file, notes=(*file.notes, NOTE), **parts)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ordseg.image_io import dicoms, formats, masks, niftis, pictures, tiffs
-from ordseg.image_io.image_file import ImageFile, as_image
+from ordseg.image_io.image_file import ImageFile, OtherFormatError, as_image
 from ordseg.image_io.masks import Rule
 from ordseg.validate import InputError
 
@@ -36,8 +36,12 @@ def read_stored(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   path = pathlib.Path(path)
   if not formats.folder_and_series(path)[0].exists():
     raise InputError(f"{path}: there is no such file.")
+  reader = _reader(path, allow_gaps=allow_gaps)
   try:
-    return _reader(path, allow_gaps=allow_gaps)(path)
+    try:
+      return reader(path)
+    except OtherFormatError:  # cameras and tools misname them
+      return (pictures.read if reader is tiffs.read else tiffs.read)(path)
   except InputError:
     raise
   except Exception as error:  # each library has its own kinds
@@ -72,10 +76,10 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
   path = pathlib.Path(path)
   try:
     reader = _reader(path)
-    if reader is pictures.read:
-      return pictures.stored_dtype(path)
-    if reader is tiffs.read:
-      return tiffs.stored_dtype(path)
+    if reader in (pictures.read, tiffs.read):
+      with path.open("rb") as file:
+        is_tiff = file.read(4) in tiffs.MAGIC
+      return (tiffs if is_tiff else pictures).stored_dtype(path)
     return _nifti_dtype(path) if reader is niftis.read else None
   except InputError:
     raise
@@ -84,20 +88,15 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
 
 
 def _reader(path: pathlib.Path, *, allow_gaps: bool = False) -> Callable[[pathlib.Path], ImageFile]:
-  """Chooses by name, and between pictures and TIFF by content, as cameras and tools misname them."""
   kind = formats.suffix(path)
   if formats.folder_and_series(path)[1] or path.is_dir() or formats.is_dicom(path):
     return functools.partial(dicoms.read, allow_gaps=allow_gaps)
   if kind in formats.NIFTIS or kind in formats.NIFTI_DATA:
     return niftis.read
-  is_tiff = kind.endswith(formats.TIFFS)
-  if is_tiff or kind in (*formats.PICTURES, ".ppm.gz"):
-    with path.open("rb") as file:
-      head = file.read(8)
-    if not head:
-      raise InputError(f"{path}: is empty.")
-    named = {True: tiffs.read, False: pictures.read}
-    return named[head.startswith(tiffs.MAGIC) or (is_tiff and not head.startswith(pictures.MAGIC))]
+  if kind.endswith(formats.TIFFS):
+    return tiffs.read
+  if kind in (*formats.PICTURES, ".ppm.gz"):
+    return pictures.read
   raise InputError(f"{path}: unknown image format {kind!r}. Known: {', '.join(formats.SUFFIXES)}.")
 
 

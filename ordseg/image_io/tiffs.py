@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import logging
+import math
+import operator
 import pathlib
 import re
 from collections.abc import Iterator
@@ -10,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.image_io import bounds, orientation, pictures
-from ordseg.image_io.image_file import ImageFile
+from ordseg.image_io import bounds, orientation
+from ordseg.image_io.image_file import ImageFile, OtherFormatError
 from ordseg.validate import InputError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -47,10 +49,15 @@ def read(path: pathlib.Path) -> ImageFile:
     except InputError:
       raise
     except Exception as error:
+      with path.open("rb") as file:
+        if file.read(4) not in MAGIC:
+          raise OtherFormatError(
+            f"{path}: is no TIFF, whatever its name says, or its first bytes are damaged."
+          ) from None
       raise _damaged(path, [*said, str(error)]) from error
     if said:
       raise _damaged(path, said)
-  return dataclasses.replace(file, notes=(*notes, *file.notes))
+  return dataclasses.replace(file, notes=(*notes, *file.notes)) if notes else file
 
 
 def stored_dtype(path: pathlib.Path) -> np.dtype | None:
@@ -64,25 +71,35 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
     return np.dtype(np.uint8) if page.dtype.kind == "b" else page.dtype.newbyteorder("=")
 
 
+class _Collector(logging.Handler):
+  """Takes what tifffile logs in place of raising, less what changes no pixel."""
+
+  def __init__(self) -> None:
+    super().__init__(logging.WARNING)
+    self.said: list[str] = []
+
+  def emit(self, record: logging.LogRecord) -> None:
+    """Keeps one message."""
+    text = record.getMessage()
+    if not _HARMLESS.search(text):
+      self.said.append(re.sub(r"<tifffile\.(\w+)[^>]*>", r"\1", text))
+
+
+_COLLECTOR = _Collector()
+
+
 @contextlib.contextmanager
 def _messages() -> Iterator[list[str]]:
-  """Collects what tifffile logs in place of raising, less what changes no pixel; nothing reaches stderr."""
-  said: list[str] = []
-
-  class Collector(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-      text = re.sub(r"<tifffile\.(\w+)[^>]*>", r"\1", record.getMessage())
-      if not _HARMLESS.search(record.getMessage()):
-        said.append(text)
-
-  logger, collector = logging.getLogger("tifffile"), Collector(logging.WARNING)
-  propagates = logger.propagate
-  logger.addHandler(collector)
+  """Collects tifffile's messages; nothing reaches stderr."""
+  logger, propagates, said = logging.getLogger("tifffile"), logging.getLogger("tifffile").propagate, _COLLECTOR.said
+  _COLLECTOR.said = []
+  logger.addHandler(_COLLECTOR)
   logger.propagate = False
   try:
-    yield said
+    yield _COLLECTOR.said
   finally:
-    logger.removeHandler(collector)
+    _COLLECTOR.said = said
+    logger.removeHandler(_COLLECTOR)
     logger.propagate = propagates
 
 
@@ -138,7 +155,7 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
   if page.dtype is None or series.dtype.kind not in "buif":
     raise InputError(f"{path}: values of type {series.dtype or 'unknown'} are not read; store real numbers.")
   height, width = page.imagelength, page.imagewidth
-  needed = int(np.prod(series.shape, dtype=object)) * series.dtype.itemsize
+  needed = math.prod(series.shape) * series.dtype.itemsize
   if series.dataoffset is not None:
     if series.dataoffset + needed > size:
       bounds.check(path, needed, size - series.dataoffset, ratio=bounds.PLAIN, shape=series.shape)
@@ -149,7 +166,7 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
   pages = list(series.pages)
   if series.is_multifile:
     raise InputError(f"{path}: is one of several files of a data set (OME or MicroManager); store it as one file.")
-  held = int(np.prod(page.shape, dtype=object)) * len(pages)
+  held = math.prod(page.shape) * len(pages)
   if any(one is None for one in pages) or held * series.dtype.itemsize != needed:
     found = sum(one is not None for one in pages)
     raise InputError(
@@ -157,15 +174,13 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
     )
   counts = 0
   for number, one in enumerate(pages):
-    starts, lengths = np.asarray(one.dataoffsets, np.uint64), np.asarray(one.databytecounts, np.uint64)
-    if len(starts) != len(lengths) or not len(starts) or not lengths.all() or not starts.all():
+    starts, lengths = one.dataoffsets, one.databytecounts
+    if len(starts) != len(lengths) or not starts or min(starts) < 1 or min(lengths) < 1:
       raise InputError(f"{path}: page {number} lacks strips or tiles; store it without gaps.")
-    if int((starts + lengths).max()) > size:
-      raise InputError(
-        f"{path}: the TIFF is cut short or damaged: page {number} lies up to byte {int((starts + lengths).max()):,} of "
-        f"{size:,}."
-      )
-    counts += int(lengths.sum())
+    end = max(map(operator.add, starts, lengths))
+    if end > size:
+      raise InputError(f"{path}: the TIFF is cut short or damaged: page {number} goes up to byte {end:,} of {size:,}.")
+    counts += sum(lengths)
   packed = needed * page.bitspersample // (8 * series.dtype.itemsize)
   ratio = _RATIOS.get(int(page.compression), 0)
   bounds.check(path, needed, min(counts, size), ratio=ratio, packed=packed, shape=(len(pages), height, width))
@@ -184,16 +199,18 @@ def _pages(path: pathlib.Path, series: Any) -> ImageFile:
   _check_colours(path, page, series.dtype)
   values = series.asarray()
   order = [*(a for a in axes if a not in ("Y", "X", channel)), "Y", "X", *([channel] if channel else [])]
-  values = values.transpose([axes.index(axis) for axis in order])
+  if order != list(axes):
+    values = values.transpose([axes.index(axis) for axis in order])
   values = values.reshape(-1, sizes["Y"], sizes["X"], sizes[channel] if channel else 1)
-  values = values.astype(values.dtype.newbyteorder("="), copy=False)
+  if not values.dtype.isnative:
+    values = values.astype(values.dtype.newbyteorder("="))
   if page.photometric == _WHITE_IS_ZERO:
     values = _inverted(path, values, page.bitspersample)
   values = values.astype(np.uint8) if values.dtype == np.bool_ else values
   file = _with_palette(path, values, page) if page.photometric == _PALETTE else ImageFile(path, values)
   if channel == "S":
     file = _without_alpha(file, page)
-  return pictures.turned(file, _orientation(path, series))
+  return orientation.turned(file, _orientation(path, series))
 
 
 def _check_colours(path: pathlib.Path, page: Any, dtype: np.dtype) -> None:
@@ -248,7 +265,8 @@ def _without_alpha(file: ImageFile, page: Any) -> ImageFile:
 
 
 def _orientation(path: pathlib.Path, series: Any) -> int:
-  codes = {int(page.keyframe.tags.valueof(_ORIENTATION, orientation.UPRIGHT)) for page in series.pages if page}
+  keyframes = {id(page.keyframe): page.keyframe for page in series.pages if page is not None}
+  codes = {int(page.tags.valueof(_ORIENTATION, orientation.UPRIGHT)) for page in keyframes.values()}
   if len(codes) > 1:
     raise InputError(f"{path}: its pages are turned differently (Orientation {sorted(codes)}); store them alike.")
   return codes.pop()
