@@ -67,7 +67,9 @@ def _marked(
     values = np.asarray(numbers if several else [1] * len(numbers))[:, None, None]
     return frames.astype(np.min_scalar_type(int(values.max()))) * values.astype(np.min_scalar_type(int(values.max())))
   if kind != "FRACTIONAL":
-    raise InputError(f"{file}: SegmentationType {kind or 'absent'} is not read; expected BINARY, FRACTIONAL or LABELMAP.")
+    raise InputError(
+      f"{file}: SegmentationType {kind or 'absent'} is not read; expected BINARY, FRACTIONAL or LABELMAP."
+    )
   if several:
     raise InputError(f"{file}: holds several fractional segments; a mask is one. Store each in a file of its own.")
   top = dicom_planes.integer(file, data, "MaximumFractionalValue")
@@ -80,8 +82,7 @@ def _merged(
   file: pathlib.Path, values: np.ndarray, planes: list[dicom_planes.Plane], numbers: list[int]
 ) -> tuple[list[int], np.ndarray]:
   """Puts the frames of one place together; returns a frame of each place, and pages [D, H, W]."""
-  normal = np.cross(*planes[0].orientation)  # type: ignore[misc]
-  along = [float(plane.position @ normal) for plane in planes]  # type: ignore[operator]
+  along = [float(plane.at @ planes[0].normal) for plane in planes]
   places: list[int] = []
   pages: list[np.ndarray] = []
   for k in np.argsort(along, kind="stable").tolist():

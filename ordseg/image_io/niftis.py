@@ -28,13 +28,15 @@ def read(path: pathlib.Path) -> ImageFile:
   """
   import nibabel
 
+  nifti_data.check_start(path)
   with _quiet():
     image: Any = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Pair):  # Nifti1Image, Nifti2Pair and Nifti2Image are kinds of it
       kind = type(image).__name__.removesuffix("Image")
       raise InputError(f"{path}: is {kind}, which does not say where left and right are; convert it to NIfTI.")
     values = nifti_data.read_voxels(path, image)
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    stored: Any = image.dataobj
+    slope, intercept = stored.slope, stored.inter
     affine, spacing, told = _place(path, image)
   values, more = _pages(path, values)
   try:
@@ -49,15 +51,18 @@ def _quiet() -> Iterator[None]:
   """Keeps nibabel's own log lines from stderr; what they are about is in our notes and errors."""
   from nibabel import imageglobals
 
-  with imageglobals.LoggingOutputSuppressor():
+  before, imageglobals.logger.disabled = imageglobals.logger.disabled, True
+  try:
     yield
+  finally:
+    imageglobals.logger.disabled = before
 
 
 def _native(values: np.ndarray) -> np.ndarray:
   """Integers and floats in the machine's byte order; 64 bits only where the numbers need them."""
   kind = values.dtype
   if kind.kind in "iu" and kind.itemsize == 8:
-    fits = not values.size or (-(2**31) <= int(values.min()) and int(values.max()) < 2**31)
+    fits = not values.size or (int(values.min()) >= -(2**31) and int(values.max()) < 2**31)
     return values.astype(np.int32 if fits else kind.newbyteorder("="))
   if kind.kind == "f" and kind.itemsize > 8:
     return values.astype(np.float64)
@@ -95,7 +100,9 @@ def _colours(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[s
   notes = ["colours are read as three channels"]
   if len(names) == 4:
     if channels.size and np.ptp(channels.reshape(-1, 3), axis=0).max() == 0 and np.ptp(values[names[3]]):
-      raise InputError(f"{path}: has its information in the transparency (RGBA), the colours are all one; store it grey.")
+      raise InputError(
+        f"{path}: has its information in the transparency (RGBA), the colours are all one; store it grey."
+      )
     notes = ["colours are read as three channels, transparency is left out"]
   return channels, notes
 
