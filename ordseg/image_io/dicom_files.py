@@ -10,6 +10,7 @@ Slice = tuple[pathlib.Path, Any]  # a file and its pydicom data set
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _INDEX = "1.2.840.10008.1.3.10"  # Media Storage Directory: a DICOMDIR
+_UIDS = "1.2.840.10008."  # the standard's own; makers' classes are no images that are known here
 _SYNTAXES = {
   (True, True): "1.2.840.10008.1.2",
   (False, True): "1.2.840.10008.1.2.1",
@@ -48,6 +49,12 @@ def open_files(path: pathlib.Path) -> tuple[list[Slice], list[str]]:
   _check_one_series(path, slices)
   notes = [f"left out, no images: {', '.join(other[:3])}{', ...' if len(other) > 3 else ''}"] if other else []
   return slices, notes
+
+
+def reason(error: Exception) -> str:
+  """Returns what a library says is wrong, as one line that is not too long."""
+  text = " ".join(str(error).split()) or type(error).__name__
+  return text if len(text) <= 160 else f"{text[:160]}.."
 
 
 def is_image(data: Any) -> bool:
@@ -100,8 +107,7 @@ def _open(file: pathlib.Path) -> Any:
   except pydicom.errors.InvalidDicomError:
     data = _without_preamble(file)
   except Exception as error:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    raise InputError(f"{file}: cannot be read as DICOM, it may be damaged or truncated ({reason}).") from error
+    raise InputError(f"{file}: cannot be read as DICOM, it may be damaged or truncated ({reason(error)}).") from error
   if data.file_meta.get("TransferSyntaxUID") in (None, ""):
     implicit, little = (bool(part) for part in data.original_encoding)
     data.file_meta.TransferSyntaxUID = pydicom.uid.UID(_SYNTAXES[implicit, little])
@@ -128,12 +134,17 @@ def _check_no_image(file: pathlib.Path, data: Any) -> None:
   kind = _kind(data)
   if any(keyword in data for keyword in ("Rows", "BitsAllocated")) or "Image Storage" in kind:
     raise InputError(f"{file}: has no pixel data though it is an image ({kind}); it may be cut short.")
-  if not data.get("SOPClassUID") and not data.file_meta.get("MediaStorageSOPClassUID"):
-    raise InputError(f"{file}: is DICOM without a SOP class; it may be cut short.")
+  if not str(_class(data)).startswith(_UIDS):
+    raise InputError(f"{file}: is DICOM without a SOP class; it may be damaged or cut short.")
+
+
+def _class(data: Any) -> Any:
+  found = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID")
+  return found if isinstance(found, str) and len(found) <= 64 else ""
 
 
 def _kind(data: Any) -> str:
-  uid = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or ""
+  uid = _class(data)
   return "DICOMDIR" if uid == _INDEX else str(getattr(uid, "name", uid)) or "unknown kind"
 
 

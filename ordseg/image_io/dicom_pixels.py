@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.image_io import dicom_decoders
+from ordseg.image_io.dicom_files import reason
 from ordseg.image_io.dicom_planes import group, has_groups, integer, number
 from ordseg.image_io.scaling import rescaled
 from ordseg.validate import InputError
@@ -38,17 +40,17 @@ def read_stored(file: pathlib.Path, data: Any) -> np.ndarray:
   from pydicom.pixels import pixel_array
 
   _check_claims(file, data)
-  frames = num_frames(file, data)
+  frames, plugin = num_frames(file, data), dicom_decoders.plugin_for(data.file_meta.TransferSyntaxUID)
   try:
-    values = pixel_array(data)
+    values = pixel_array(data, decoding_plugin=plugin)
   except RuntimeError as error:
     raise InputError(f"{file}: {_undecoded(data, error)}") from error
   except (AttributeError, KeyError, NotImplementedError, ValueError, TypeError, IndexError, EOFError) as error:
-    raise InputError(f"{file}: its pixels cannot be read ({' '.join(str(error).split())}).") from error
+    raise InputError(f"{file}: its pixels cannot be read ({reason(error)}).") from error
   shape = (frames, int(data.Rows), int(data.Columns), int(data.SamplesPerPixel))
   if values.size != np.prod(shape, dtype=np.int64):
     raise InputError(f"{file}: its pixels are {values.shape}, its header says {shape}.")
-  return values.reshape(shape)
+  return values.reshape(shape).astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -64,9 +66,7 @@ def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.nda
   notes: list[str] = []
   kind = str(data.PhotometricInterpretation)
   if kind == "PALETTE COLOR":
-    from pydicom.pixels import apply_color_lut
-
-    return np.asarray(apply_color_lut(stored[..., 0], data)).reshape(*stored.shape[:3], -1)[..., :3], notes
+    return _coloured(data, stored), notes
   if kind in _COLOUR:
     return stored, notes
   padding = data.get("PixelPaddingValue")
@@ -84,6 +84,18 @@ def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.nda
 
     return apply_modality_lut(stored, data), notes
   return _rescaled_frames(file, data, stored), notes
+
+
+def _coloured(data: Any, stored: np.ndarray) -> np.ndarray:
+  """Looks indices up in the palette, [F, H, W, 3]; uint8 where its 16 bits hold numbers of 8 (PS3.3 C.7.6.3.1.6)."""
+  from pydicom.pixels import apply_color_lut
+
+  out = np.asarray(apply_color_lut(stored[..., 0], data)).reshape(*stored.shape[:3], -1)[..., :3]
+  if out.dtype == np.uint16:
+    high, low = out >> 8, out & 255
+    if not low.any() or (low == high).all():
+      return high.astype(np.uint8)
+  return out
 
 
 def _rescaled_frames(file: pathlib.Path, data: Any, stored: np.ndarray) -> np.ndarray:
@@ -183,7 +195,7 @@ def _check_fragments(file: pathlib.Path, data: Any, frames: int, said: str) -> N
   try:
     count = parse_fragments(data.PixelData)[0] - 1  # the first is the table of offsets
   except Exception as error:
-    raise InputError(f"{file}: its compressed pixels are damaged ({' '.join(str(error).split())}).") from error
+    raise InputError(f"{file}: its compressed pixels are damaged ({reason(error)}).") from error
   if count < frames:
     raise InputError(f"{file}: {said}; {count} compressed frames are there. It is cut short or damaged.")
 
@@ -191,7 +203,6 @@ def _check_fragments(file: pathlib.Path, data: Any, frames: int, said: str) -> N
 def _undecoded(data: Any, error: Exception) -> str:
   """Says whether a decoder is missing or the stream is damaged."""
   name = data.file_meta.TransferSyntaxUID.name
-  reason = " ".join(str(error).split())
-  if "missing dependencies" in reason or ("plugin" in reason and "requires" in reason):
+  if "missing dependencies" in str(error) or ("plugin" in str(error) and "requires" in str(error)):
     return f"is compressed as {name}; pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg reads it."
-  return f"its pixels ({name}) cannot be decoded, they may be damaged ({reason[:200]})."
+  return f"its pixels ({name}) cannot be decoded, they may be damaged ({reason(error)})."

@@ -56,6 +56,23 @@ class Plane:
     return self.position is not None and self.orientation is not None
 
   @property
+  def at(self) -> np.ndarray:
+    """The position of a plane that is placed."""
+    assert self.position is not None
+    return self.position
+
+  @property
+  def axes(self) -> np.ndarray:
+    """The orientation of a plane that is placed."""
+    assert self.orientation is not None
+    return self.orientation
+
+  @property
+  def normal(self) -> np.ndarray:
+    """[3] unit vector: row x column."""
+    return np.cross(self.axes[0], self.axes[1])
+
+  @property
   def name(self) -> str:
     """The file, and which frame of it where it holds several."""
     return self.file.name if self.frame < 0 else f"frame {self.frame + 1}"
@@ -128,10 +145,9 @@ def planes_of(file: pathlib.Path, data: Any, num_frames: int) -> list[Plane]:
   if num_frames == 1:
     return [dataclasses.replace(plane, variants=_variants((key, data.get(key)) for key in _FILE_VARIANTS))]
   offsets = numbers(data, "GridFrameOffsetVector", num_frames)  # RT dose (PS3.3 C.8.8.3)
-  if plane.position is None or plane.orientation is None or offsets is None or offsets[0] != 0:
+  if not plane.is_placed or offsets is None or offsets[0] != 0:
     return [dataclasses.replace(plane, frame=k, position=None) for k in range(num_frames)]
-  normal = np.cross(*plane.orientation)
-  return [dataclasses.replace(plane, frame=k, position=plane.position + z * normal) for k, z in enumerate(offsets)]
+  return [dataclasses.replace(plane, frame=k, position=plane.at + z * plane.normal) for k, z in enumerate(offsets)]
 
 
 def _from_groups(file: pathlib.Path, data: Any, frame: int) -> Plane:

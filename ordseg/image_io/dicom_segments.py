@@ -82,8 +82,7 @@ def _merged(
   file: pathlib.Path, values: np.ndarray, planes: list[dicom_planes.Plane], numbers: list[int]
 ) -> tuple[list[int], np.ndarray]:
   """Puts the frames of one place together; returns a frame of each place, and pages [D, H, W]."""
-  normal = np.cross(*planes[0].orientation)  # type: ignore[misc]
-  along = [float(plane.position @ normal) for plane in planes]  # type: ignore[operator]
+  along = [float(plane.at @ planes[0].normal) for plane in planes]
   places: list[int] = []
   pages: list[np.ndarray] = []
   for k in np.argsort(along, kind="stable").tolist():

@@ -62,9 +62,9 @@ def stacked(path: pathlib.Path, planes: Sequence[Plane], *, allow_gaps: bool = F
     )
     return Stack(list(range(len(planes))), None, (first.depth, *first.spacing), notes)
   _check_alike(path, planes)
-  positions = np.stack([plane.position for plane in planes])  # [D, 3]
-  assert first.orientation is not None
-  order = _order(path, planes, positions @ np.cross(*np.median([plane.orientation for plane in planes], axis=0)))
+  positions = np.stack([plane.at for plane in planes])  # [D, 3]
+  row, column = np.median([plane.axes for plane in planes], axis=0)
+  order = _order(path, planes, positions @ np.cross(row, column))
   step, told = _step(path, [planes[k] for k in order], positions[order], allow_gaps=allow_gaps)
   start = planes[order[0]]
   if not all(start.spacing):
@@ -83,13 +83,13 @@ def affine_of(plane: Plane, step: np.ndarray | None = None) -> np.ndarray | None
     plane: the first.
     step: [3] mm (LPS) to the next; None is its own depth, or 1 mm, along the normal.
   """
-  if plane.position is None or plane.orientation is None or not all(plane.spacing):
+  if not plane.is_placed or not all(plane.spacing):
     return None
   lps = np.eye(4)
-  lps[:3, 0] = plane.orientation[0] * plane.spacing[1]
-  lps[:3, 1] = plane.orientation[1] * plane.spacing[0]
-  lps[:3, 2] = np.cross(*plane.orientation) * (plane.depth or 1.0) if step is None else step
-  lps[:3, 3] = plane.position
+  lps[:3, 0] = plane.axes[0] * plane.spacing[1]
+  lps[:3, 1] = plane.axes[1] * plane.spacing[0]
+  lps[:3, 2] = plane.normal * (plane.depth or 1.0) if step is None else step
+  lps[:3, 3] = plane.at
   return placement.to_ras(lps)
 
 
@@ -105,7 +105,7 @@ def _check_alike(path: pathlib.Path, planes: Sequence[Plane]) -> None:
     if len(found) > 1:
       shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
       raise InputError(f"{path}: its frames are of several kinds: {keyword} {shown}; store each as a file of its own.")
-  turns = np.stack([plane.orientation for plane in planes]).reshape(len(planes), 6)
+  turns = np.stack([plane.axes for plane in planes]).reshape(len(planes), 6)
   _check_odd(path, planes, turns, _TURN, "is oriented otherwise (a localizer?)")
   sizes = np.asarray([plane.spacing for plane in planes])
   _check_odd(path, planes, sizes, 1e-3 * max(float(np.median(sizes)), 1e-3), "has another PixelSpacing")
@@ -115,7 +115,7 @@ def _check_odd(path: pathlib.Path, planes: Sequence[Plane], values: np.ndarray, 
   common = max(values.tolist(), key=lambda one: int((np.abs(values - one).max(axis=1) <= tolerance).sum()))
   off = np.abs(values - np.asarray(common)).max(axis=1)
   if off.max() > tolerance:
-    odd = [planes[k].name for k in np.flatnonzero(off > tolerance)]
+    odd = [planes[k].name for k in np.flatnonzero(off > tolerance).tolist()]
     more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
     raise InputError(f"{path}: {odd[0]}{more} {what} than the other slices. One image is one stack; take it out.")
 
@@ -127,7 +127,7 @@ def _order(path: pathlib.Path, planes: Sequence[Plane], places: np.ndarray) -> l
   order = np.argsort(places, kind="stable")
   close = np.flatnonzero(np.diff(places[order]) < _SAME)
   if len(close):
-    one, other = (planes[order[close[0] + k]] for k in range(2))
+    one, other = (planes[int(order[int(close[0]) + k])] for k in range(2))
     keys = [key for key in one.variants if one.variants[key] != other.variants.get(key)]
     shown = "; ".join(f"{key} {one.variants[key]} and {other.variants.get(key)}" for key in keys)
     raise InputError(
@@ -143,7 +143,7 @@ def _step(
   """Returns the step [3] (LPS, mm) from page to page, and notes."""
   count = len(planes)
   step = (positions[-1] - positions[0]) / (count - 1)
-  normal = np.cross(*planes[0].orientation)  # type: ignore[misc]
+  normal = planes[0].normal
   off = positions - (positions[0] + np.arange(count)[:, None] * step)
   along = np.abs(off @ normal)
   length = abs(float(step @ normal))
@@ -154,8 +154,8 @@ def _step(
     said = f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart"
     if not allow_gaps:
       raise InputError(
-        f"{path}: its {said}, most between {planes[wide].name} and {planes[wide + 1].name}; one may be missing. Add it, "
-        "or allow gaps (predict --allow_gaps)."
+        f"{path}: its {said}, most between {planes[wide].name} and {planes[wide + 1].name}; one may be missing. Add "
+        "it, or allow gaps (predict --allow_gaps)."
       )
     notes.append(f"{said}; the map has them {length:.4g} mm apart, up to {along.max():.3g} mm from their places")
   elif along.max() > _EVEN * length + 1e-3:

@@ -47,8 +47,9 @@ def _one(file: pathlib.Path, data: object, *, alone: bool) -> tuple[np.ndarray, 
   count = dicom_pixels.num_frames(file, data)
   if count > 1 and not alone:
     raise InputError(f"{file}: holds {count} frames; expected it alone, not among other files of a series.")
+  stored = dicom_pixels.read_stored(file, data)  # first: it compares NumberOfFrames with the bytes
   places = dicom_planes.planes_of(file, data, count)
-  values, notes = dicom_pixels.to_values(file, data, dicom_pixels.read_stored(file, data))
+  values, notes = dicom_pixels.to_values(file, data, stored)
   for keyword in dicom_files.PIXELS:
     if keyword in data:  # type: ignore[operator]
       delattr(data, keyword)  # writers need the rest; the pixels are in memory once

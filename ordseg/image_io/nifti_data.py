@@ -7,6 +7,7 @@ gzip stream is read to its end, where zlib compares CRC-32 and length (RFC 1952)
 
 import math
 import pathlib
+import struct
 import zlib
 from typing import Any
 
@@ -15,8 +16,31 @@ import numpy as np
 from ordseg.validate import InputError
 
 MAX_RATIO = 1032  # deflate cannot shrink more (zlib.net/zlib_tech.html)
+MAX_START = 2**26  # bytes of extensions
 _PADDING = 512  # bytes that some writers fill the last block with
 _GZIP = b"\x1f\x8b"
+
+
+def check_start(path: pathlib.Path) -> None:
+  """Looks at where a header says that voxels begin: nibabel takes all before as extensions, and memory for them.
+
+  Raises:
+    InputError: further in than any extension reaches.
+  """
+  with path.open("rb") as stream:
+    head = stream.read(4096)
+  if head.startswith(_GZIP):
+    try:
+      head = zlib.decompressobj(wbits=31).decompress(head, 544)
+    except zlib.error as error:
+      raise InputError(f"{path}: its gzip stream is damaged ({_reason(error)}).") from error
+  for order in "<>":
+    size = struct.unpack(f"{order}i", head[:4])[0] if len(head) >= 4 else 0
+    place = {348: (108, "f"), 540: (168, "q")}.get(size)  # nifti1.h, nifti2.h
+    if place and len(head) >= size:
+      offset = struct.unpack_from(order + place[1], head, place[0])[0]
+      if not 0 <= offset <= MAX_START:
+        raise InputError(f"{path}: its header says that voxels begin at byte {offset:g}; it may be damaged.")
 
 
 def read_voxels(path: pathlib.Path, image: Any) -> np.ndarray:

@@ -28,13 +28,15 @@ def read(path: pathlib.Path) -> ImageFile:
   """
   import nibabel
 
+  nifti_data.check_start(path)
   with _quiet():
     image: Any = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Pair):  # Nifti1Image, Nifti2Pair and Nifti2Image are kinds of it
       kind = type(image).__name__.removesuffix("Image")
       raise InputError(f"{path}: is {kind}, which does not say where left and right are; convert it to NIfTI.")
     values = nifti_data.read_voxels(path, image)
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    stored: Any = image.dataobj
+    slope, intercept = stored.slope, stored.inter
     affine, spacing, told = _place(path, image)
   values, more = _pages(path, values)
   try:
@@ -49,8 +51,11 @@ def _quiet() -> Iterator[None]:
   """Keeps nibabel's own log lines from stderr; what they are about is in our notes and errors."""
   from nibabel import imageglobals
 
-  with imageglobals.LoggingOutputSuppressor():
+  before, imageglobals.logger.disabled = imageglobals.logger.disabled, True
+  try:
     yield
+  finally:
+    imageglobals.logger.disabled = before
 
 
 def _native(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Where voxels lie in space, and whether a mask lies on its image's voxels.
 
-One notion for every format: an affine [4, 4] from voxel (column, row, page) to mm in RAS (x to the patient's right, y to
-the front, z up), as NIfTI has it. DICOM's x and y point the other way (LPS; PS3.3 C.7.6.2.1.1); its reader turns them.
+One notion for every format: an affine [4, 4] from voxel (column, row, page) to mm in RAS (x to the patient's right, y
+to the front, z up), as NIfTI has it. DICOM's x and y point the other way (LPS; PS3.3 C.7.6.2.1.1); its reader turns them.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
   product is the voxel's volume |det|, of slices that drift sideways (a tilted gantry) too.
   """
   column, row, _ = np.linalg.norm(affine[:3, :3], axis=0)
-  return float(abs(np.linalg.det(affine[:3, :3])) / (column * row)), float(row), float(column)
+  page = abs(np.linalg.det(affine[:3, :3])) / (column * row)
+  return float(f"{page:.10g}"), float(f"{row:.10g}"), float(f"{column:.10g}")  # 2.5, not 2.5000000000000004
 
 
 def is_usable(affine: np.ndarray) -> bool:
@@ -40,7 +41,7 @@ def to_ras(lps: np.ndarray) -> np.ndarray:
   """Returns an affine [..., 4, 4] whose x and y point the other way: from DICOM's LPS to RAS, or back."""
   out = np.array(lps, np.float64)
   out[..., :2, :] *= -1
-  return out
+  return out + 0.0  # no -0
 
 
 def transposed(image: ImageFile, order: Sequence[int]) -> ImageFile:
@@ -76,8 +77,8 @@ def matched(mask: ImageFile, image: ImageFile, order: Sequence[int] = (0, 1, 2))
   """
   if image.affine is None and mask.page_affines is not None and len(image.pages) > 1:
     raise InputError(
-      f"{mask.path}: a segmentation object leaves empty pages out and cannot be matched to {image.path}, which does not "
-      "say where its pages lie."
+      f"{mask.path}: a segmentation object leaves empty pages out and cannot be matched to {image.path}, which does "
+      "not say where its pages lie."
     )
   if image.affine is None or (mask.affine is None and mask.page_affines is None):
     mask = transposed(mask, order)

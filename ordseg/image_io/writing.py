@@ -65,7 +65,7 @@ def write_tiff(path: pathlib.Path, values: np.ndarray) -> None:
 
 
 def _write_nifti(path: pathlib.Path, values: np.ndarray, image: ImageFile) -> None:
-  """Writes [D, H, W] with a header of its own: scale, window, intent or extensions of the image say nothing of a map."""
+  """Writes [D, H, W] with a header of its own: the image's scale, window, intent or extensions would lie of a map."""
   import nibabel
 
   voxels = values.transpose(2, 1, 0)
