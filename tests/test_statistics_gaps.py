@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ordseg import calibration, evaluate, statistics
+from ordseg import calibration, evaluate, report, statistics
 from ordseg.calibration import BinSums
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import GapBins, Resamples
+from ordseg.metrics.gaps import NAMES
+from ordseg.report import noise, reading
 from ordseg.statistics import gaps
 from tests.helpers import evaluations, panels
 from tests.reference import gaps_np
@@ -42,18 +44,23 @@ def drawn(num, seed=1):
   return np.random.default_rng(seed).multinomial(num, np.ones(num) / num, S).astype(float)
 
 
-def measured(bins, weights, pair=False):
-  """The product's estimates, and pairs of the first two, in given resamples."""
+def _planned(bins, weights, pairs):
   units = images(weights.shape[1])
-  names = [f"e{k}" for k in range(len(bins))]
-  plan = gaps.Plan(
-    {n: gaps.gaps_of(b, units) for n, b in zip(names, bins, strict=True)}, [("e0", "e1")] if pair else []
-  )
-  pool = Resamples(weights, units.index)
-  found = {**{n: b.error(pool) for n, b in zip(names, bins, strict=True)}, **plan.measure(pool)}
-  raw = {n: float(b.error()) for n, b in zip(names, bins, strict=True)}
-  errors = plan.estimates(raw, found)
-  return plan.pairs(errors, found)["e0", "e1"] if pair else [errors[n] for n in names]
+  parts = {f"e{k}": gaps.gaps_of(x, units) for k, x in enumerate(bins)}
+  plan, pool = gaps.Plan(parts, pairs), Resamples(weights, units.index)
+  found = {**{f"e{k}": x.error(pool) for k, x in enumerate(bins)}, **plan.measure(pool)}
+  errors = plan.estimates({f"e{k}": float(x.error()) for k, x in enumerate(bins)}, found)
+  return errors, plan.pairs(errors, found)
+
+
+def measured(bins, weights):
+  """The product's estimate in given resamples."""
+  return _planned([bins], weights, [])[0]["e0"]
+
+
+def paired(a, b, weights):
+  """The product's difference a - b in given resamples."""
+  return _planned([a, b], weights, [("e0", "e1")])[1]["e0", "e1"]
 
 
 def reference(bins, weights):
@@ -93,8 +100,6 @@ def test_every_calibration_error_is_corrected():
   section = evaluate.intervals(result, statistics.Settings(num_resamples=100))
   assert section["methods"].keys() == section["values"].keys()
   names = {path.split(".")[-1] for path, method in section["methods"].items() if method == gaps.METHOD}
-  from ordseg.metrics.gaps import NAMES
-
   assert names == NAMES
   others = {path.split(".")[-1] for path, method in section["methods"].items() if method == "percentile"}
   assert not {name for name in others if "ece" in name} - {
@@ -118,7 +123,7 @@ def test_every_calibration_error_is_corrected():
 def test_intervals_are_those_of_the_formulas(weighting, shape, error):
   for seed in range(3):
     bins, weights = made(seed, shape=shape, weighting=weighting, error=error), drawn(12)
-    [got], want = measured([bins], weights), reference(bins, weights)
+    got, want = measured(bins, weights), reference(bins, weights)
     assert got.raw == pytest.approx(want.raw) and got.gaps.error == pytest.approx(want.raw)
     # In a resample the reference takes the bins that the data set fills; so does the error but for ACE and raters.
     want.samples = list(got.samples) if weighting != "pooled" else want.samples
@@ -132,7 +137,7 @@ def test_intervals_are_those_of_the_formulas(weighting, shape, error):
 @pytest.mark.parametrize(("first", "second"), [(0.0, 0.0), (0.0, 0.15), (0.15, 0.0), (0.15, 0.25)])
 def test_differences_are_those_of_the_formulas(first, second):
   a, b, weights = made(0, error=first), made(0, error=second), drawn(12)
-  pair = measured([a, b], weights, pair=True)
+  pair = paired(a, b, weights)
   want = reference(a, weights), reference(b, weights)
   assert pair.difference == pytest.approx(want[0].corrected - want[1].corrected)
   for confidence in (0.8, 0.95):
@@ -162,7 +167,7 @@ def test_golden():
   weights = np.ones((99, 10))
   weights[:33] = [2, 0] * 5  # gap .3
   weights[33:66] = [0, 2] * 5  # gap .1
-  [got] = measured([bins], weights)
+  got = measured(bins, weights)
   assert got.raw == pytest.approx(0.2) and got.corrected == pytest.approx(0.2)
   spread = 0.1 * np.sqrt(2 / 3)  # of .3, .1, .2 a third each; the linearised one is .1 / sqrt(10)
   assert got.spread == pytest.approx(spread)
@@ -177,7 +182,7 @@ def test_golden():
 
 def test_units_that_agree_leave_no_doubt():
   bins = GapBins(BinSums(np.full((10, 2), 5), np.full((10, 2), 2.0), np.full((10, 2), 1.0)), "pooled")
-  [got] = measured([bins], drawn(10))
+  got = measured(bins, drawn(10))
   assert got.ends(0.95) == pytest.approx((0.2, 0.2)) and got.p == 2 / (S + 1)
 
 
@@ -187,7 +192,7 @@ def test_a_bin_of_one_unit_may_be_noise_alone():
   count[:, 0], count[0, 1] = 100, 1
   prob = np.where(np.arange(2) == 0, 0.0, 0.5)
   bins = GapBins(BinSums(count, count * prob, np.zeros((12, 2))), "bins")
-  [got] = measured([bins], drawn(12))
+  got = measured(bins, drawn(12))
   assert got.raw == pytest.approx(0.25) and got.p > 0.05 and got.ends(0.95)[0] == 0.0
 
 
@@ -201,8 +206,8 @@ seeds, weightings = st.integers(0, 10_000), st.sampled_from(["pooled", "bins", "
 def test_an_interval_holds_its_estimate_and_grows_with_confidence(seed, weighting, error):
   a, b = made(seed, weighting=weighting, error=error), made(seed, weighting=weighting, error=0.1 - error)
   weights = drawn(12, seed)
-  [one] = measured([a], weights)
-  pair = measured([a, b], weights, pair=True)
+  one = measured(a, weights)
+  pair = paired(a, b, weights)
   before = {}
   for confidence in (0.5, 0.8, 0.95, 0.999):
     for name, estimate, ends in (("one", one.corrected, one.ends), ("pair", pair.difference, pair.ends)):
@@ -219,28 +224,28 @@ def test_an_interval_holds_its_estimate_and_grows_with_confidence(seed, weightin
 def test_a_difference_turned_round_changes_its_sign(seed, weighting, error):
   a, b = made(seed, weighting=weighting, error=error), made(seed, weighting=weighting, error=0.1)
   weights = drawn(12, seed)
-  there, back = (measured(bins, weights, pair=True) for bins in ((a, b), (b, a)))
+  there, back = paired(a, b, weights), paired(b, a, weights)
   low, high = there.ends(0.95)
   assert back.ends(0.95) == pytest.approx((-high, -low), abs=1e-12)
-  assert measured([a, a], weights, pair=True).ends(0.95) == (0.0, 0.0)
+  assert paired(a, a, weights).ends(0.95) == (0.0, 0.0)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seeds, weightings)
 def test_order_of_units_and_empty_bins_change_nothing(seed, weighting):
   bins, weights = made(seed, weighting=weighting), drawn(12, seed)
-  [want] = measured([bins], weights)
+  want = measured(bins, weights)
   order = np.random.default_rng(seed).permutation(12)
   parts = (bins.bins.count, bins.bins.prob_sum, bins.bins.label_sum)
   padded = [np.insert(x, [0, 2, 4], 0, axis=1)[order] for x in parts]
-  [got] = measured([GapBins(BinSums(*padded), weighting)], weights[:, order])
+  got = measured(GapBins(BinSums(*padded), weighting), weights[:, order])
   assert got.ends(0.95) == pytest.approx(want.ends(0.95), abs=1e-12)
   assert (got.corrected, got.p) == pytest.approx((want.corrected, want.p), abs=1e-12)
 
 
 def test_seeds_are_averaged():
   """Twice the same seed is one; two seeds have the mean of their errors, and bounds of paired or all gaps."""
-  a, b, weights, units = made(0), made(0, error=0.2), drawn(12), images(12)
+  a, b, units = made(0), made(0, error=0.2), images(12)
   one, other = (gaps.gaps_of(x, units) for x in (a, b))
   twice = gaps.mean_over_seeds([one, one])
   assert twice.error == one.error and twice.drift == pytest.approx(one.drift)
@@ -251,7 +256,6 @@ def test_seeds_are_averaged():
   assert gaps.minus(both, twice).error == pytest.approx(gaps.minus(other, one).error / 2)
   assert gaps.minus(both, one).error == pytest.approx(gaps.minus(other, one).error / 2)
   assert gaps.minus(both, one).error >= abs(both.error - one.error)
-  del weights
 
 
 # --- Few units --------------------------------------------------------------------------------------------------------
@@ -271,7 +275,7 @@ def test_units_without_pixels_do_not_count():
   bins = made(0, num=12)
   for x in (bins.bins.count, bins.bins.prob_sum, bins.bins.label_sum):
     x[:3] = 0
-  [got] = measured([bins], drawn(12))
+  got = measured(bins, drawn(12))
   assert got.gaps.num_units == 9 and np.isnan(got.ends(0.95)[0])
 
 
@@ -346,9 +350,6 @@ def test_from_pixels_to_the_interval():
 
 
 def test_old_evaluations_lose_intervals_that_do_not_cover(tmp_path):
-  from ordseg import report
-  from ordseg.report import noise, reading
-
   folder = evaluations.write(tmp_path / "e")
   path = "read_outs.mean_vote.mr_ece_pooled"
   old = {"confidence": 0.95, "method": "percentile", "unit": "images", "num_units": 12, "num_resamples": 10_000}
