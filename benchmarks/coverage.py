@@ -27,7 +27,7 @@ from scipy import optimize
 
 from ordseg import statistics
 from ordseg.metrics import GapBins, Resamples
-from ordseg.statistics import gaps
+from ordseg.statistics import gaps, noise
 
 RECORD = pathlib.Path(__file__).parent / "results/coverage.jsonl"
 CONFIDENCE = 0.95
@@ -167,7 +167,7 @@ def gap_interval(bins: Sequence[GapBins], units: statistics.Units, settings: sta
   """The interval of an error, or of the difference of the second from the first."""
   names = ["a", "b"][: len(bins)]
   parts = {name: gaps.gaps_of(x, units) for name, x in zip(names, bins, strict=True)}
-  plan = gaps.Plan(parts, [("b", "a")] if len(bins) > 1 else [])
+  plan = noise.Plan(parts, [("b", "a")] if len(bins) > 1 else [])
 
   def errors(pool: Resamples) -> dict[str, np.ndarray]:
     return {name: x.error(pool) for name, x in zip(names, bins, strict=True)}

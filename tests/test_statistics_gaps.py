@@ -1,9 +1,6 @@
 """Intervals of sums of absolute gaps against a slow reference, and what they promise."""
 
-import json
-import pathlib
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
@@ -11,19 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ordseg import calibration, evaluate, report, statistics
+from ordseg import evaluate, report, statistics
 from ordseg.calibration import BinSums
-from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import GapBins, Resamples
 from ordseg.metrics.gaps import NAMES
-from ordseg.report import noise, reading
-from ordseg.statistics import gaps
+from ordseg.report import noise as noise_words
+from ordseg.report import reading
+from ordseg.statistics import gaps, noise
 from tests.helpers import evaluations, panels
 from tests.reference import gaps_np
 
-ROOT = pathlib.Path(__file__).parent.parent
 S = 120
-COVERAGE = [sys.executable, str(ROOT / "benchmarks/coverage.py")]
 
 
 def images(num):
@@ -47,7 +42,7 @@ def drawn(num, seed=1):
 def _planned(bins, weights, pairs):
   units = images(weights.shape[1])
   parts = {f"e{k}": gaps.gaps_of(x, units) for k, x in enumerate(bins)}
-  plan, pool = gaps.Plan(parts, pairs), Resamples(weights, units.index)
+  plan, pool = noise.Plan(parts, pairs), Resamples(weights, units.index)
   found = {**{f"e{k}": x.error(pool) for k, x in enumerate(bins)}, **plan.measure(pool)}
   errors = plan.estimates({f"e{k}": float(x.error()) for k, x in enumerate(bins)}, found)
   return errors, plan.pairs(errors, found)
@@ -99,7 +94,7 @@ def test_every_calibration_error_is_corrected():
   result = panels.run(panels.images(num=40, seed=4))
   section = evaluate.intervals(result, statistics.Settings(num_resamples=100))
   assert section["methods"].keys() == section["values"].keys()
-  names = {path.split(".")[-1] for path, method in section["methods"].items() if method == gaps.METHOD}
+  names = {path.split(".")[-1] for path, method in section["methods"].items() if method == noise.METHOD}
   assert names == NAMES
   others = {path.split(".")[-1] for path, method in section["methods"].items() if method == "percentile"}
   assert not {name for name in others if "ece" in name} - {
@@ -279,74 +274,7 @@ def test_units_without_pixels_do_not_count():
   assert got.gaps.num_units == 9 and np.isnan(got.ends(0.95)[0])
 
 
-# --- Coverage ---------------------------------------------------------------------------------------------------------
-
-
-def coverage(*arguments, record):
-  done = subprocess.run(
-    [*COVERAGE, f"--record={record}", *arguments], capture_output=True, text=True, cwd=ROOT, check=True
-  )
-  return done.stdout
-
-
-def test_the_benchmark_of_coverage(tmp_path):
-  """A few cells that percentile intervals fail; a second call resumes, and its numbers are the seed's."""
-  record = tmp_path / "c.jsonl"
-  only = r"--only=(single mr_ece: sharp (0|0.02)|difference mr_ece: sharp 0.02), sd 0.4, 200 px, 20 images"
-  coverage(only, "--repetitions=40", "--resamples=200", record=record)
-  lines = [json.loads(line) for line in record.read_text().splitlines()]
-  assert len(lines) == 3
-  for line in lines:
-    assert line["coverage"] >= 0.85 and 0 < line["width"] < 0.06
-    assert line["percentile_coverage"] < 0.6
-    if line["truth"] > 0:
-      assert abs(line["corrected_bias"]) < abs(line["raw_bias"])
-  coverage(only.replace("20 images", "(10|20) images"), "--repetitions=40", "--resamples=200", record=record)
-  again = [json.loads(line) for line in record.read_text().splitlines()]
-  assert len(again) == 6 and again[:3] == lines
-  assert "| single |" in coverage("--tables", record=record)
-
-
-def test_from_pixels_to_the_interval():
-  """Pixels of known truth through the whole evaluation, against the sums that the benchmark draws."""
-  sys.path.insert(0, str(ROOT / "benchmarks"))
-  import coverage as benchmark  # pyright: ignore[reportMissingImports]
-  import coverage_worlds as worlds  # pyright: ignore[reportMissingImports]
-
-  num, pixels = 12, 150
-  cell = benchmark.Cell("difference", "sharp", "mr_ece", 0.03, 0.4, pixels, num)
-  world = benchmark.build(cell)
-  drawn = worlds.draw(world, num, pixels, "images", np.random.default_rng(0))
-  section, sums = [], []
-  chosen = statistics.Settings(num_resamples=200)
-  for model in (0, 1):
-    prob = np.zeros((num, pixels))
-    marks = np.zeros((num, pixels), np.uint8)
-    for i in range(num):
-      types = np.repeat(np.arange(len(world.share)), drawn.counts[i])
-      prob[i] = world.probs[model, 0][types]
-      first = np.concatenate([np.arange(n) for n in drawn.counts[i]])
-      marks[i] = first < drawn.marks[i, 0][types]
-    levels = np.stack([1 - prob, prob], -1).astype(np.float32)[:, None]
-    batch = {
-      "image": levels[..., :1],
-      "rater_masks": marks[:, None, :, None],
-      "rater_valid": np.ones((num, 1), np.uint8),
-      "mask": np.ones((num, 1, pixels), np.uint8),
-    }
-    item = EvalBatch([f"{k:02d}" for k in range(num)], [""] * num, batch, num)
-    result = evaluate.evaluate(lambda _, levels=levels: levels, [item], num_raters=1)
-    section.append(evaluate.intervals(result, chosen))
-    sums.append(result.model.gap_bins()["read_outs.mean_vote.mr_ece_pooled"])
-    mine = worlds.bins_of(world, drawn, model, "mr_ece")
-    one = benchmark.gap_interval([mine], images(num), chosen)
-    path = "read_outs.mean_vote.mr_ece_pooled"
-    assert section[-1]["values"][path] == pytest.approx([one.low, one.high], abs=1e-6)
-    assert section[-1]["corrected"][path] == pytest.approx(one.corrected, abs=1e-6)
-    assert float(calibration.ece(sums[-1].bins.pooled())) == pytest.approx(one.raw, abs=1e-6)
-  both = benchmark.gap_interval([worlds.bins_of(world, drawn, m, "mr_ece") for m in (0, 1)], images(num), chosen)
-  of_pixels = benchmark.gap_interval(sums, images(num), chosen)
-  assert (of_pixels.low, of_pixels.high) == pytest.approx((both.low, both.high), abs=1e-6)
+# --- Old files --------------------------------------------------------------------------------------------------------
 
 
 def test_old_evaluations_lose_intervals_that_do_not_cover(tmp_path):
@@ -357,6 +285,44 @@ def test_old_evaluations_lose_intervals_that_do_not_cover(tmp_path):
   evaluations.change(folder, "metrics.json", lambda m: m.update(intervals=old))
   e = reading.load(folder)
   assert e.interval(path) is None and e.interval("read_outs.majority.dice") == (0.5, 0.75)
-  assert noise.rows(e) == [] and noise.sentence(e) == ""
+  assert noise_words.rows(e) == [] and noise_words.sentence(e) == ""
   told = report.text_summary(folder)
   assert "Dice 0.500 to 0.750" in told and "Evaluate again" in told.replace("\n", " ") and "MR-ECE 0.0010" not in told
+
+
+# --- What people are told ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return evaluations.write(tmp_path_factory.mktemp("e") / "test")
+
+
+@pytest.mark.parametrize(
+  ("p", "units", "want"),
+  [
+    (0.0321, 12, "The mean vote is miscalibrated beyond noise (MR-ECE 0.0"),
+    (0.0711, 12, "With 12 images, an error this size cannot be told from noise."),
+    (0.0711, 20, "No miscalibration of the mean vote beyond noise is shown (MR-ECE 0.0"),
+  ],
+)
+def test_people_are_told_of_noise(folder, tmp_path, p, units, want):
+  path = "read_outs.mean_vote.mr_ece_pooled"
+
+  def noisy(m):
+    m["intervals"] |= {"unit": "images", "num_units": units, "none": "", "values": {path: [0.0, 0.0223]}}
+    m["intervals"] |= {"corrected": {path: 0.00711}, "miscalibration_p": {path: p}}
+
+  copy = shutil.copytree(folder, tmp_path / "copy")
+  evaluations.change(copy, "metrics.json", noisy)
+  told = " ".join(report.text_summary(copy).split())
+  assert want in told and "corrected for noise 0.0071, 95 % interval 0.0000 to 0.0223" in told
+  assert f"p of noise alone {p + 0.0005:.3f})"[:23] in told and "Corrected for noise" in told
+  assert ("cannot be told" in told) == (p > 0.05 and units < 20)
+  answers = [row.answer for row in noise_words.rows(reading.load(copy))]
+  assert answers == ["yes" if p < 0.05 else "not shown"]
+  if p > 0.05 or units != 12:
+    return
+  page = report.write_report(copy).read_text()
+  assert "Is there miscalibration beyond noise?" in page and "corrected for noise 0.0071" in page
+  assert "<td>yes</td>" in page
