@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 READY := $(VENV)/ready
 
-.PHONY: help quickstart results test test-slow lint format types benchmarks lock clean
+.PHONY: help quickstart results test test-slow lint format types benchmarks coverage lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,10 @@ benchmarks: $(READY) ## the three speed comparisons; PyTorch must be installed (
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/calibration.py
 	$(BIN)/python benchmarks/input_pipeline.py
+
+coverage: $(READY) ## how often intervals hold the truth (8 minutes on a free core; resumes) and the tables of it
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/coverage.py --tables
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra data --extra test --extra dev --no-header --no-emit-index-url \

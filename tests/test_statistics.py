@@ -11,7 +11,6 @@ from scipy import stats
 
 from ordseg import evaluate, logging_utils, metrics, records, report, scoring, statistics
 from ordseg.metrics import Resamples
-from ordseg.report import noise, reading
 from ordseg.validate import InputError
 from tests.helpers import evaluations, panels
 from tests.reference import metrics_np
@@ -350,36 +349,6 @@ def test_people_are_told_the_intervals(folder, tmp_path):
   evaluations.change(copy, "metrics.json", intervals)
   told = "95 % bootstrap interval (9 groups resampled): Dice 0.500 to 0.750, RPS 0.1000 to 0.1235."
   assert told in report.text_summary(copy)
-
-
-@pytest.mark.parametrize(
-  ("p", "units", "want"),
-  [
-    (0.0321, 12, "The mean vote is miscalibrated beyond noise (MR-ECE 0.0"),
-    (0.0711, 12, "With 12 images, an error this size cannot be told from noise."),
-    (0.0711, 20, "No miscalibration of the mean vote beyond noise is shown (MR-ECE 0.0"),
-  ],
-)
-def test_people_are_told_of_noise(folder, tmp_path, p, units, want):
-  path = "read_outs.mean_vote.mr_ece_pooled"
-
-  def noisy(m):
-    m["intervals"] |= {"unit": "images", "num_units": units, "none": "", "values": {path: [0.0, 0.0223]}}
-    m["intervals"] |= {"corrected": {path: 0.00711}, "miscalibration_p": {path: p}}
-
-  copy = shutil.copytree(folder, tmp_path / "copy")
-  evaluations.change(copy, "metrics.json", noisy)
-  told = " ".join(report.text_summary(copy).split())
-  assert want in told and "corrected for noise 0.0071, 95 % interval 0.0000 to 0.0223" in told
-  assert f"p of noise alone {p + 0.0005:.3f})"[:23] in told and "Corrected for noise" in told
-  assert ("cannot be told" in told) == (p > 0.05 and units < 20)
-  answers = [row.answer for row in noise.rows(reading.load(copy))]
-  assert answers == ["yes" if p < 0.05 else "not shown"]
-  if p > 0.05 or units != 12:
-    return
-  page = report.write_report(copy).read_text()
-  assert "Is there miscalibration beyond noise?" in page and "corrected for noise 0.0071" in page
-  assert "<td>yes</td>" in page
 
 
 def change_arrays(path, **changes):

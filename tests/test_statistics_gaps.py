@@ -1,9 +1,6 @@
 """Intervals of sums of absolute gaps against a slow reference, and what they promise."""
 
-import json
-import pathlib
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
@@ -11,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ordseg import calibration, evaluate, statistics
+from ordseg import evaluate, report, statistics
 from ordseg.calibration import BinSums
-from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import GapBins, Resamples
-from ordseg.statistics import gaps
+from ordseg.metrics.gaps import NAMES
+from ordseg.report import noise as noise_words
+from ordseg.report import reading
+from ordseg.statistics import gaps, noise
 from tests.helpers import evaluations, panels
 from tests.reference import gaps_np
 
-ROOT = pathlib.Path(__file__).parent.parent
 S = 120
-COVERAGE = [sys.executable, str(ROOT / "benchmarks/coverage.py")]
 
 
 def images(num):
@@ -42,18 +39,23 @@ def drawn(num, seed=1):
   return np.random.default_rng(seed).multinomial(num, np.ones(num) / num, S).astype(float)
 
 
-def measured(bins, weights, pair=False):
-  """The product's estimates, and pairs of the first two, in given resamples."""
+def _planned(bins, weights, pairs):
   units = images(weights.shape[1])
-  names = [f"e{k}" for k in range(len(bins))]
-  plan = gaps.Plan(
-    {n: gaps.gaps_of(b, units) for n, b in zip(names, bins, strict=True)}, [("e0", "e1")] if pair else []
-  )
-  pool = Resamples(weights, units.index)
-  found = {**{n: b.error(pool) for n, b in zip(names, bins, strict=True)}, **plan.measure(pool)}
-  raw = {n: float(b.error()) for n, b in zip(names, bins, strict=True)}
-  errors = plan.estimates(raw, found)
-  return plan.pairs(errors, found)["e0", "e1"] if pair else [errors[n] for n in names]
+  parts = {f"e{k}": gaps.gaps_of(x, units) for k, x in enumerate(bins)}
+  plan, pool = noise.Plan(parts, pairs), Resamples(weights, units.index)
+  found = {**{f"e{k}": x.error(pool) for k, x in enumerate(bins)}, **plan.measure(pool)}
+  errors = plan.estimates({f"e{k}": float(x.error()) for k, x in enumerate(bins)}, found)
+  return errors, plan.pairs(errors, found)
+
+
+def measured(bins, weights):
+  """The product's estimate in given resamples."""
+  return _planned([bins], weights, [])[0]["e0"]
+
+
+def paired(a, b, weights):
+  """The product's difference a - b in given resamples."""
+  return _planned([a, b], weights, [("e0", "e1")])[1]["e0", "e1"]
 
 
 def reference(bins, weights):
@@ -92,9 +94,7 @@ def test_every_calibration_error_is_corrected():
   result = panels.run(panels.images(num=40, seed=4))
   section = evaluate.intervals(result, statistics.Settings(num_resamples=100))
   assert section["methods"].keys() == section["values"].keys()
-  names = {path.split(".")[-1] for path, method in section["methods"].items() if method == gaps.METHOD}
-  from ordseg.metrics.gaps import NAMES
-
+  names = {path.split(".")[-1] for path, method in section["methods"].items() if method == noise.METHOD}
   assert names == NAMES
   others = {path.split(".")[-1] for path, method in section["methods"].items() if method == "percentile"}
   assert not {name for name in others if "ece" in name} - {
@@ -118,7 +118,7 @@ def test_every_calibration_error_is_corrected():
 def test_intervals_are_those_of_the_formulas(weighting, shape, error):
   for seed in range(3):
     bins, weights = made(seed, shape=shape, weighting=weighting, error=error), drawn(12)
-    [got], want = measured([bins], weights), reference(bins, weights)
+    got, want = measured(bins, weights), reference(bins, weights)
     assert got.raw == pytest.approx(want.raw) and got.gaps.error == pytest.approx(want.raw)
     # In a resample the reference takes the bins that the data set fills; so does the error but for ACE and raters.
     want.samples = list(got.samples) if weighting != "pooled" else want.samples
@@ -132,7 +132,7 @@ def test_intervals_are_those_of_the_formulas(weighting, shape, error):
 @pytest.mark.parametrize(("first", "second"), [(0.0, 0.0), (0.0, 0.15), (0.15, 0.0), (0.15, 0.25)])
 def test_differences_are_those_of_the_formulas(first, second):
   a, b, weights = made(0, error=first), made(0, error=second), drawn(12)
-  pair = measured([a, b], weights, pair=True)
+  pair = paired(a, b, weights)
   want = reference(a, weights), reference(b, weights)
   assert pair.difference == pytest.approx(want[0].corrected - want[1].corrected)
   for confidence in (0.8, 0.95):
@@ -162,7 +162,7 @@ def test_golden():
   weights = np.ones((99, 10))
   weights[:33] = [2, 0] * 5  # gap .3
   weights[33:66] = [0, 2] * 5  # gap .1
-  [got] = measured([bins], weights)
+  got = measured(bins, weights)
   assert got.raw == pytest.approx(0.2) and got.corrected == pytest.approx(0.2)
   spread = 0.1 * np.sqrt(2 / 3)  # of .3, .1, .2 a third each; the linearised one is .1 / sqrt(10)
   assert got.spread == pytest.approx(spread)
@@ -177,7 +177,7 @@ def test_golden():
 
 def test_units_that_agree_leave_no_doubt():
   bins = GapBins(BinSums(np.full((10, 2), 5), np.full((10, 2), 2.0), np.full((10, 2), 1.0)), "pooled")
-  [got] = measured([bins], drawn(10))
+  got = measured(bins, drawn(10))
   assert got.ends(0.95) == pytest.approx((0.2, 0.2)) and got.p == 2 / (S + 1)
 
 
@@ -187,7 +187,7 @@ def test_a_bin_of_one_unit_may_be_noise_alone():
   count[:, 0], count[0, 1] = 100, 1
   prob = np.where(np.arange(2) == 0, 0.0, 0.5)
   bins = GapBins(BinSums(count, count * prob, np.zeros((12, 2))), "bins")
-  [got] = measured([bins], drawn(12))
+  got = measured(bins, drawn(12))
   assert got.raw == pytest.approx(0.25) and got.p > 0.05 and got.ends(0.95)[0] == 0.0
 
 
@@ -201,8 +201,8 @@ seeds, weightings = st.integers(0, 10_000), st.sampled_from(["pooled", "bins", "
 def test_an_interval_holds_its_estimate_and_grows_with_confidence(seed, weighting, error):
   a, b = made(seed, weighting=weighting, error=error), made(seed, weighting=weighting, error=0.1 - error)
   weights = drawn(12, seed)
-  [one] = measured([a], weights)
-  pair = measured([a, b], weights, pair=True)
+  one = measured(a, weights)
+  pair = paired(a, b, weights)
   before = {}
   for confidence in (0.5, 0.8, 0.95, 0.999):
     for name, estimate, ends in (("one", one.corrected, one.ends), ("pair", pair.difference, pair.ends)):
@@ -219,28 +219,28 @@ def test_an_interval_holds_its_estimate_and_grows_with_confidence(seed, weightin
 def test_a_difference_turned_round_changes_its_sign(seed, weighting, error):
   a, b = made(seed, weighting=weighting, error=error), made(seed, weighting=weighting, error=0.1)
   weights = drawn(12, seed)
-  there, back = (measured(bins, weights, pair=True) for bins in ((a, b), (b, a)))
+  there, back = paired(a, b, weights), paired(b, a, weights)
   low, high = there.ends(0.95)
   assert back.ends(0.95) == pytest.approx((-high, -low), abs=1e-12)
-  assert measured([a, a], weights, pair=True).ends(0.95) == (0.0, 0.0)
+  assert paired(a, a, weights).ends(0.95) == (0.0, 0.0)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seeds, weightings)
 def test_order_of_units_and_empty_bins_change_nothing(seed, weighting):
   bins, weights = made(seed, weighting=weighting), drawn(12, seed)
-  [want] = measured([bins], weights)
+  want = measured(bins, weights)
   order = np.random.default_rng(seed).permutation(12)
   parts = (bins.bins.count, bins.bins.prob_sum, bins.bins.label_sum)
   padded = [np.insert(x, [0, 2, 4], 0, axis=1)[order] for x in parts]
-  [got] = measured([GapBins(BinSums(*padded), weighting)], weights[:, order])
+  got = measured(GapBins(BinSums(*padded), weighting), weights[:, order])
   assert got.ends(0.95) == pytest.approx(want.ends(0.95), abs=1e-12)
   assert (got.corrected, got.p) == pytest.approx((want.corrected, want.p), abs=1e-12)
 
 
 def test_seeds_are_averaged():
   """Twice the same seed is one; two seeds have the mean of their errors, and bounds of paired or all gaps."""
-  a, b, weights, units = made(0), made(0, error=0.2), drawn(12), images(12)
+  a, b, units = made(0), made(0, error=0.2), images(12)
   one, other = (gaps.gaps_of(x, units) for x in (a, b))
   twice = gaps.mean_over_seeds([one, one])
   assert twice.error == one.error and twice.drift == pytest.approx(one.drift)
@@ -251,7 +251,6 @@ def test_seeds_are_averaged():
   assert gaps.minus(both, twice).error == pytest.approx(gaps.minus(other, one).error / 2)
   assert gaps.minus(both, one).error == pytest.approx(gaps.minus(other, one).error / 2)
   assert gaps.minus(both, one).error >= abs(both.error - one.error)
-  del weights
 
 
 # --- Few units --------------------------------------------------------------------------------------------------------
@@ -271,84 +270,14 @@ def test_units_without_pixels_do_not_count():
   bins = made(0, num=12)
   for x in (bins.bins.count, bins.bins.prob_sum, bins.bins.label_sum):
     x[:3] = 0
-  [got] = measured([bins], drawn(12))
+  got = measured(bins, drawn(12))
   assert got.gaps.num_units == 9 and np.isnan(got.ends(0.95)[0])
 
 
-# --- Coverage ---------------------------------------------------------------------------------------------------------
-
-
-def coverage(*arguments, record):
-  done = subprocess.run(
-    [*COVERAGE, f"--record={record}", *arguments], capture_output=True, text=True, cwd=ROOT, check=True
-  )
-  return done.stdout
-
-
-def test_the_benchmark_of_coverage(tmp_path):
-  """A few cells that percentile intervals fail; a second call resumes, and its numbers are the seed's."""
-  record = tmp_path / "c.jsonl"
-  only = r"--only=(single mr_ece: sharp (0|0.02)|difference mr_ece: sharp 0.02), sd 0.4, 200 px, 20 images"
-  coverage(only, "--repetitions=40", "--resamples=200", record=record)
-  lines = [json.loads(line) for line in record.read_text().splitlines()]
-  assert len(lines) == 3
-  for line in lines:
-    assert line["coverage"] >= 0.85 and 0 < line["width"] < 0.06
-    assert line["percentile_coverage"] < 0.6
-    if line["truth"] > 0:
-      assert abs(line["corrected_bias"]) < abs(line["raw_bias"])
-  coverage(only.replace("20 images", "(10|20) images"), "--repetitions=40", "--resamples=200", record=record)
-  again = [json.loads(line) for line in record.read_text().splitlines()]
-  assert len(again) == 6 and again[:3] == lines
-  assert "| single |" in coverage("--tables", record=record)
-
-
-def test_from_pixels_to_the_interval():
-  """Pixels of known truth through the whole evaluation, against the sums that the benchmark draws."""
-  sys.path.insert(0, str(ROOT / "benchmarks"))
-  import coverage as benchmark  # pyright: ignore[reportMissingImports]
-  import coverage_worlds as worlds  # pyright: ignore[reportMissingImports]
-
-  num, pixels = 12, 150
-  cell = benchmark.Cell("difference", "sharp", "mr_ece", 0.03, 0.4, pixels, num)
-  world = benchmark.build(cell)
-  drawn = worlds.draw(world, num, pixels, "images", np.random.default_rng(0))
-  section, sums = [], []
-  chosen = statistics.Settings(num_resamples=200)
-  for model in (0, 1):
-    prob = np.zeros((num, pixels))
-    marks = np.zeros((num, pixels), np.uint8)
-    for i in range(num):
-      types = np.repeat(np.arange(len(world.share)), drawn.counts[i])
-      prob[i] = world.probs[model, 0][types]
-      first = np.concatenate([np.arange(n) for n in drawn.counts[i]])
-      marks[i] = first < drawn.marks[i, 0][types]
-    levels = np.stack([1 - prob, prob], -1).astype(np.float32)[:, None]
-    batch = {
-      "image": levels[..., :1],
-      "rater_masks": marks[:, None, :, None],
-      "rater_valid": np.ones((num, 1), np.uint8),
-      "mask": np.ones((num, 1, pixels), np.uint8),
-    }
-    item = EvalBatch([f"{k:02d}" for k in range(num)], [""] * num, batch, num)
-    result = evaluate.evaluate(lambda _, levels=levels: levels, [item], num_raters=1)
-    section.append(evaluate.intervals(result, chosen))
-    sums.append(result.model.gap_bins()["read_outs.mean_vote.mr_ece_pooled"])
-    mine = worlds.bins_of(world, drawn, model, "mr_ece")
-    one = benchmark.gap_interval([mine], images(num), chosen)
-    path = "read_outs.mean_vote.mr_ece_pooled"
-    assert section[-1]["values"][path] == pytest.approx([one.low, one.high], abs=1e-6)
-    assert section[-1]["corrected"][path] == pytest.approx(one.corrected, abs=1e-6)
-    assert float(calibration.ece(sums[-1].bins.pooled())) == pytest.approx(one.raw, abs=1e-6)
-  both = benchmark.gap_interval([worlds.bins_of(world, drawn, m, "mr_ece") for m in (0, 1)], images(num), chosen)
-  of_pixels = benchmark.gap_interval(sums, images(num), chosen)
-  assert (of_pixels.low, of_pixels.high) == pytest.approx((both.low, both.high), abs=1e-6)
+# --- Old files --------------------------------------------------------------------------------------------------------
 
 
 def test_old_evaluations_lose_intervals_that_do_not_cover(tmp_path):
-  from ordseg import report
-  from ordseg.report import noise, reading
-
   folder = evaluations.write(tmp_path / "e")
   path = "read_outs.mean_vote.mr_ece_pooled"
   old = {"confidence": 0.95, "method": "percentile", "unit": "images", "num_units": 12, "num_resamples": 10_000}
@@ -356,6 +285,44 @@ def test_old_evaluations_lose_intervals_that_do_not_cover(tmp_path):
   evaluations.change(folder, "metrics.json", lambda m: m.update(intervals=old))
   e = reading.load(folder)
   assert e.interval(path) is None and e.interval("read_outs.majority.dice") == (0.5, 0.75)
-  assert noise.rows(e) == [] and noise.sentence(e) == ""
+  assert noise_words.rows(e) == [] and noise_words.sentence(e) == ""
   told = report.text_summary(folder)
   assert "Dice 0.500 to 0.750" in told and "Evaluate again" in told.replace("\n", " ") and "MR-ECE 0.0010" not in told
+
+
+# --- What people are told ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return evaluations.write(tmp_path_factory.mktemp("e") / "test")
+
+
+@pytest.mark.parametrize(
+  ("p", "units", "want"),
+  [
+    (0.0321, 12, "The mean vote is miscalibrated beyond noise (MR-ECE 0.0"),
+    (0.0711, 12, "With 12 images, an error this size cannot be told from noise."),
+    (0.0711, 20, "No miscalibration of the mean vote beyond noise is shown (MR-ECE 0.0"),
+  ],
+)
+def test_people_are_told_of_noise(folder, tmp_path, p, units, want):
+  path = "read_outs.mean_vote.mr_ece_pooled"
+
+  def noisy(m):
+    m["intervals"] |= {"unit": "images", "num_units": units, "none": "", "values": {path: [0.0, 0.0223]}}
+    m["intervals"] |= {"corrected": {path: 0.00711}, "miscalibration_p": {path: p}}
+
+  copy = shutil.copytree(folder, tmp_path / "copy")
+  evaluations.change(copy, "metrics.json", noisy)
+  told = " ".join(report.text_summary(copy).split())
+  assert want in told and "corrected for noise 0.0071, 95 % interval 0.0000 to 0.0223" in told
+  assert f"p of noise alone {p + 0.0005:.3f})"[:23] in told and "Corrected for noise" in told
+  assert ("cannot be told" in told) == (p > 0.05 and units < 20)
+  answers = [row.answer for row in noise_words.rows(reading.load(copy))]
+  assert answers == ["yes" if p < 0.05 else "not shown"]
+  if p > 0.05 or units != 12:
+    return
+  page = report.write_report(copy).read_text()
+  assert "Is there miscalibration beyond noise?" in page and "corrected for noise 0.0071" in page
+  assert "<td>yes</td>" in page

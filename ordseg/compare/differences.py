@@ -9,7 +9,7 @@ from ordseg import metrics, statistics
 from ordseg.compare.runs import Method, Run
 from ordseg.metrics import Resamples, SurfaceScores, surface
 from ordseg.scoring import Scores
-from ordseg.statistics import Measure, Settings, Units, Values, gaps
+from ordseg.statistics import Measure, Settings, Units, Values, gaps, noise
 from ordseg.validate import InputError, check_choice, did_you_mean
 
 Ends = Callable[[float], tuple[float, float]]  # confidence -> interval
@@ -163,7 +163,7 @@ class _Analysis:
     self._others = [k for k in range(len(methods)) if k != self._base]
     errors = _gaps(methods, paths, units)
     names = {key.partition(" ")[2] for key in errors}
-    plan = gaps.Plan(errors, [(f"{k} {path}", f"{self._base} {path}") for k in self._others for path in names])
+    plan = noise.Plan(errors, [(f"{k} {path}", f"{self._base} {path}") for k in self._others for path in names])
     own = [[statistics.estimates(_run_measure(run, paths), units) for run in method.runs] for method in methods]
     self._seeds = {f"{k} {path}": tuple(found[path] for found in each) for k, each in enumerate(own) for path in paths}
     self._samples = _drawn(methods, paths, units, settings, plan)
@@ -219,7 +219,7 @@ class _Analysis:
     if (a, b) in self._pairs and not np.isnan(raw):
       estimate, ends = float(_cleared(self._pairs[a, b].difference)), self._pairs[a, b].ends
     by_interval = (a, b) in self._pairs or np.isnan(swap_p)
-    p = gaps.p_from_interval(ends) if by_interval else swap_p
+    p = noise.p_from_interval(ends) if by_interval else swap_p
     seeds = statistics.welch(self._seeds[a], self._seeds[b], self._settings.confidence)
     low, high = ends(self._settings.confidence)
     nothing = float("nan")
@@ -252,7 +252,7 @@ def _cleared(gap: float | np.ndarray) -> np.ndarray:
 
 
 def _drawn(
-  methods: Sequence[Method], paths: Sequence[str], units: Units, settings: Settings, plan: gaps.Plan
+  methods: Sequence[Method], paths: Sequence[str], units: Units, settings: Settings, plan: noise.Plan
 ) -> Values:
   if units.num < 2:
     return {f"{k} {path}": np.full(1, np.nan) for k in range(len(methods)) for path in paths}

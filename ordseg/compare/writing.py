@@ -12,7 +12,7 @@ from ordseg.compare import words
 from ordseg.compare.differences import Results
 from ordseg.compare.words import ORACLE, PEOPLE
 from ordseg.report import figures, forest, terms, text
-from ordseg.statistics import gaps
+from ordseg.statistics import noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,7 @@ def comparison_csv(results: Results) -> str:
 
   def how(path: str) -> list[object]:
     error = any(not math.isnan(v.corrected) for (_, own), v in results.values.items() if own == path)
-    return [s.confidence, gaps.METHOD if error else s.method, s.num_resamples, units.kind, units.num]
+    return [s.confidence, noise.METHOD if error else s.method, s.num_resamples, units.kind, units.num]
 
   rows: list[list[object]] = []
   for (name, path), v in results.values.items():

@@ -1,7 +1,7 @@
 """What calibration errors that are sums (or the largest) of absolute gaps are made of, image by image.
 
 The errors themselves are computed in `scores`, `top_label` and `agreement`; their noise is computed from these signed
-parts (`ordseg.statistics.gaps`). A test holds the two together.
+parts (`ordseg.statistics.noise`). A test holds the two together.
 """
 
 import dataclasses

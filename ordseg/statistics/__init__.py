@@ -5,9 +5,9 @@ matrix of weights, and every metric is evaluated on all of them at once by the c
 docs/statistics.md says what the numbers mean.
 """
 
-from ordseg.statistics import gaps
-from ordseg.statistics.gaps import FEW, FEWEST
+from ordseg.statistics import gaps, noise
 from ordseg.statistics.means import MIN_DEFINED, bca_levels, interval
+from ordseg.statistics.noise import FEW, FEWEST
 from ordseg.statistics.resampling import (
   METHODS,
   UNITS,
@@ -45,6 +45,7 @@ __all__ = [
   "intervals",
   "jackknife",
   "mean_interval",
+  "noise",
   "permutation_p",
   "swap_differences",
   "units_of",

@@ -24,7 +24,7 @@ class Settings:
   Attributes:
     num_resamples: S.
     confidence: in (0, 1).
-    method: 'percentile' or 'bca', of plain means; calibration errors have a method of their own (`gaps`).
+    method: 'percentile' or 'bca', of plain means; calibration errors have a method of their own (`noise`).
     seed: of the draws.
 
   Raises:

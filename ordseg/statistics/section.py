@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ordseg.metrics import GapBins, Resamples
-from ordseg.statistics import gaps as gap
+from ordseg.statistics import noise
+from ordseg.statistics.gaps import gaps_of
 from ordseg.statistics.means import interval
 from ordseg.statistics.resampling import Measure, Settings, Units, bootstrap, estimates, jackknife
 
@@ -38,14 +39,14 @@ def intervals(
   }
   if units.num < 2:
     return out
-  plan = gap.Plan({name: gap.gaps_of(bins, units) for name, bins in (gap_bins or {}).items()})
+  plan = noise.Plan({name: gaps_of(bins, units) for name, bins in (gap_bins or {}).items()})
 
   def both(pool: Resamples) -> dict[str, np.ndarray]:
     return {**measure(pool), **plan.measure(pool)}
 
   found = bootstrap(both, units, num_resamples=settings.num_resamples, seed=settings.seed)
   exact = estimates(measure, units)
-  bca = settings.method == "bca" and units.num >= gap.FEWEST
+  bca = settings.method == "bca" and units.num >= noise.FEWEST
   left_out = jackknife(measure, units) if bca else {}
   errors = plan.estimates(exact, found)
   for name, value in exact.items():
@@ -54,7 +55,7 @@ def intervals(
         continue
       error = errors[name]
       out["corrected"][name] = error.corrected
-      ends, method = error.ends(settings.confidence), gap.METHOD
+      ends, method = error.ends(settings.confidence), noise.METHOD
       if error.known:
         out["miscalibration_p"][name] = error.p
     else:
@@ -67,13 +68,13 @@ def intervals(
 def mean_interval(
   samples: np.ndarray, units: Units, settings: Settings, estimate: float, left_out: np.ndarray | None
 ) -> tuple[float, float]:
-  """Returns `interval`, none with fewer than `gaps.FEWEST` units."""
-  return (np.nan, np.nan) if units.num < gap.FEWEST else interval(samples, settings, estimate, left_out)
+  """Returns `interval`, none with fewer than `noise.FEWEST` units."""
+  return (np.nan, np.nan) if units.num < noise.FEWEST else interval(samples, settings, estimate, left_out)
 
 
 def why_none(units: Units) -> str:
   """Says why so few units have no interval, '' for enough."""
-  if units.num >= gap.FEWEST:
+  if units.num >= noise.FEWEST:
     return ""
   kind = units.kind if units.num != 1 else units.kind[:-1]
-  return f"{units.num} {kind}: too few for an interval that holds what it says; it takes {gap.FEWEST}"
+  return f"{units.num} {kind}: too few for an interval that holds what it says; it takes {noise.FEWEST}"
