@@ -92,15 +92,34 @@ def test_a_record_keeps_what_the_tables_need(tmp_path):
   size = record.write(made, tmp_path / "r.npz")
   found = record.read(tmp_path / "r.npz")
   assert size == (tmp_path / "r.npz").stat().st_size < record.MAX_BYTES
-  assert found.patients == ("a", "b", "c") and found.head == json.loads(json.dumps(made.head))
-  for field in dataclasses.fields(made)[2:]:
-    np.testing.assert_array_equal(getattr(found, field.name), getattr(made, field.name), err_msg=field.name)
-  np.testing.assert_allclose(found.scores, last.scores, rtol=1e-7)
+  assert found.patients == ("a", "b", "c") and found.head == {**json.loads(json.dumps(made.head)), "unit": 0.25}
+  for name in ("scores", "dices", "areas", "pooled", "auc", "curve"):
+    np.testing.assert_array_equal(getattr(found, name), getattr(made, name), err_msg=name)
+  np.testing.assert_allclose(found.scores[:, :2], last.scores[:, :2], rtol=1e-7)
+  np.testing.assert_allclose(found.scores, last.scores, rtol=1e-4)
   np.testing.assert_allclose(found.dices, last.dices, rtol=1e-3)
   np.testing.assert_allclose(found.curve[0], early.scores[:, :2].T, rtol=1e-4)
   exact = np.moveaxis(last.bins[..., 1] - last.bins[..., 2], 0, -1)
   assert np.abs(found.gaps - exact)[:3].max() <= 0.5 and np.abs(found.gaps - exact)[3:].max() <= 0.125
-  np.testing.assert_allclose(found.pooled, last.bins.sum(0))
+  assert found.counts.shape == (2, sums.NUM_BINS, 3)
+  np.testing.assert_allclose(found.counts.sum(1), 4 * np.tile([4800, 4800, 4800], (2, 1)), atol=8)
+
+
+def test_a_record_of_many_patients_gets_a_coarser_unit_and_no_other_loss(tmp_path, monkeypatch):
+  images = [(k, *scene(k, shape=(30, 30))) for k in range(60)]
+  made = record.from_sums({}, [f"p{k}" for k in range(60)], counted(images, 60), [])
+  fine = record.write(made, tmp_path / "fine.npz")
+  monkeypatch.setattr(record, "MAX_BYTES", int(0.7 * fine))
+  assert record.write(made, tmp_path / "coarse.npz") <= 0.7 * fine
+  found = record.read(tmp_path / "coarse.npz")
+  unit = found.head["unit"]
+  assert unit > 0.25 and np.abs(found.gaps - made.gaps)[3:].max() <= unit / 2
+  np.testing.assert_array_equal(found.scores, made.scores)
+  np.testing.assert_array_equal(found.pooled, made.pooled)
+  monkeypatch.setattr(record, "MAX_BYTES", 100)
+  with pytest.raises(ValueError, match="more than 100 bytes"):
+    record.write(made, tmp_path / "none.npz")
+  assert not (tmp_path / "none.npz").exists()
 
 
 def test_damaged_records_and_other_panels_are_refused(tmp_path):
