@@ -10,8 +10,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.study import cells, folds, plan, record, sums, tables
+from ordseg import evaluate
+from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics.rank_rule import rank_rule
 from ordseg.validate import InputError
+from tests.helpers import evaluations
 from tests.reference import ordinal_np
 
 
@@ -92,15 +95,73 @@ def test_a_record_keeps_what_the_tables_need(tmp_path):
   size = record.write(made, tmp_path / "r.npz")
   found = record.read(tmp_path / "r.npz")
   assert size == (tmp_path / "r.npz").stat().st_size < record.MAX_BYTES
-  assert found.patients == ("a", "b", "c") and found.head == json.loads(json.dumps(made.head))
-  for field in dataclasses.fields(made)[2:]:
-    np.testing.assert_array_equal(getattr(found, field.name), getattr(made, field.name), err_msg=field.name)
-  np.testing.assert_allclose(found.scores, last.scores, rtol=1e-7)
+  assert found.patients == ("a", "b", "c") and found.head == {**json.loads(json.dumps(made.head)), "unit": 0.25}
+  for name in ("scores", "dices", "areas", "pooled", "auc", "curve"):
+    np.testing.assert_array_equal(getattr(found, name), getattr(made, name), err_msg=name)
+  np.testing.assert_allclose(found.scores[:, :2], last.scores[:, :2], rtol=1e-7)
+  np.testing.assert_allclose(found.scores, last.scores, rtol=1e-4)
   np.testing.assert_allclose(found.dices, last.dices, rtol=1e-3)
   np.testing.assert_allclose(found.curve[0], early.scores[:, :2].T, rtol=1e-4)
   exact = np.moveaxis(last.bins[..., 1] - last.bins[..., 2], 0, -1)
   assert np.abs(found.gaps - exact)[:3].max() <= 0.5 and np.abs(found.gaps - exact)[3:].max() <= 0.125
-  np.testing.assert_allclose(found.pooled, last.bins.sum(0))
+  assert found.counts.shape == (2, sums.NUM_BINS, 3)
+  np.testing.assert_allclose(found.counts.sum(1), 4 * np.tile([4800, 4800, 4800], (2, 1)), atol=8)
+
+
+def test_a_record_of_many_patients_gets_a_coarser_unit_and_no_other_loss(tmp_path, monkeypatch):
+  images = [(k, *scene(k, shape=(30, 30))) for k in range(60)]
+  made = record.from_sums({}, [f"p{k}" for k in range(60)], counted(images, 60), [])
+  fine = record.write(made, tmp_path / "fine.npz")
+  monkeypatch.setattr(record, "MAX_BYTES", int(0.7 * fine))
+  assert record.write(made, tmp_path / "coarse.npz") <= 0.7 * fine
+  found = record.read(tmp_path / "coarse.npz")
+  unit = found.head["unit"]
+  assert unit > 0.25 and np.abs(found.gaps - made.gaps)[3:].max() <= unit / 2
+  np.testing.assert_array_equal(found.scores, made.scores)
+  np.testing.assert_array_equal(found.pooled, made.pooled)
+  monkeypatch.setattr(record, "MAX_BYTES", 100)
+  with pytest.raises(ValueError, match="more than 100 bytes"):
+    record.write(made, tmp_path / "none.npz")
+  assert not (tmp_path / "none.npz").exists()
+
+
+def test_tables_agree_with_an_evaluation_by_ordseg(tmp_path, monkeypatch):
+  """The study counts by itself; on whole panels its numbers are those of ordseg's own evaluation."""
+  _, masks, truth = evaluations.blobs(12, 3, seed=1)
+  probs = truth**1.7
+  probs /= probs.sum(-1, keepdims=True)
+  groups = [f"p{k // 3}" for k in range(12)]
+  batch = {
+    "image": masks[..., :1],
+    "rater_masks": masks,
+    "rater_valid": np.ones((12, 3)),
+    "mask": np.ones(masks.shape[:3]),
+  }
+  item = EvalBatch([f"i{k:02d}" for k in range(12)], groups, batch, 12)
+  metrics = evaluate.evaluate(lambda _: probs, [item], num_raters=3).metrics
+  own = counted([(k // 3, probs[k], masks[k], np.ones(3)) for k in range(12)], 4)
+  monkeypatch.setattr(record, "_UNITS", [8.0])  # a coarse unit must not move an estimate
+  record.write(record.from_sums({}, sorted(set(groups)), own, []), tmp_path / "r.npz")
+  record.write_panel(sorted(set(groups)), own, tmp_path / "p.tsv")
+  loaded = tables.Loaded(
+    "x", {"hybrid": {(0, 0): record.read(tmp_path / "r.npz")}}, {0: record.read_panel(tmp_path / "p.tsv")[1]}
+  )
+  found = {name: float(x[0]) for name, x in tables.values(loaded, "hybrid", [(0, 0)]).items()}
+  mean, majority, levels = metrics["read_outs"]["mean_vote"], metrics["read_outs"]["majority"], metrics["levels"]
+  want = {
+    "RPS": 1e4 * levels["rps"],
+    "vote NLL": 1e4 * mean["nll"],
+    "Brier - floor": 1e4 * (mean["brier"] - metrics["floors"]["brier"]),
+    "MR-ECE": 1e4 * mean["mr_ece_pooled"],
+    "MR-ECE, majority": 1e4 * majority["mr_ece_pooled"],
+    "level ECE": 1e4 * levels["level_ece"],
+    "ACE": mean["ace"],
+    "Dice .5": majority["dice"],
+  }
+  assert {name: found[name] for name in want} == pytest.approx(want, rel=2e-4)
+  assert found["lowest bin"] + found["middle"] + found["highest"] == pytest.approx(
+    1e4 * (probs @ np.arange(4) / 3 - masks.mean(-1)).mean(), rel=1e-4
+  )
 
 
 def test_damaged_records_and_other_panels_are_refused(tmp_path):

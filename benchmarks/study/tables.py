@@ -65,10 +65,22 @@ class Pool:
   Attributes:
     record: arrays of all folds, concatenated.
     panel: likewise.
+    bins: [O, K, 3] exact sums over all patients: pixels or pairs, said, true.
   """
 
   record: Mapping[str, np.ndarray]
   panel: Mapping[str, np.ndarray]
+  bins: np.ndarray
+
+  def gaps(self, name: str) -> np.ndarray:
+    """Returns [K]: said minus true of a reliability by bin, in pairs or pixels."""
+    bins = self.bins[counting.RELIABILITIES.index(name)]
+    return bins[:, 1] - bins[:, 2]
+
+  def gap_variance(self, name: str) -> np.ndarray:
+    """Returns [K]: the variance of `gaps` over drawing other patients."""
+    by_patient = self.record["gaps"][counting.RELIABILITIES.index(name)]
+    return by_patient.shape[-1] * by_patient.var(axis=-1, ddof=1)
 
 
 def pooled(loaded: Loaded, method: str, blocks: Sequence[Block]) -> Pool:
@@ -81,7 +93,8 @@ def pooled(loaded: Loaded, method: str, blocks: Sequence[Block]) -> Pool:
     **{name: np.concatenate([getattr(r, name) for r in found], axis=-1) for name in ("gaps", "counts", "said", "auc")},
   }
   panels = [loaded.panels[fold] for fold, _ in cells]
-  return Pool(arrays, {name: np.concatenate([p[name] for p in panels]) for name in panels[0]})
+  panel = {name: np.concatenate([p[name] for p in panels]) for name in panels[0]}
+  return Pool(arrays, panel, np.sum([r.pooled for r in found], axis=0))
 
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
@@ -97,37 +110,29 @@ def _dice(name: str) -> Callable[[Pool], float]:
   return lambda pool: float(pool.record["dices"][row].sum() / pool.panel[f"slices_{tie}"].sum())
 
 
-def gap(pool: Pool, name: str) -> np.ndarray:
-  """Returns [K, I]: the signed gaps of a reliability by bin and patient, in pairs or pixels."""
-  return pool.record["gaps"][counting.RELIABILITIES.index(name)]
-
-
 def _mr_ece(name: str, *, corrected: bool = False) -> Callable[[Pool], float]:
   def value(pool: Pool) -> float:
-    by_patient = gap(pool, name)
-    total = by_patient.sum(-1)
-    square = total**2
-    if corrected:  # E[G^2] = g^2 + Var G, and patients are independent
-      num = by_patient.shape[-1]
-      square = square - num * by_patient.var(axis=-1, ddof=1)
+    square = pool.gaps(name) ** 2
+    if corrected:  # E[G^2] = g^2 + Var G
+      square = square - pool.gap_variance(name)
     return float(np.sqrt(np.maximum(square, 0)).sum() / pool.panel["pairs"].sum())
 
   return value
 
 
 def _ace(pool: Pool) -> float:
-  count = pool.record["counts"][0].sum(-1)
-  return float(np.mean(np.abs(gap(pool, "mean_vote").sum(-1))[count > 0] / count[count > 0]))
+  count = pool.bins[0, :, 0]
+  return float(np.mean(np.abs(pool.gaps("mean_vote"))[count > 0] / count[count > 0]))
 
 
 def _part(first: int, last: int) -> Callable[[Pool], float]:
-  return lambda pool: float(gap(pool, "mean_vote")[first:last].sum() / pool.panel["pairs"].sum())
+  return lambda pool: float(pool.gaps("mean_vote")[first:last].sum() / pool.panel["pairs"].sum())
 
 
 def level_eces(pool: Pool) -> np.ndarray:
-  """Returns [R], the calibration error of each at_least_j, over pixels (of complete panels: all are asked)."""
-  gaps = pool.record["gaps"][len(counting.RELIABILITIES) :]
-  return np.abs(gaps.sum(-1)).sum(-1) / pool.panel["pixels"].sum()
+  """Returns [R], the calibration error of each at_least_j, over the pixels where it was asked."""
+  bins = pool.bins[len(counting.RELIABILITIES) :]
+  return np.abs(bins[..., 1] - bins[..., 2]).sum(-1) / bins[..., 0].sum(-1)
 
 
 def _auc(row: int) -> Callable[[Pool], float]:
@@ -137,7 +142,7 @@ def _auc(row: int) -> Callable[[Pool], float]:
 METRICS: dict[str, tuple[Callable[[Pool], float], float]] = {  # column -> (value, factor)
   "RPS": (_score("rps"), 1e4),
   "vote NLL": (_score("vote_nll"), 1e4),
-  "Brier": (_score("brier_mean_vote"), 1e4),
+  "Brier - floor": (_score("brier_mean_vote"), 1e4),
   "MR-ECE": (_mr_ece("mean_vote"), 1e4),
   "corrected": (_mr_ece("mean_vote", corrected=True), 1e4),
   "lowest bin": (_part(0, 1), 1e4),
@@ -292,7 +297,8 @@ def section(results: pathlib.Path) -> str:
     "Cells done of planned. A cell is one training and its evaluation on the patients of one fold: see the",
     "[protocol](study_protocol.md).",
     "RPS, vote NLL, Brier, the MR-ECEs with their signed parts and level ECE are in units of 1e-4; ± is the standard",
-    "deviation over seeds. Each method is shown on the folds and seeds that it shares with the baseline.",
+    "deviation over seeds; the AUC is a mean over patients. Each method is shown on the folds and seeds that it shares",
+    "with the baseline.",
     "",
     _row(["study", "done", "planned", "patients judged"]),
     "|---|---:|---:|---:|",
