@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import evaluate, input_pipeline, parallel, report, run_data, run_info, sliding_window
+from ordseg import evaluate, input_pipeline, parallel, report, run_data, run_info, sliding_window, validate
 from ordseg import predictor as predictors
 from ordseg.logging_utils import format_duration
 from ordseg.predictor import How, Predictor
@@ -39,6 +39,8 @@ def evaluate_run(
   predictor = predictors.load(workdirs, how)
   run = predictor.run
   run_data.check_same(run, data_info)
+  if parallel.is_first_process():
+    validate.check_writable(run.workdir / "eval")
   predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
   results = evaluate.evaluate_classes(
     lambda batch: predict(np.asarray(batch["image"])),
