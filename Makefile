@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 READY := $(VENV)/ready
 
-.PHONY: help quickstart test test-slow lint format types benchmarks lock clean
+.PHONY: help quickstart test test-slow lint format types benchmarks faults lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ benchmarks: $(READY) ## the three speed comparisons; PyTorch must be installed (
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/calibration.py
 	$(BIN)/python benchmarks/input_pipeline.py
+
+faults: $(READY) ## what becomes of runs and files when something goes wrong (docs/reliability.md; about 20 min)
+	$(BIN)/python benchmarks/faults.py --out=$(RUNS)/faults
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra data --extra test --extra dev --no-header --no-emit-index-url \

@@ -45,11 +45,11 @@ def test_a_second_training_of_a_workdir_is_refused_while_the_first_goes_on(tmp_p
   changes = ["train.num_steps=300", "train.eval_every_steps=300", "train.checkpoint_every_steps=50"]
   first = processes.start("tests.helpers.train_worker", tmp_path, *changes)
   with processes.ended(first):
-    processes.wait_for((tmp_path / train_loop.LOCK).exists, first)
+    processes.wait_for((tmp_path / "train_metrics.jsonl").exists, first)
     config = training.tiny_config(train__num_steps=300, train__eval_every_steps=300, train__checkpoint_every_steps=50)
     with pytest.raises(InputError, match=rf"process {first.pid} on .* trains in .* already"):
       training.train_tiny(tmp_path, config)
-    assert first.poll() is None
+    processes.wait_for(lambda: len(read_rows(tmp_path)) > 0, first)
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=120)
   assert first.returncode == 128 + signal.SIGTERM
@@ -130,7 +130,7 @@ def test_too_little_space_for_the_checkpoints_is_told_before_the_first_step(tmp_
   import collections
 
   usage = collections.namedtuple("usage", "total used free")
-  monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
+  monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**6, 10**6 - 1000, 1000))
   with pytest.raises(InputError, match=r"the checkpoints \(config.train.keep_last .*\) need about .* MB are free"):
     training.train_tiny(tmp_path, training.tiny_config())
   assert not (tmp_path / checkpoint.FOLDER).exists()
