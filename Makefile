@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 READY := $(VENV)/ready
 
-.PHONY: help quickstart results test test-slow lint format types benchmarks coverage lock clean
+.PHONY: help quickstart results test test-slow lint format types benchmarks coverage faults lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ benchmarks: $(READY) ## the three speed comparisons; PyTorch must be installed (
 coverage: $(READY) ## how often intervals hold the truth (8 minutes on a free core; resumes) and the tables of it
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/coverage.py --tables
+
+faults: $(READY) ## what becomes of runs and files when something goes wrong (docs/reliability.md; about 20 min)
+	$(BIN)/python benchmarks/faults.py --out=$(RUNS)/faults
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra data --extra test --extra dev --no-header --no-emit-index-url \

@@ -2,7 +2,7 @@
 
 python benchmarks/fault_checkpoints.py WORKDIR FOLDER SEED FIRST LAST: one JSON line for each of the trials.
 
-Trial n damages a file of the best checkpoint's folder (its arrays, their index, the digests, the metric, the place in the
+Trial n damages a file of the best checkpoint (its arrays, their index, the digests, the metric, the place in the
 data, Orbax's own files) or takes it away, and asks for the best checkpoint. Outcomes: refused (in one line), equal (the
 damage lies where nothing is read), other weights, traceback.
 """

@@ -135,7 +135,7 @@ def run(bench: Bench, record: Record, sections: tuple[str, ...], share: float) -
     for trial in trials:
       record.add(section, trial)
       if not trial.get("ok", trial["outcome"] not in ("traceback", "other weights")):
-        print(f"NOT AS PROMISED: {trial}", file=sys.stderr)
+        print(f"NOT AS PROMISED: {section} {trial}"[:400], file=sys.stderr)
     print(f"{section}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import evaluate, evaluation_folder, input_pipeline, parallel, report, run_data, run_info, sliding_window
+from ordseg import (
+  evaluate,
+  evaluation_folder,
+  input_pipeline,
+  parallel,
+  report,
+  run_data,
+  run_info,
+  sliding_window,
+  validate,
+)
 from ordseg import predictor as predictors
 from ordseg.logging_utils import format_duration
 from ordseg.predictor import How, Predictor
@@ -43,6 +53,7 @@ def evaluate_run(
   name = _folder(split, how, len(workdirs))
   out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
   if parallel.is_first_process():
+    validate.check_writable(run.workdir / "eval")
     for out_dir in out_dirs:
       evaluation_folder.sweep(out_dir)
   predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))

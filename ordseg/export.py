@@ -197,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
     run = predictor.load_run(args.workdir)
+    validate.check_writable(args.out)
     words = (args.size or _SIZES[run.num_axes]).split(",")
     if not all(word.isdigit() for word in words):
       raise InputError(f"--size={args.size} must be integers: {','.join(_AXES[-run.num_axes :])}.")

@@ -69,7 +69,10 @@ def check_training(config: Config, learner: Learner, panel: Panel) -> None:
   try:
     state = learner.template()
     image = jax.ShapeDtypeStruct((batch_size, *config.data.crop_size, panel.num_channels), np.float32)
-    parts = [num_bytes(state) + num_bytes(state.params), activation_bytes(learner.apply, state.params, image)]
+    # Of each convolution both its result and what a norm and a nonlinearity make of it are kept.
+    activations = 2 * activation_bytes(learner.apply, state.params, image)
+    ahead = num_bytes(image) * (config.data.prefetch_batches + 1) if on_host else 0
+    parts = [num_bytes(state) + num_bytes(state.params), activations + ahead]
   except (OverflowError, MemoryError):  # of shapes whose size no 64-bit number holds
     parts = [2**63, 0]
   if sum(parts) <= available:

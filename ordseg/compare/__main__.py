@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = _parser().parse_args(argv)
   paths = [path.strip() for given in args.metric or [] for path in given.split(",")]
   with validate.one_line_errors():
+    validate.check_writable(args.out)
     settings = statistics.Settings(args.resamples, args.confidence, args.interval, args.seed)
     methods = runs.load(args.methods, args.split)
     with reading.verified(*(run.evaluation for method in methods for run in method.runs)):

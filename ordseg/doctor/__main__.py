@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser().parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
+    validate.check_writable(args.out)
     found = _run(args)
   sys.exit(1 if found else 0)
 
