@@ -269,12 +269,11 @@ class _Mask:
 
   def _many_colours(self) -> InputError:
     names, count = colours.most_common(self._file.pages), colours.count(self._file.pages)
-    what = f"the mask has {count} colours ({', '.join(names)}{', ...' if count > len(names) else ''})"
+    more = ", ..." if count > len(names) else ""
+    what = f"a mask has one channel, found 3 that differ: {count} colours ({', '.join(names)}{more})"
     if colours.spread(self._file.pages) <= colours.GREYISH:
       return self._refusal(f"{what}, greys with edges or of a JPEG", ">=128")
-    mark = next(
-      (n for n in names if not colours.is_black(colours.parse(n)) and not colours.is_white(colours.parse(n))), names[-1]
-    )
+    mark = colours.farthest(self._file.pages)
     if count > 16:
       return self._refusal(f"{what}: it has smooth edges or is a JPEG", f"~{mark}")
     number = colours.number_of(mark, self._file.palette)
@@ -302,9 +301,22 @@ class _Mask:
       raise self._refusal("the mask's colours are constant, its transparency is not", "alpha!=0")
     if file.indices is not None and file.palette is not None:
       if colours.spread(file.palette) > colours.GREYISH:
-        return file.indices
+        if rule.compare in ("==", "!="):
+          return file.indices
+        mark = colours.farthest(pages)
+        number = colours.number_of(mark, file.palette)
+        raise self._refusal(
+          f"the mask is a palette of colours, whose numbers have no order as {rule.text!r} asks for",
+          f"=={mark}",
+          f"=={number}",
+        )
       levels = colours.eight_bit(file.palette).max(-1)
-      if rule.number == int(rule.number) and 0 < rule.number < len(levels) and rule.number not in levels:
+      if (
+        rule.compare in ("==", "!=")
+        and rule.number == int(rule.number)
+        and 0 < rule.number < len(levels)
+        and rule.number not in levels
+      ):
         mark = colours.name(colours.eight_bit(file.palette)[int(rule.number)])
         raise self._refusal(
           f"{rule.text!r} may mean a grey level or the number of a colour in its palette", f"=={mark}"
@@ -319,7 +331,7 @@ class _Mask:
       return pages.max(-1)
     raise self._refusal(
       f"the mask holds colours ({', '.join(colours.most_common(pages))}), and {rule.text!r} compares numbers",
-      f"=={colours.most_common(pages)[-1]}",
+      f"=={colours.farthest(pages)}",
     )
 
 
