@@ -18,6 +18,7 @@ from ordseg.validate import InputError
 
 TOLERANCE = 1e-4  # of a float mask: relative to the whole number, absolute below 1
 NEAR = 127  # of 255, in every channel: half the way from black to the full colour
+_FEW = 3  # colours near the one that counts; smooth edges make more
 _COMPARE: dict[str, Callable[..., np.ndarray]] = {
   "==": operator.eq,
   "!=": operator.ne,
@@ -288,8 +289,9 @@ class _Mask:
     apart = colours.distance(pages, rule.colour)
     if rule.compare == "~":
       return (apart <= NEAR).astype(np.uint8)
-    smooth = np.count_nonzero((apart > 0) & (apart <= colours.BLURRED))
-    if smooth:
+    is_near = (apart > 0) & (apart <= colours.BLURRED)
+    if is_near.any() and colours.count(pages[is_near]) > _FEW:
+      smooth = np.count_nonzero(is_near)
       name = colours.name(np.asarray(rule.colour))
       raise self._refusal(f"{smooth} pixels are nearly but not quite {name} (smooth edges, or a JPEG)", f"~{name}")
     return ((apart == 0) == (rule.compare == "==")).astype(np.uint8)
