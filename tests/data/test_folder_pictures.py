@@ -58,14 +58,22 @@ def ramp(dtype, low=0, high=200):
 def test_one_type_for_all_that_loses_nothing(tmp_path, arrays, dtype):
   root = tmp_path / "set"
   write_images(root, arrays)
-  builder = build(tmp_path, root)
+  builder = data.get_builder("folder_raters", data_dir=str(tmp_path / "built"), manual_dir=str(root))
   assert builder.image_dtype == builder.config.dtype == dtype
-  for key, (_, record) in records(builder).items():
-    values = arrays[int(key[1:])]
-    np.testing.assert_allclose(record["image"][..., 0], values.astype(np.float64), rtol=1e-6 * (dtype == "float32"))
-    assert record["image"].dtype == dtype
-  again = data.get_builder("folder_raters", data_dir=str(tmp_path / "built"), overrides=builder.config.settings())
-  assert again.config.name == builder.config.name
+  examples = [example for split in builder.split_examples(root).values() for example in split]
+  assert len(examples) == len(arrays)
+  for example in examples:
+    values = arrays[int(example["id"][1:])]
+    np.testing.assert_allclose(example["image"][..., 0], values.astype(np.float64), rtol=1e-6 * (dtype == "float32"))
+    assert example["image"].dtype == dtype
+
+
+def test_the_type_is_recorded_with_the_data_set(tmp_path):
+  root = tmp_path / "set"
+  write_images(root, [ramp("u1"), ramp("i2", -900, 900), ramp("i2")])
+  builder = build(tmp_path, root)
+  assert data.info(builder)["settings"]["dtype"] == "int16"
+  assert {record["image"].dtype for _, record in records(builder).values()} == {np.dtype(np.int16)}
 
 
 def test_whole_numbers_that_no_type_of_records_holds(tmp_path):
@@ -164,11 +172,15 @@ def test_case_07_orientation(tmp_path):
 
 
 @needs_cases
-@pytest.mark.parametrize("name", ["int32", "int64", "float64", "int8", "uint32", "mixed", "pgm16"])
-def test_case_17_types(tmp_path, name):
-  images = arrays(records(build(tmp_path, make_case("17", tmp_path / "set") / name)), "image")
-  want = {"float64": np.float32, "mixed": np.float32, "int8": np.int16, "pgm16": np.uint16}.get(name, np.uint8)
-  assert images.dtype == want and images.min() == 0 and images.max() == 99 * (40 if name == "pgm16" else 1)
+def test_case_17_types(tmp_path):
+  root = make_case("17", tmp_path / "set")
+  types = {"float64": np.float32, "mixed": np.float32, "int8": np.int16, "pgm16": np.uint16}
+  for name in ("int32", "int64", "float64", "int8", "uint32", "mixed", "pgm16"):
+    builder = data.get_builder("folder_raters", data_dir=str(tmp_path / "built"), manual_dir=str(root / name))
+    examples = [example for split in builder.split_examples(root / name).values() for example in split]
+    images = np.stack([example["image"] for example in examples])
+    assert images.dtype == types.get(name, np.uint8), name
+    assert images.min() == 0 and images.max() == 99 * (40 if name == "pgm16" else 1), name
 
 
 @needs_cases
@@ -182,6 +194,10 @@ def test_case_18_colours(tmp_path, name):
 
 
 # --- Prediction
+
+
+def quiet(line):
+  del line
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +220,7 @@ def test_prediction_of_turned_doubled_and_cut_pictures(tmp_path, loaded):
   (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:900])
   options = predict.Options(windows=Windows(size=0), maps="mean_vote")
   inputs = predict.find_inputs(str(tmp_path))
-  rows = predict.predict_files(loaded, inputs, tmp_path / "out", options, say=lambda line: None)
+  rows = predict.predict_files(loaded, inputs, tmp_path / "out", options, say=quiet)
   status = {pathlib.Path(row["file"]).stem: row["status"] for row in rows}
   assert status == {"turned": "ok", "upright": "ok", "phone": "ok", "wide": "ok", "half": "ok", "cut": "failed"}
   (failed,) = [row["message"] for row in rows if row["status"] == "failed"]
