@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from ordseg.image_io.image_file import damaged
 from ordseg.validate import InputError
 
 VARIABLE = "ORDSEG_MAX_IMAGE_GIB"
@@ -39,8 +40,8 @@ def check(
   """
   claim = f"its header claims {' x '.join(map(str, shape)) or needed} {'pixels' if shape else 'bytes'}"
   if ratio and (needed if packed is None else packed) > stored * ratio + _SLACK * ratio:
-    raise InputError(
-      f"{path}: {claim}, more than its {stored:,} bytes can hold; it is damaged or cut short. Get the file again."
+    raise damaged(
+      path, f"{claim}, more than its {stored:,} bytes can hold; it is damaged or cut short. get the file again"
     )
   limit = _limit()
   if needed > limit and needed > stored * _BOMB_RATIO:

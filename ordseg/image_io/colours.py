@@ -78,6 +78,13 @@ def most_common(pixels: np.ndarray, limit: int = 4) -> list[str]:
   return [f"#{int(codes[i]):06x}" for i in order]
 
 
+def farthest(pixels: np.ndarray) -> str:
+  """Returns the name of a colour that is likely a mark: of the common ones the least like the commonest."""
+  names = most_common(pixels, limit=64)
+  ground = parse(names[0]) if is_black(parse(names[0])) or is_white(parse(names[0])) else np.zeros(3)
+  return max(names, key=lambda name: int(np.abs(parse(name).astype(int) - ground).sum()))
+
+
 def count(pixels: np.ndarray) -> int:
   """Returns the number of different colours."""
   return len(np.unique(_codes(pixels)))

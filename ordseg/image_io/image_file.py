@@ -13,6 +13,11 @@ class OtherFormatError(InputError):
   """A picture that is a TIFF whatever its name says, or the other way round."""
 
 
+def damaged(path: pathlib.Path, what: str) -> InputError:
+  """Returns the error of a file that is not whole: what was found, one clause."""
+  return InputError(f"{path}: cannot be read as an image: {what}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageFile:
   """What an image file holds.

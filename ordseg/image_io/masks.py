@@ -18,6 +18,7 @@ from ordseg.validate import InputError
 
 TOLERANCE = 1e-4  # of a float mask: relative to the whole number, absolute below 1
 NEAR = 127  # of 255, in every channel: half the way from black to the full colour
+_FEW = 3  # colours near the one that counts; smooth edges make more
 _COMPARE: dict[str, Callable[..., np.ndarray]] = {
   "==": operator.eq,
   "!=": operator.ne,
@@ -269,12 +270,11 @@ class _Mask:
 
   def _many_colours(self) -> InputError:
     names, count = colours.most_common(self._file.pages), colours.count(self._file.pages)
-    what = f"the mask has {count} colours ({', '.join(names)}{', ...' if count > len(names) else ''})"
+    more = ", ..." if count > len(names) else ""
+    what = f"a mask has one channel, found 3 that differ: {count} colours ({', '.join(names)}{more})"
     if colours.spread(self._file.pages) <= colours.GREYISH:
       return self._refusal(f"{what}, greys with edges or of a JPEG", ">=128")
-    mark = next(
-      (n for n in names if not colours.is_black(colours.parse(n)) and not colours.is_white(colours.parse(n))), names[-1]
-    )
+    mark = colours.farthest(self._file.pages)
     if count > 16:
       return self._refusal(f"{what}: it has smooth edges or is a JPEG", f"~{mark}")
     number = colours.number_of(mark, self._file.palette)
@@ -289,8 +289,9 @@ class _Mask:
     apart = colours.distance(pages, rule.colour)
     if rule.compare == "~":
       return (apart <= NEAR).astype(np.uint8)
-    smooth = np.count_nonzero((apart > 0) & (apart <= colours.BLURRED))
-    if smooth:
+    is_near = (apart > 0) & (apart <= colours.BLURRED)
+    if is_near.any() and colours.count(pages[is_near]) > _FEW:
+      smooth = np.count_nonzero(is_near)
       name = colours.name(np.asarray(rule.colour))
       raise self._refusal(f"{smooth} pixels are nearly but not quite {name} (smooth edges, or a JPEG)", f"~{name}")
     return ((apart == 0) == (rule.compare == "==")).astype(np.uint8)
@@ -302,9 +303,22 @@ class _Mask:
       raise self._refusal("the mask's colours are constant, its transparency is not", "alpha!=0")
     if file.indices is not None and file.palette is not None:
       if colours.spread(file.palette) > colours.GREYISH:
-        return file.indices
+        if rule.compare in ("==", "!="):
+          return file.indices
+        mark = colours.farthest(pages)
+        number = colours.number_of(mark, file.palette)
+        raise self._refusal(
+          f"the mask is a palette of colours, whose numbers have no order as {rule.text!r} asks for",
+          f"=={mark}",
+          f"=={number}",
+        )
       levels = colours.eight_bit(file.palette).max(-1)
-      if rule.number == int(rule.number) and 0 < rule.number < len(levels) and rule.number not in levels:
+      if (
+        rule.compare in ("==", "!=")
+        and rule.number == int(rule.number)
+        and 0 < rule.number < len(levels)
+        and rule.number not in levels
+      ):
         mark = colours.name(colours.eight_bit(file.palette)[int(rule.number)])
         raise self._refusal(
           f"{rule.text!r} may mean a grey level or the number of a colour in its palette", f"=={mark}"
@@ -319,7 +333,7 @@ class _Mask:
       return pages.max(-1)
     raise self._refusal(
       f"the mask holds colours ({', '.join(colours.most_common(pages))}), and {rule.text!r} compares numbers",
-      f"=={colours.most_common(pages)[-1]}",
+      f"=={colours.farthest(pages)}",
     )
 
 

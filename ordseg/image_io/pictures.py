@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from ordseg.image_io import bounds, orientation, pngs, pnm
-from ordseg.image_io.image_file import ImageFile, OtherFormatError
+from ordseg.image_io.image_file import ImageFile, OtherFormatError, damaged
 from ordseg.validate import InputError
 
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM")
@@ -39,6 +39,8 @@ def read(path: pathlib.Path) -> ImageFile:
     if content.startswith((pngs.MAGIC, _JPEG)) or pnm.is_plain(content):
       file.seek(0)
       content = file.read()
+  if not content:
+    raise damaged(path, "it is empty")
   if pnm.is_plain(content):
     return pnm.read(path, content)
   if content.startswith(pngs.MAGIC):
@@ -87,8 +89,8 @@ def _decode(path: pathlib.Path, source: Any) -> ImageFile:
       file = dataclasses.replace(file, notes=notes) if notes else file
       return _upright(file, image.getexif) if image.format in _WITH_EXIF else file
   except PIL.UnidentifiedImageError:
-    raise InputError(
-      f"{path}: is no PNG, JPEG, BMP, GIF or PPM, whatever its name says, or its header is damaged."
+    raise damaged(
+      path, "it is no PNG, JPEG, BMP, GIF or PPM, whatever its name says, or its header is damaged"
     ) from None
   finally:
     PIL.Image.MAX_IMAGE_PIXELS = limit
@@ -145,7 +147,7 @@ def _indexed(path: pathlib.Path, image: Any) -> ImageFile:
   indices = np.array(image, dtype=np.uint8)
   palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
   if int(indices.max(initial=0)) >= len(palette):
-    raise InputError(f"{path}: has pixels of colour {indices.max()}, but a palette of {len(palette)} colours; damaged?")
+    raise damaged(path, f"it has pixels of colour {indices.max()}, but a palette of {len(palette)} colours; damaged?")
   alpha, clear = None, image.info.get("transparency")
   if clear is not None:
     of_colour = np.full(256, 255, np.uint8)
@@ -176,4 +178,4 @@ def _check_jpeg(path: pathlib.Path, content: bytes) -> None:
       return
     if kind not in _ALONE:
       place += int.from_bytes(content[place : place + 2], "big")
-  raise InputError(f"{path}: the JPEG is cut short: it ends at byte {len(content):,} without its end marker.")
+  raise damaged(path, f"the JPEG is cut short: it ends at byte {len(content):,} without its end marker")

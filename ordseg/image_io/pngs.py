@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from ordseg.image_io import bounds
-from ordseg.validate import InputError
+from ordseg.image_io.image_file import damaged
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 PALETTE = 3
@@ -51,13 +51,13 @@ def layout(path: pathlib.Path, content: bytes) -> Layout:
   name = b""
   while name != b"IEND":
     if place + 12 > len(view):
-      raise InputError(f"{path}: the PNG is cut short: it ends at byte {len(view):,} without its IEND chunk.")
+      raise damaged(path, f"the PNG is cut short: it ends at byte {len(view):,} without its IEND chunk")
     length, name = struct.unpack_from(">I4s", view, place)
     end = place + 12 + length
     if end > len(view):
-      raise InputError(f"{path}: the PNG is cut short: chunk {_named(name)} at byte {place:,} is not whole.")
+      raise damaged(path, f"the PNG is cut short: chunk {_named(name)} at byte {place:,} is not whole")
     if zlib.crc32(view[place + 4 : end - 4]) != struct.unpack_from(">I", view, end - 4)[0]:
-      raise InputError(f"{path}: the PNG is damaged: the checksum of chunk {_named(name)} at byte {place:,} is wrong.")
+      raise damaged(path, f"the PNG is damaged: the checksum of chunk {_named(name)} at byte {place:,} is wrong")
     if name == b"IHDR" and length == 13:
       head = struct.unpack_from(">II2B", view, place + 8)
     elif name == b"acTL" and length == 8:
@@ -67,7 +67,7 @@ def layout(path: pathlib.Path, content: bytes) -> Layout:
     data += length * (name == b"IDAT")
     place = end
   if head is None or not data or head[3] not in _SAMPLES:
-    raise InputError(f"{path}: the PNG is damaged: it has no header, no data, or colours of no known type.")
+    raise damaged(path, "the PNG is damaged: it has no header, no data, or colours of no known type")
   width, height, bits, kind = head
   row = (width * bits * _SAMPLES[kind] + 7) // 8 + 1  # a byte says how the row is filtered
   samples = _SAMPLES[kind] if kind != PALETTE else 3

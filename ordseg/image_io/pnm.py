@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from ordseg.image_io import bounds
-from ordseg.image_io.image_file import ImageFile
+from ordseg.image_io.image_file import ImageFile, damaged
 from ordseg.validate import InputError
 
 _KINDS = {b"P2": 1, b"P3": 3, b"P5": 1, b"P6": 3}
@@ -41,7 +41,7 @@ def read(path: pathlib.Path, content: bytes) -> ImageFile:
     values = np.frombuffer(content, dtype, count, start)
   largest = int(values.max(initial=0))
   if largest > top:
-    raise InputError(f"{path}: holds {largest}, more than the {top} its header allows; it is damaged.")
+    raise damaged(path, f"it holds {largest}, more than the {top} its header allows; it is damaged")
   return ImageFile(path, values.astype(_dtype(top)).reshape(1, *shape))
 
 
@@ -58,7 +58,7 @@ def read_zipped(path: pathlib.Path) -> ImageFile:
   bounds.check(path, needed, len(packed), ratio=bounds.DEFLATE, shape=shape[:2])
   content += reader.decompress(reader.unconsumed_tail, max(0, needed - len(content)) + 3)
   if not reader.eof:
-    raise InputError(f"{path}: the gzip file does not end where its header says; it is damaged or cut short.")
+    raise damaged(path, "the gzip file does not end where its header says; it is damaged or cut short")
   return read(path, content)
 
 
@@ -75,10 +75,10 @@ def _header(path: pathlib.Path, content: bytes) -> tuple[bytes, tuple[int, int, 
   """Returns kind, (H, W, C), the maximum, and where the values start."""
   found = _HEAD.match(content[:_HEAD_BYTES])
   if found is None:
-    raise InputError(f"{path}: the header of the PGM or PPM is damaged.")
+    raise damaged(path, "the header of the PGM or PPM is damaged")
   width, height, top = (int(number) for number in found.groups()[1:])
   if not (0 < top < 65536 and width and height):
-    raise InputError(f"{path}: its header claims {height} x {width} pixels of values up to {top}; it is damaged.")
+    raise damaged(path, f"its header claims {height} x {width} pixels of values up to {top}; it is damaged")
   return found[1], (height, width, _KINDS[found[1]]), top, found.end()
 
 
@@ -86,18 +86,16 @@ def _parsed(path: pathlib.Path, text: bytes, count: int) -> np.ndarray:
   try:
     values = np.array(re.sub(rb"#[^\r\n]*", b"", text).split(), np.int64)
   except ValueError:
-    raise InputError(f"{path}: holds something that is no number; it is damaged.") from None
+    raise damaged(path, "it holds something that is no number; it is damaged") from None
   if len(values) != count:
-    raise InputError(f"{path}: holds {len(values):,} numbers, its header claims {count:,}; it is damaged or cut short.")
+    raise damaged(path, f"it holds {len(values):,} numbers, its header claims {count:,}; it is damaged or cut short")
   if values.min(initial=0) < 0:
-    raise InputError(f"{path}: holds negative numbers; it is damaged.")
+    raise damaged(path, "it holds negative numbers; it is damaged")
   return values
 
 
 def _check_length(path: pathlib.Path, shape: tuple[int, ...], needed: int, found: int) -> None:
   if found < needed:
-    raise InputError(
-      f"{path}: its header claims {shape[0]} x {shape[1]} pixels, {needed:,} bytes, found {found:,}; it is cut short."
-    )
+    raise damaged(path, f"its header claims {shape[0]} x {shape[1]} pixels or {needed:,} bytes; found {found:,}")
   if found > needed + 2:  # a line end at most
     raise InputError(f"{path}: {found - needed:,} bytes follow the picture; a file of several pictures is not read.")

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ordseg.image_io import bounds, orientation
-from ordseg.image_io.image_file import ImageFile, OtherFormatError
+from ordseg.image_io.image_file import ImageFile, OtherFormatError, damaged
 from ordseg.validate import InputError
 
+_PICTURES = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8")
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # PhotometricInterpretation, TIFF 6.0
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _YCBCR = 0, 1, 2, 3, 4, 6
@@ -50,10 +51,12 @@ def read(path: pathlib.Path) -> ImageFile:
       raise
     except Exception as error:
       with path.open("rb") as file:
-        if file.read(4) not in MAGIC:
-          raise OtherFormatError(
-            f"{path}: is no TIFF, whatever its name says, or its first bytes are damaged."
-          ) from None
+        head = file.read(8)
+      if head.startswith(_PICTURES):
+        raise OtherFormatError(f"{path}: is no TIFF, whatever its name says.") from None
+      if not head.startswith(MAGIC):
+        what = "it is no TIFF, whatever its name says, or its first bytes are damaged" if head else "it is empty"
+        raise damaged(path, what) from None
       raise _damaged(path, [*said, str(error)]) from error
     if said:
       raise _damaged(path, said)
@@ -115,7 +118,7 @@ def _main_series(path: pathlib.Path, tiff: Any) -> tuple[Any, tuple[str, ...]]:
   """
   everything = tiff.series
   if not everything:
-    raise InputError(f"{path}: holds no picture; the TIFF may be damaged.")
+    raise damaged(path, "it holds no picture; the TIFF may be damaged")
   main = [series for series in everything if not _is_beside(series)]
   if not main:
     raise InputError(f"{path}: holds reduced pictures only (NewSubfileType 1); the full one lies elsewhere.")
@@ -127,8 +130,8 @@ def _main_series(path: pathlib.Path, tiff: Any) -> tuple[Any, tuple[str, ...]]:
       f"{path}: holds {1 + len(strange)} pictures of different kinds ({sizes}), none marked as a reduced copy. Store "
       "one picture, or one stack of equal pages, per file."
     )
-  left = sum(len(series.levels) for series in everything) - 1
-  return main[0], (f"the full-resolution picture; {left} smaller ones in the file left aside",) if left else ()
+  count = sum(len(series.levels) for series in everything)
+  return main[0], (f"the full-resolution one of the {count} pictures in the file",) if count > 1 else ()
 
 
 def _size(series: Any) -> str:
@@ -156,12 +159,13 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
     raise InputError(f"{path}: values of type {series.dtype or 'unknown'} are not read; store real numbers.")
   height, width = page.imagelength, page.imagewidth
   needed = math.prod(series.shape) * series.dtype.itemsize
+  planned = (tiff.imagej_metadata or {}).get("images", 1) if series.kind == "imagej" else 1
+  if planned * math.prod(page.shape) > math.prod(series.shape):
+    raise damaged(path, f"it is not whole: ImageJ wrote {planned} images, found {_size(series)}")
   if series.dataoffset is not None:
     if series.dataoffset + needed > size:
       bounds.check(path, needed, size - series.dataoffset, ratio=bounds.PLAIN, shape=series.shape)
-      raise InputError(
-        f"{path}: the TIFF is cut short: its pixels need {series.dataoffset + needed:,} bytes of {size:,}."
-      )
+      raise damaged(path, f"the TIFF is cut short: its pixels need {series.dataoffset + needed:,} bytes of {size:,}")
     return
   pages = list(series.pages)
   if series.is_multifile:
@@ -169,17 +173,15 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
   held = math.prod(page.shape) * len(pages)
   if any(one is None for one in pages) or held * series.dtype.itemsize != needed:
     found = sum(one is not None for one in pages)
-    raise InputError(
-      f"{path}: is not whole: its description says {_size(series)}, found {found} pages of {page.shape}."
-    )
+    raise damaged(path, f"it is not whole: its description says {_size(series)}, found {found} pages of {page.shape}")
   counts = 0
   for number, one in enumerate(pages):
     starts, lengths = one.dataoffsets, one.databytecounts
     if len(starts) != len(lengths) or not starts or min(starts) < 1 or min(lengths) < 1:
-      raise InputError(f"{path}: page {number} lacks strips or tiles; store it without gaps.")
+      raise damaged(path, f"page {number} lacks strips or tiles; store it without gaps")
     end = max(map(operator.add, starts, lengths))
     if end > size:
-      raise InputError(f"{path}: the TIFF is cut short or damaged: page {number} goes up to byte {end:,} of {size:,}.")
+      raise damaged(path, f"the TIFF is cut short or damaged: page {number} goes up to byte {end:,} of {size:,}")
     counts += sum(lengths)
   packed = needed * page.bitspersample // (8 * series.dtype.itemsize)
   ratio = _RATIOS.get(int(page.compression), 0)
@@ -230,7 +232,7 @@ def _inverted(path: pathlib.Path, values: np.ndarray, bits: int) -> np.ndarray:
     return ~values
   top = values.dtype.type(2**bits - 1)
   if int(values.max(initial=0)) > int(top):
-    raise InputError(f"{path}: holds values above {top}, the largest of {bits} bits; it is damaged.")
+    raise damaged(path, f"it holds values above {top}, the largest of {bits} bits; it is damaged")
   return top - values
 
 
@@ -240,7 +242,7 @@ def _with_palette(path: pathlib.Path, indices: np.ndarray, page: Any) -> ImageFi
     raise InputError(f"{path}: is a TIFF with a palette, but has no ColorMap of its colours.")
   palette = np.asarray(page.colormap).T
   if int(indices.max(initial=0)) >= len(palette):
-    raise InputError(f"{path}: has pixels of colour {indices.max()}, but a ColorMap of {len(palette)}; damaged?")
+    raise damaged(path, f"it has pixels of colour {indices.max()}, but a ColorMap of {len(palette)}; damaged?")
   high, low = palette >> 8, palette & 255
   if palette.max(initial=0) < 256:  # old writers, as libtiff knows them
     palette = palette.astype(np.uint8)
