@@ -1,13 +1,14 @@
 """NIfTI volumes: nibabel reads the header, `nifti_data` the voxels, whole or not at all."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ordseg.image_io import nifti_data, placement
+from ordseg.image_io import formats, nifti_data, placement
 from ordseg.image_io.image_file import ImageFile
 from ordseg.image_io.scaling import rescaled
 from ordseg.validate import InputError
@@ -27,17 +28,29 @@ def read(path: pathlib.Path) -> ImageFile:
       that contradicts itself.
   """
   import nibabel
+  from nibabel.filebasedimages import ImageFileError
 
-  nifti_data.check_start(path)
+  if formats.suffix(path) in formats.NIFTI_DATA:
+    header = path.with_name(f"{formats.stem(path)}.hdr{'.gz' if path.suffix.lower() == '.gz' else ''}")
+    if not header.is_file():
+      raise InputError(f"{path}: holds voxels without their header {header.name}, which is not beside it.")
+    return dataclasses.replace(read(header), path=path)
+  raw = nifti_data.read_header(path)
   with _quiet():
-    image: Any = nibabel.load(path)
+    try:
+      image: Any = nibabel.load(path)
+    except ImageFileError as error:
+      nifti_data.check_stream(path)
+      raise InputError(f"{path}: is no NIfTI file, or its header is damaged.") from error
     if not isinstance(image, nibabel.Nifti1Pair):  # Nifti1Image, Nifti2Pair and Nifti2Image are kinds of it
       kind = type(image).__name__.removesuffix("Image")
       raise InputError(f"{path}: is {kind}, which does not say where left and right are; convert it to NIfTI.")
     values = nifti_data.read_voxels(path, image)
     stored: Any = image.dataobj
     slope, intercept = stored.slope, stored.inter
-    affine, spacing, told = _place(path, image)
+    affine, spacing, told = _place(path, image, raw)
+  if raw is not None and np.isinf([raw["scl_slope"], raw["scl_inter"]]).any():
+    raise InputError(f"{path}: its slope or intercept (scl_slope, scl_inter) is infinite; the header may be damaged.")
   values, more = _pages(path, values)
   try:
     values = rescaled(_native(values), float(slope), float(intercept))
@@ -107,7 +120,7 @@ def _colours(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[s
   return channels, notes
 
 
-def _place(path: pathlib.Path, image: Any) -> tuple[np.ndarray | None, tuple[float, float, float], list[str]]:
+def _place(path: pathlib.Path, image: Any, raw: Any) -> tuple[np.ndarray | None, tuple[float, float, float], list[str]]:
   """Returns affine, spacing and notes.
 
   The sform where its code is above 0, else the qform, else the place is unknown, as nibabel's and ITK's readers choose.
@@ -118,9 +131,10 @@ def _place(path: pathlib.Path, image: Any) -> tuple[np.ndarray | None, tuple[flo
     notes.append(f"lengths are stored in {unit}, read as mm")
   elif unit not in _UNITS:
     notes.append(f"the unit of lengths ({unit}) is unknown, taken as mm")
-  zooms = [float(zoom) * scale for zoom in header.get_zooms()[:3]]
+  stored = header["pixdim"] if raw is None else raw["pixdim"]
+  zooms = [abs(float(zoom)) * scale for zoom in stored[1 : 1 + min(image.ndim, 3)]]
   zooms += [0.0] * (3 - len(zooms))
-  known = [zoom if np.isfinite(zoom) and zoom > 0 else 0.0 for zoom in zooms]
+  known = [zoom if np.isfinite(zoom) else 0.0 for zoom in zooms]
   if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
     notes.append("the header does not place it in space (sform and qform codes are 0)")
     return None, (known[2], known[1], known[0]), notes
@@ -131,7 +145,8 @@ def _place(path: pathlib.Path, image: Any) -> tuple[np.ndarray | None, tuple[flo
   if thin and np.isfinite(affine[:, 3]).all() and not _has_length(affine[:3, 2]):
     affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])  # one page has no step to the next
     affine[:3, 2] /= np.linalg.norm(affine[:3, 2]) or 1.0
-  if not placement.is_usable(affine):
+  needed = known[:2] if thin else known
+  if not placement.is_usable(affine) or (form == "qform" and not all(needed)):
     raise InputError(
       f"{path}: its {form} does not place voxels in space (zero, singular or not a number). Correct it, or set sform "
       "and qform codes to 0 to use the image without a place."
