@@ -21,8 +21,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.config = ""
   settings: Any = ConfigDict()
   config.data.builder_args = settings  # meanings: data/folder_raters/README.md
-  words = ("layout", "images", "raters", "rater_pattern", "mask_suffix", "manifest", "marked", "group_regex", "shares")
-  for field in (*words, "unrated", "slice_axis", "keep", "dataset", "rater_names"):
+  files = ("layout", "images", "raters", "manifest", "label", "dataset", "rater_names")
+  names = ("rater_pattern", "image_pattern", "image_suffix", "mask_prefix", "mask_suffix")
+  for field in (*files, *names, "marked", "group_regex", "shares", "unrated", "slice_axis", "keep"):
     settings[field] = placeholder(str)
   for field in ("split_seed", "tile_size", "num_channels"):
     settings[field] = placeholder(int)

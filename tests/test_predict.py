@@ -254,7 +254,7 @@ def test_one_bad_file_does_not_stop_the_others(loaded, tmp_path):
   assert status["good.png"] == ("ok", "")
   assert status["colour.png"][0] == "failed"
   assert "has 3 channels; the network was trained on images of 1" in status["colour.png"][1]
-  assert "cannot be read as an image" in status["cut.png"][1]
+  assert "the PNG is cut short" in status["cut.png"][1]
   assert "nan.tif: image holds 64 values that are NaN" in status["nan.tif"][1]
   written = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
   assert [row["status"] for row in written] == [row["status"] for row in rows]

@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data import common, files, tiles
-from data.errors import DataError, did_you_mean
-from data.folder_raters import layouts, reading
+from data.errors import DataError, did_you_mean, raise_all
+from data.folder_raters import dtypes, layouts, reading
 from data.folder_raters.layouts import Case
+from ordseg import image_io
+from ordseg.image_io import ImageFile
 
 _UNRATED = ("error", "skip")
-_DTYPES = ("uint8", "uint16", "int16", "float32")
 _FOUND = ("dataset", "rater_names", "num_channels", "dtype", "files")  # what `discover` fills in
 
 
@@ -26,15 +27,21 @@ class FolderConfig(common.RaterConfig):
   """Settings of folder_raters.
 
   Attributes:
-    layout: ``raters`` (images/*, raters/<rater>/*), ``cases`` (<case>/image.*, <case>/*rater*), ``manifest`` (a CSV
-      file), or ``auto``: the one that is there.
+    layout: ``raters`` (images/*, raters/<rater>/*), ``cases`` (<case>/image.*, <case>/*rater*), ``bids`` (sub-*/ with
+      derivatives/), ``manifest`` (a CSV file), or ``auto``: the one that is there.
     images: layout raters: folder of the images.
     raters: layout raters: folder of the raters' folders.
     rater_pattern: which folders (layout raters) or files (cases) are raters, as a shell pattern.
-    mask_suffix: layout raters: what a mask's name has after the image's: ``_mask`` for scan7.png and scan7_mask.png.
+    image_pattern: which files are images, as a shell pattern of names without suffix: ``*`` (layouts raters, bids),
+      ``image`` (cases). Others are left alone.
+    image_suffix: layout raters: what an image's name has after its masks': ``_0000`` for scan7_0000.png and scan7.png.
+    mask_prefix: layout raters: what a mask's name has before the image's: ``seg_`` for scan7.png and seg_scan7.png.
+    mask_suffix: the same after it: ``_mask`` for scan7.png and scan7_mask.png.
+    label: layout bids: which structure, where masks of several are there (entity ``label``).
     manifest: name of the CSV file: columns image, one per rater, and id, group, split where wanted.
-    marked: mask values that mean "marked": ``binary`` (0 and one other value, else an error) or a comparison such as
-      ``>=128``, ``==2``.
+    marked: mask values that mean "marked": ``binary`` (0 and one other value, two colours of which the darker is
+      plainly the ground, or what is not transparent; else an error) or a comparison such as ``>=128``, ``==2``,
+      ``==#ff0000``, ``~#ff0000`` (near that colour), ``alpha>=128``.
     group_regex: finds the group (patient) in an image's name, as its first parenthesis; '' takes the manifest's
       column, else the case, else each image for itself.
     shares: of the groups for train, validation, test, where the manifest has no split.
@@ -48,7 +55,7 @@ class FolderConfig(common.RaterConfig):
     dataset: name of the built data set; '' takes the folder's.
     rater_names: the panel, comma-separated, in the order of the columns; '' finds it.
     num_channels: of the images; 0 takes the first image's.
-    dtype: of the images; '' takes the first image's.
+    dtype: of the images; '' takes the smallest of uint8, uint16, int16 and float32 that loses nothing of any.
     files: code of the files that the data set was built from; '' finds it.
   """
 
@@ -56,7 +63,11 @@ class FolderConfig(common.RaterConfig):
   images: str = "images"
   raters: str = "raters"
   rater_pattern: str = "*"
+  image_pattern: str = ""
+  image_suffix: str = ""
+  mask_prefix: str = ""
   mask_suffix: str = ""
+  label: str = ""
   manifest: str = "manifest.csv"
   marked: str = "binary"
   group_regex: str = ""
@@ -79,7 +90,7 @@ class FolderConfig(common.RaterConfig):
       "unrated": _UNRATED,
       "slice_axis": reading.SLICE_AXES,
       "keep": reading.KEEP,
-      "dtype": ("", *_DTYPES),
+      "dtype": ("", *dtypes.RECORDS),
     }
     for field, allowed in choices.items():
       value = getattr(self, field)
@@ -130,7 +141,8 @@ class Builder(common.RaterBuilder):
     FolderConfig(name="default", description="Found in the folder; see the settings.")
   ]
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
-    "images/* with raters/<rater>/*, or <case>/image.* with <case>/*rater*, or manifest.csv; see docs/own_data.md."
+    "images/* with raters/<rater>/*, or <case>/image.* with <case>/*rater*, or BIDS, or manifest.csv; see "
+    "docs/own_data.md."
   )
   LICENSE = "Your own data."
 
@@ -164,7 +176,7 @@ class Builder(common.RaterBuilder):
 
   @property
   def image_dtype(self) -> np.dtype:
-    """Of the first image."""
+    """One for all images, see `dtypes.common_dtype`."""
     return np.dtype(self.config.dtype)
 
   def source_signature(self, source: pathlib.Path) -> str:
@@ -174,26 +186,53 @@ class Builder(common.RaterBuilder):
   def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[common.Example]]:
     """Returns split -> examples, one image in memory at a time."""
     assert source is not None
-    cases = _grouped(_rated(layouts.find_cases(source.resolve(), self.config.names()), self.config), self.config)
-    by_split: dict[str, list[Case]] = {}
-    for case in _with_splits(cases, self.config):
-      by_split.setdefault(case.split, []).append(case)
-    return {split: self._read(by_split[split]) for split in layouts.SPLITS if split in by_split}
+    left_out: list[pathlib.Path] = []
+    found = layouts.find_cases(source.resolve(), self.config.names(), left_out)
+    if left_out:
+      names = ", ".join(str(path.relative_to(source.resolve())) for path in left_out[:5])
+      print(f"folder_raters: no images, left out: {names}{f' and {len(left_out) - 5} more' * (len(left_out) > 5)}")
+    cases = _with_splits(_grouped(_rated(found, self.config), self.config), self.config)
+    by_split = {split: [case for case in cases if case.split == split] for split in layouts.SPLITS}
+    ahead = [case for split in layouts.SPLITS for case in by_split[split]]
+    return {split: self._read(by_split[split], ahead) for split in layouts.SPLITS if by_split[split]}
 
-  def _read(self, cases: Iterable[Case]) -> Iterator[common.Example]:
-    config = self.config
+  def _read(self, cases: Iterable[Case], ahead: list[Case]) -> Iterator[common.Example]:
+    """Yields the examples of a split; what cannot be read ends the build, but not before all is named that cannot.
+
+    Args:
+      cases: of the split.
+      ahead: those of all splits in the order of reading; the ones that are done are taken off.
+    """
     for case in cases:
-      yield from reading.read_case(
-        case,
-        raters=config.panel(),
-        num_channels=config.num_channels,
-        dtype=self.image_dtype,
-        marked=config.marked,
-        slice_axis=config.slice_axis,
-        keep=config.keep,
-        tile_size=config.tile_size,
-        spacing=config.spacing,
-      )
+      try:
+        yield from self._read_case(case)
+      except DataError:
+        raise_all([problem for other in ahead for problem in self._problems(other)], "files cannot be used")
+        raise
+      ahead.remove(case)
+
+  def _read_case(self, case: Case) -> Iterator[common.Example]:
+    config = self.config
+    yield from reading.read_case(
+      case,
+      raters=config.panel(),
+      num_channels=config.num_channels,
+      dtype=self.image_dtype,
+      marked=config.marked,
+      slice_axis=config.slice_axis,
+      keep=config.keep,
+      tile_size=config.tile_size,
+      spacing=config.spacing,
+    )
+
+  def _problems(self, case: Case) -> Iterator[str]:
+    """Yields what is wrong with an image or with each of its masks."""
+    for rater, mask in case.masks.items():
+      try:
+        for _ in self._read_case(dataclasses.replace(case, masks={rater: mask})):
+          pass
+      except DataError as error:
+        yield str(error)
 
 
 def _look(root: pathlib.Path, config: FolderConfig) -> dict[str, Any]:
@@ -207,22 +246,41 @@ def _look(root: pathlib.Path, config: FolderConfig) -> dict[str, Any]:
   unknown = [name for name in raters if name not in panel]
   if unknown:
     raise DataError(f"{root}: rater {unknown[0]!r} is not in builder_args.rater_names={config.rater_names!r}.")
-  first = reading.read_image(cases[0].image, num_channels=config.num_channels, slice_axis=config.slice_axis).pages
-  if first.dtype.name not in _DTYPES:
-    raise DataError(f"{cases[0].image}: values of type {first.dtype} are not read; expected {', '.join(_DTYPES)}.")
+  used = cases if config.unrated == "error" else _rated(cases, config)
+  first = _first(used, config).pages
+  dtype = config.dtype
+  if not dtype:
+    dtype = dtypes.common_dtype((case.image for case in used), lambda path: image_io.read(path).pages).name
   return {
     "dataset": config.dataset or re.sub(r"[^A-Za-z0-9._]+", "_", root.name).strip("._") or "folder",
     "rater_names": ",".join(panel),
     "num_channels": first.shape[-1],
-    "dtype": first.dtype.name,
+    "dtype": dtype,
     "files": layouts.signature(root, cases),
   }
+
+
+def _first(cases: list[Case], config: FolderConfig) -> ImageFile:
+  """Reads the first image, which decides the channels and the type of all; where it cannot be read, names every image
+  that cannot."""
+  problems = []
+  for case in cases:
+    try:
+      image = reading.read_image(case.image, num_channels=config.num_channels, slice_axis=config.slice_axis)
+    except DataError as error:
+      problems.append(str(error))
+    else:
+      if not problems:
+        return image
+  raise_all(problems, "images cannot be used")
+  raise AssertionError("there is at least one case")
 
 
 def _rated(cases: list[Case], config: FolderConfig) -> list[Case]:
   unrated = [case for case in cases if not case.masks]
   if unrated and config.unrated == "error":
-    more = f", nor {len(unrated) - 1} others" if len(unrated) > 1 else ""
+    names = layouts.shortened([case.image.name for case in unrated[1:]])
+    more = f", nor for {len(unrated) - 1} others ({names})" if len(unrated) > 1 else ""
     raise DataError(
       f"{unrated[0].image}: no rater has a mask for it{more}. Add one (an empty mask where a rater looked and found "
       "nothing), or leave such images out with builder_args.unrated=skip."
@@ -230,17 +288,19 @@ def _rated(cases: list[Case], config: FolderConfig) -> list[Case]:
   return [case for case in cases if case.masks]
 
 
-def _grouped(cases: list[Case], config: FolderConfig) -> Iterator[Case]:
-  for case in cases:
-    group = case.group or case.key
-    if config.group_regex:
-      found = re.search(config.group_regex, case.key)
-      if not found or not found[1]:
-        raise DataError(
-          f"{case.image}: builder_args.group_regex={config.group_regex!r} finds no group in {case.key!r}."
-        )
-      group = found[1]
-    yield dataclasses.replace(case, group=group)
+def _grouped(cases: list[Case], config: FolderConfig) -> list[Case]:
+  if not config.group_regex:
+    return [dataclasses.replace(case, group=case.group or case.key) for case in cases]
+  found = [re.search(config.group_regex, case.key) for case in cases]
+  raise_all(
+    [
+      f"{case.image}: builder_args.group_regex={config.group_regex!r} finds no group in {case.key!r}."
+      for case, match in zip(cases, found, strict=True)
+      if not match or not match[1]
+    ],
+    "images are without a group",
+  )
+  return [dataclasses.replace(case, group=match[1]) for case, match in zip(cases, found, strict=True) if match]
 
 
 def _with_splits(cases: Iterable[Case], config: FolderConfig) -> list[Case]:

@@ -1,75 +1,51 @@
-"""Finds the images and each rater's mask in a folder, in any of three layouts. Opens no image."""
+"""Finds the images and each rater's mask in a folder, in any of four layouts. Opens no image."""
 
-import csv
-import dataclasses
+import collections
 import hashlib
 import itertools
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from data.errors import DataError, did_you_mean
-from ordseg.image_io import DICOMS, stem, suffix
+from data.errors import DataError, did_you_mean, raise_all
+from data.folder_raters import bids, manifests
+from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listing, shortened
+from ordseg import image_io
 from ordseg.image_io import SUFFIXES as KNOWN
 
-LAYOUTS = ("auto", "raters", "cases", "manifest")
-SPLITS = ("train", "validation", "test")
-_SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
-_SPLIT_NAMES |= {"val": "validation", "dev": "validation", "test": "test", "testing": "test"}
-_OWN_COLUMNS = ("image", "id", "group", "split")
+__all__ = ["LAYOUTS", "SPLITS", "Case", "Names", "find_cases", "shortened", "signature"]
+
+LAYOUTS = ("auto", "raters", "cases", "bids", "manifest")
+# What people call a rater's file beside image.nii.gz, unless rater_pattern says it.
+_RATER_WORDS = re.compile(
+  r"rater|annot|expert|observer|reader|reviewer|grader|label|mask|seg|manual|contour|doctor", re.I
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-  """One image with its masks.
-
-  Attributes:
-    key: unique name: the path of the image without its suffix, relative to the folder of the images.
-    image: the file, or the folder of a DICOM series.
-    masks: rater -> mask file; a rater who is not there is missing.
-    group: what must not be cut by a split; '' where the layout does not say.
-    split: '' where the layout does not say.
-  """
-
-  key: str
-  image: pathlib.Path
-  masks: dict[str, pathlib.Path]
-  group: str = ""
-  split: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Names:
-  """Where a layout keeps what; the fields of `FolderConfig` of the same names."""
-
-  layout: str = "auto"
-  images: str = "images"
-  raters: str = "raters"
-  rater_pattern: str = "*"
-  mask_suffix: str = ""
-  manifest: str = "manifest.csv"
-
-
-def find_cases(root: pathlib.Path, names: Names) -> list[Case]:
+def find_cases(root: pathlib.Path, names: Names, left_out: list[pathlib.Path] | None = None) -> list[Case]:
   """Lists the images of a folder with their masks, sorted by key.
 
   Args:
     root: the user's folder.
     names: layout and names of folders and files.
+    left_out: gets the files that lie among the images and masks and are none.
 
   Raises:
-    DataError: no known layout, two images of one name, a mask without an image, an image that is not there.
+    DataError: no known layout, images of one name, masks without an image, images that are not there: all of them.
   """
   layout = _detect(root, names) if names.layout == "auto" else names.layout
-  find = {"raters": _by_rater, "cases": _by_case, "manifest": _by_manifest}[layout]
-  cases = sorted(find(root, names), key=lambda case: case.key)
+  find = {"raters": _by_rater, "cases": _by_case, "bids": bids.find, "manifest": manifests.find}[layout]
+  cases = sorted(find(root, names, left_out if left_out is not None else []), key=lambda case: case.key)
   if not cases:
-    raise DataError(f"{root}: there is no image in it. Known formats: {', '.join(KNOWN)}.")
+    raise DataError(f"{root}: there is no image in it. Known formats: {', '.join(KNOWN)}, and DICOM of any name.")
   if not any(case.masks for case in cases):
     raise DataError(f"{root}: {len(cases)} images, but no rater's mask beside them.")
-  for before, case in itertools.pairwise(cases):
-    if before.key == case.key:
-      raise DataError(f"{case.image}: two images are named {case.key!r}; the other is {before.image}.")
+  twice = [
+    f"{case.image}: two images are named {case.key!r}; the other is {before.image}."
+    for before, case in itertools.pairwise(cases)
+    if before.key == case.key
+  ]
+  raise_all(twice, "images have the name of another")
   return cases
 
 
@@ -78,12 +54,21 @@ def signature(root: pathlib.Path, cases: Iterable[Case]) -> str:
   masks get corrected in place."""
   digest = hashlib.sha256()
   for case in cases:
-    files = sorted(case.image.iterdir()) if case.image.is_dir() else [case.image]
-    sizes = [f"{path.relative_to(root).as_posix()} {path.stat().st_size}" for path in files if path.is_file()]
+    sizes = [f"{_place(path, root)} {path.stat().st_size}" for path in _files(case.image)]
     digest.update("\n".join([case.key, case.group, case.split, *sizes]).encode())
-    for rater, path in sorted(case.masks.items()):
-      digest.update(f"\n{rater} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for rater, mask in sorted(case.masks.items()):
+      for path in _files(mask):
+        digest.update(f"\n{rater} ".encode() + hashlib.sha256(path.read_bytes()).digest())
   return digest.hexdigest()[:16]
+
+
+def _files(image: pathlib.Path) -> list[pathlib.Path]:
+  folder, _ = image_io.folder_and_series(image)
+  return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else [image]
+
+
+def _place(path: pathlib.Path, root: pathlib.Path) -> str:
+  return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _detect(root: pathlib.Path, names: Names) -> str:
@@ -91,132 +76,150 @@ def _detect(root: pathlib.Path, names: Names) -> str:
     return "manifest"
   if (root / names.images).is_dir() and (root / names.raters).is_dir():
     return "raters"
-  if any(next(_files_named(case, "image"), None) for case in _folders(root)):
+  if bids.is_there(root):
+    return "bids"
+  if any(names.is_image(image.key.rpartition("/")[2], "image") for image in image_io.find(root)[0]):
     return "cases"
   raise DataError(
-    f"{root}: expected {names.images}/ and {names.raters}/<rater>/ in it, or <case>/image.* with <case>/*rater*, or "
-    f"{names.manifest}; found {_listing(root)}. See docs/own_data.md."
+    f"{root}: expected {names.images}/ and {names.raters}/<rater>/ in it, or <case>/{names.image_pattern or 'image'}.* "
+    f"with <case>/*rater*, or sub-*/ with derivatives/, or {names.manifest}; found {listing(root)}. Other names: "
+    "builder_args.images and .raters, .image_pattern and .rater_pattern. See docs/own_data.md."
   )
 
 
-def _by_rater(root: pathlib.Path, names: Names) -> Iterator[Case]:
+def _by_rater(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iterator[Case]:
   """``images/*`` with ``raters/<rater>/*``, matched by path without suffix."""
   image_dir, rater_dir = root / names.images, root / names.raters
   for folder in (image_dir, rater_dir):
     if not folder.is_dir():
-      raise DataError(f"{folder}: there is no such folder. {root} holds {_listing(root)}.")
-  images = dict(_unique(image_dir))
-  raters = [path for path in _folders(rater_dir) if path.match(names.rater_pattern)]
+      raise DataError(f"{folder}: there is no such folder. {root} holds {listing(root)}.")
+  found = [image for image in listed(image_dir, left_out, one_by_one=True) if names.is_image(_last(image.key), "*")]
+  images = {image.key.removesuffix(names.image_suffix): image.path for image in found}
+  if len(images) < len(found):
+    raise DataError(f"{image_dir}: images differ in builder_args.image_suffix={names.image_suffix!r} alone.")
+  raters = [path for path in folders(rater_dir) if path.match(names.rater_pattern)]
   if not raters:
     raise DataError(
-      f"{rater_dir}: expected one folder per rater, named {names.rater_pattern}; found {_listing(rater_dir)}."
+      f"{rater_dir}: expected one folder per rater, named {names.rater_pattern}; found {listing(rater_dir)}."
     )
   masks: dict[str, dict[str, pathlib.Path]] = {key: {} for key in images}
+  problems: list[str] = []
+  strays: list[str] = []
   for rater in raters:
-    for name, path in _unique(rater):
-      key = name.removesuffix(names.mask_suffix)
-      if key not in images:
-        raise DataError(
-          f"{path}: a mask without its image; expected {image_dir / key}.* .{did_you_mean(key, images)}"
-          f" Does the mask's name end otherwise than the image's? Then set builder_args.mask_suffix."
-        )
-      masks[key][rater.name] = path
-    if not any(rater.name in found for found in masks.values()):
-      raise DataError(f"{rater}: holds no mask.")
+    problems += _match(rater, image_dir, names, masks, strays, left_out)
+  hint = _affix_hint(strays, images)
+  raise_all([problem + hint for problem in problems] if len(problems) == 1 else problems, f"masks do not fit.{hint}")
   for key, path in images.items():
     yield Case(key, path, masks[key])
 
 
-def _by_case(root: pathlib.Path, names: Names) -> Iterator[Case]:
-  """``<case>/image.*`` with ``<case>/*rater*``; a rater is the mask's name without suffix."""
-  pattern = names.rater_pattern if names.rater_pattern != "*" else "*rater*"
-  for folder in _folders(root):
-    images = list(_files_named(folder, "image"))
-    if len(images) != 1:
-      found = ", ".join(path.name for path in images) or _listing(folder)
-      raise DataError(f"{folder}: expected one image.* in it, found {found}.")
-    masks = {key: path for key, path in _unique(folder) if path != images[0] and path.match(pattern)}
-    strange = [path for key, path in _unique(folder) if path != images[0] and key not in masks]
-    if strange:
-      raise DataError(f"{strange[0]}: is neither image.* nor named {pattern}.")
-    yield Case(folder.name, images[0], masks, group=folder.name)
+def _match(
+  rater: pathlib.Path,
+  image_dir: pathlib.Path,
+  names: Names,
+  masks: dict[str, dict[str, pathlib.Path]],
+  strays: list[str],
+  left_out: list[pathlib.Path],
+) -> Iterator[str]:
+  """Adds a rater's masks to those of their images; yields what is wrong, and adds the names that fit nothing to
+  `strays`."""
+  name, found = image_io.plain(rater.name), listed(rater, left_out, one_by_one=True)
+  if not found:
+    yield f"{rater}: holds no mask."
+  for mask in found:
+    key = _without(mask.key, names.mask_prefix, names.mask_suffix)
+    if key not in masks:
+      strays.append(mask.key)
+      expected = f"{image_dir / key}{names.image_suffix}.*"
+      yield f"{mask.path}: a mask without its image; expected {expected} .{_near(key, masks)}"
+    elif name in masks[key]:
+      yield f"{mask.path}: {name} has two masks for {key!r}; the other is {masks[key][name]}."
+    else:
+      masks[key][name] = mask.path
 
 
-def _by_manifest(root: pathlib.Path, names: Names) -> Iterator[Case]:
-  """A CSV file: image, one column per rater, and id, group, split where wanted; an empty cell is a missing rater."""
-  path = root / names.manifest
-  if not path.is_file():
-    raise DataError(f"{path}: there is no such manifest. {root} holds {_listing(root)}.")
-  try:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-      reader = csv.DictReader(file, strict=True)
-      columns = list(reader.fieldnames or [])
-      rows = list(enumerate(reader, start=2))
-  except (csv.Error, UnicodeDecodeError) as error:
-    raise DataError(f"{path}: is no CSV file in UTF-8 ({error}).") from error
-  raters = [name for name in columns if name not in _OWN_COLUMNS]
-  if "image" not in columns or not raters or len(set(columns)) < len(columns) or "" in columns:
-    raise DataError(
-      f"{path}: expected the columns image and one per rater (and id, group, split where wanted), "
-      f"found {', '.join(map(repr, columns)) or 'none'}."
+def _last(key: str) -> str:
+  return key.rpartition("/")[2]
+
+
+def _without(key: str, prefix: str, suffix: str) -> str:
+  folder, slash, name = key.rpartition("/")
+  return folder + slash + name.removeprefix(prefix).removesuffix(suffix)
+
+
+def _near(key: str, images: Collection[str]) -> str:
+  same = next((other for other in images if other.casefold() == key.casefold()), None)
+  return f" {same!r} differs in capital letters alone: rename one." if same else did_you_mean(key, images)
+
+
+def _affix_hint(strays: list[str], images: Collection[str]) -> str:
+  """Says which setting would match most of the masks without an image."""
+  if not strays:
+    return ""
+  affixes = collections.Counter(pair for name in strays[:200] if (pair := _affixes(name, images)) is not None)
+  if not affixes:
+    return (
+      " Does the mask's name begin or end otherwise than the image's? Then set builder_args.mask_prefix or "
+      ".mask_suffix (or .image_suffix); where nothing else helps, write a manifest.csv."
     )
-  for line, row in rows:
-    where = f"{path}, line {line}"
-    if None in row or None in row.values():
-      raise DataError(f"{where}: expected {len(columns)} cells, as in the first line.")
-    image = _listed(path.parent, row["image"], where, "image")
-    masks = {r: _listed(path.parent, row[r], where, r) for r in raters if row[r].strip()}
-    key = row.get("id", "").strip() or stem(pathlib.Path(row["image"].strip()))
-    split = row.get("split", "").strip().lower()
-    if split and split not in _SPLIT_NAMES:
-      raise DataError(f"{where}: split {split!r} is unknown; expected train, validation or test, or nothing.")
-    yield Case(key, image, masks, row.get("group", "").strip(), _SPLIT_NAMES.get(split, ""))
+  (before, after, image_after), count = affixes.most_common(1)[0]
+  settings = (("mask_prefix", before), ("mask_suffix", after), ("image_suffix", image_after))
+  wanted = " and ".join(f"builder_args.{field}={value}" for field, value in settings if value)
+  return f" Set {wanted}, which finds the image of {count} of {min(len(strays), 200)} of them."
 
 
-def _listed(folder: pathlib.Path, name: str, where: str, column: str) -> pathlib.Path:
-  if not name.strip():
-    raise DataError(f"{where}: the column {column!r} is empty.")
-  path = folder / name.strip()
-  if not path.exists():
-    raise DataError(f"{where}: the column {column!r} names {path}, which is not there.")
-  return path
+def _affixes(name: str, images: Collection[str]) -> tuple[str, str, str] | None:
+  """What a mask's name has before and after that of an image, or an image's after that of the mask."""
+  last = _last(name)
+  inside = [key for key in images if _last(key) in last]
+  if inside:
+    before, _, after = last.partition(_last(max(inside, key=len)))
+    return (before, after, "") if before or after else None
+  longer = [key for key in images if key.startswith(name)]
+  return ("", "", longer[0][len(name) :]) if longer else None
 
 
-def _unique(folder: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
-  """Lists (key, file) of the images below a folder, sorted; a folder of DICOM files counts as one image."""
-  found: dict[str, pathlib.Path] = {}
-  for path in _images_below(folder):
-    key = path.relative_to(folder).parent.joinpath(path.name if path.is_dir() else stem(path)).as_posix()
-    if key in found:
-      raise DataError(f"{path}: two files are named {key!r}; the other is {found[key]}.")
-    found[key] = path
-  return list(found.items())
+def _by_case(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iterator[Case]:
+  """``<case>/image.*`` with ``<case>/*rater*``, folders of any depth; a rater is the mask's name without suffix."""
+  found = listed(root, left_out)
+  images: dict[str, list[image_io.Found]] = collections.defaultdict(list)
+  for image in found:
+    folder, _, name = image.key.rpartition("/")
+    if folder and names.is_image(name, "image"):
+      images[folder].append(image)
+  masks, problems = _masks_of_cases(root, found, images, names)
+  for folder in folders(root):
+    key = image_io.plain(folder.name)
+    if not any(case == key or case.startswith(f"{key}/") for case in images):
+      problems.insert(0, f"{folder}: expected one {names.image_pattern or 'image'}.* in it, found {listing(folder)}.")
+  for case, several in images.items():
+    if len(several) > 1:
+      paths = ", ".join(image.path.name for image in several)
+      problems.append(f"{root / case}: expected one {names.image_pattern or 'image'}.* in it, found {paths}.")
+  raise_all(problems, "files or folders do not fit <case>/image.* (builder_args.image_pattern) with <case>/*rater*")
+  for case, (image,) in images.items():
+    yield Case(case, image.path, masks[case], group=case.partition("/")[0])
 
 
-def _images_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  for path in sorted(folder.iterdir()):
-    if path.name.startswith((".", "__MACOSX")) or path.name in ("Thumbs.db", "desktop.ini"):
-      continue
-    if path.is_dir():
-      if any(suffix(inner) in DICOMS for inner in path.iterdir()):
-        yield path
+def _masks_of_cases(
+  root: pathlib.Path, found: list[image_io.Found], images: dict[str, list[image_io.Found]], names: Names
+) -> tuple[dict[str, dict[str, pathlib.Path]], list[str]]:
+  masks: dict[str, dict[str, pathlib.Path]] = {case: {} for case in images}
+  problems = []
+  for mask in found:
+    parents = [parent.as_posix() for parent in pathlib.PurePosixPath(mask.key).parents]
+    case = next((parent for parent in parents if parent in images), None)
+    if case is None:
+      if "/" not in mask.key:
+        problems.append(f"{mask.path}: lies beside the folders of the cases; expected {root}/<case>/.")
+    elif mask not in images[case]:
+      name = mask.key[len(case) + 1 :]
+      if names.rater_pattern == "*" and not _RATER_WORDS.search(name):
+        problems.append(f"{mask.path}: is neither image.* nor named like a rater; set builder_args.rater_pattern.")
+      elif not pathlib.PurePosixPath(name).match(names.rater_pattern):
+        problems.append(
+          f"{mask.path}: is neither image.* nor named {names.rater_pattern} (builder_args.rater_pattern)."
+        )
       else:
-        yield from _images_below(path)
-    elif suffix(path) in KNOWN or suffix(path).endswith(KNOWN):
-      yield path
-
-
-def _files_named(folder: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
-  for key, path in _unique(folder):
-    if key == name:
-      yield path
-
-
-def _folders(root: pathlib.Path) -> list[pathlib.Path]:
-  skipped = re.compile(r"\.|__MACOSX")
-  return sorted(path for path in root.iterdir() if path.is_dir() and not skipped.match(path.name))
-
-
-def _listing(folder: pathlib.Path) -> str:
-  names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-  return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") or "nothing"
+        masks[case][name] = mask.path
+  return masks, problems

@@ -1,44 +1,35 @@
 """Reads one case into examples: pages of a volume, tiles of a page."""
 
 import dataclasses
-import operator
 import pathlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from data import tiles
 from data.common import Example
 from data.errors import DataError
+from data.folder_raters import dtypes
 from data.folder_raters.layouts import Case
 from ordseg import image_io
 from ordseg.image_io import ImageFile, placement
+from ordseg.image_io.masks import Rule
 
 SLICE_AXES = ("z", "y", "x")
 KEEP = ("all", "marked")
-_RULE = re.compile(r"(==|!=|>=|>|<=|<)\s*(-?\d+(?:\.\d+)?)")
-_COMPARE: dict[str, Callable[..., np.ndarray]] = {
-  "==": operator.eq,
-  "!=": operator.ne,
-  ">=": operator.ge,
-  ">": operator.gt,
-  "<=": operator.le,
-  "<": operator.lt,
-}
+MARKED = "--config.data.builder_args.marked={}"
 
 
-def check_rule(marked: str) -> None:
-  """Checks the setting that says which mask values mean "marked".
+def check_rule(marked: str) -> Rule:
+  """Checks the setting that says which mask values mean "marked", and returns it parsed.
 
   Raises:
     DataError: neither ``binary`` nor a comparison such as ``>=128``.
   """
-  if marked != "binary" and not _RULE.fullmatch(marked):
-    raise DataError(
-      f"config.data.builder_args.marked={marked!r} must be 'binary' (0 and one other value) or a comparison such as "
-      "'>=128', '==2' or '!=0'."
-    )
+  try:
+    return image_io.parse_rule(marked)
+  except DataError as error:
+    raise DataError(f"config.data.builder_args.marked={error}") from None
 
 
 def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> ImageFile:
@@ -61,9 +52,16 @@ def read_image(path: pathlib.Path, *, num_channels: int, slice_axis: str) -> Ima
   if num_channels in (0, 1) and pages.shape[-1] == 3 and (pages == pages[..., :1]).all():
     pages = pages[..., :1]
   if num_channels and pages.shape[-1] != num_channels:
-    raise DataError(f"{path}: expected {num_channels} channels, as in the first image, found {pages.shape[-1]}.")
+    raise DataError(
+      f"{path}: expected {num_channels} channels, as in the first image, found {pages.shape[-1]}. Store all alike; if "
+      f"the first is a colour picture that shows greys only, set builder_args.num_channels={pages.shape[-1]}."
+    )
   if pages.dtype.kind == "f" and not np.isfinite(pages).all():
-    raise DataError(f"{path}: holds values that are not finite (NaN or infinity).")
+    strange = np.count_nonzero(~np.isfinite(pages))
+    raise DataError(
+      f"{path}: holds values that are not finite: {strange} of {pages.size} (NaN or infinity). Replace them by what "
+      "the background is, or leave the image out."
+    )
   return placement.transposed(dataclasses.replace(file, pages=pages), _order(slice_axis))
 
 
@@ -85,16 +83,11 @@ def read_mask(path: pathlib.Path, image: ImageFile, *, marked: str, slice_axis: 
     [D, H, W] uint8, 0 or 1.
 
   Raises:
-    DataError: damaged file, colours, another size or place than the image's, or unexpected values; names the file.
+    DataError: damaged file, another size or place than the image's, or values and colours that do not say what is
+      marked; names the file.
   """
-  file = read_image(path, num_channels=0, slice_axis="z")
-  if file.pages.shape[-1] != 1:
-    raise DataError(f"{path}: a mask has one channel, found {file.pages.shape[-1]} that differ.")
-  values = placement.matched(file, image, _order(slice_axis)).pages[..., 0]
-  rule = _RULE.fullmatch(marked)
-  if rule is None:
-    return image_io.to_binary(values, path)
-  return _COMPARE[rule[1]](values, float(rule[2])).astype(np.uint8)
+  file = image_io.read_marks(path, check_rule(marked), setting=MARKED)
+  return placement.matched(file, image, _order(slice_axis)).pages[..., 0]
 
 
 def read_case(
@@ -115,7 +108,7 @@ def read_case(
     case: image, masks, and its group.
     raters: the panel, in the order of the columns.
     num_channels: C.
-    dtype: of the image.
+    dtype: of the records.
     marked: see `check_rule`.
     slice_axis: see `read_image`.
     keep: ``all`` pages, or those that some rater ``marked``; of a volume.
@@ -126,8 +119,7 @@ def read_case(
     DataError: names the file.
   """
   image = read_image(case.image, num_channels=num_channels, slice_axis=slice_axis)
-  if image.pages.dtype != dtype:
-    raise DataError(f"{case.image}: expected values of type {dtype}, as in the first image, found {image.pages.dtype}.")
+  image = dataclasses.replace(image, pages=dtypes.convert(image.pages, dtype, case.image))
   masks = np.zeros((*image.pages.shape[:3], len(raters)), np.uint8)
   for r, rater in enumerate(raters):
     if rater in case.masks:

@@ -9,12 +9,34 @@ Every format is read into pages [D, H, W, C], so that a picture is a stack of on
 | NIfTI | third voxel axis | second | first | the header's zooms |
 | DICOM file, or folder with one series | slice, along its normal | row | column | PixelSpacing and slice positions |
 
-Values are as stored, except that NIfTI scaling and DICOM rescaling (to HU for CT) are applied.
+Values are what the file's format says they mean: NIfTI scaling and DICOM rescaling (to HU for CT) are applied,
+WhiteIsZero is inverted, palettes are looked up, pictures are upright, their transparency is left out. Types stay as
+stored. docs/files.md has the whole list.
 """
 
-from ordseg.image_io.formats import DICOMS, SUFFIXES, stem, suffix
+from ordseg.image_io.finding import Found, find, is_rubbish
+from ordseg.image_io.formats import DICOMS, SUFFIXES, folder_and_series, is_dicom, plain, stem, suffix
 from ordseg.image_io.image_file import ImageFile
-from ordseg.image_io.masks import to_binary
-from ordseg.image_io.reading import read, read_mask, read_picture
+from ordseg.image_io.masks import parse_rule, to_binary
+from ordseg.image_io.reading import read, read_marks, read_mask, read_picture, stored_dtype
 
-__all__ = ["DICOMS", "SUFFIXES", "ImageFile", "read", "read_mask", "read_picture", "stem", "suffix", "to_binary"]
+__all__ = [
+  "DICOMS",
+  "SUFFIXES",
+  "Found",
+  "ImageFile",
+  "find",
+  "folder_and_series",
+  "is_dicom",
+  "is_rubbish",
+  "parse_rule",
+  "plain",
+  "read",
+  "read_marks",
+  "read_mask",
+  "read_picture",
+  "stem",
+  "stored_dtype",
+  "suffix",
+  "to_binary",
+]

@@ -9,7 +9,6 @@ from ordseg.validate import InputError
 Slice = tuple[pathlib.Path, Any]  # a file and its pydicom data set
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_SUFFIXES = (*formats.DICOMS, ".ima")
 _INDEX = "1.2.840.10008.1.3.10"  # Media Storage Directory: a DICOMDIR
 _UIDS = "1.2.840.10008."  # the standard's own; makers' classes are no images that are known here
 _SYNTAXES = {
@@ -23,7 +22,7 @@ def open_files(path: pathlib.Path) -> tuple[list[Slice], list[str]]:
   """Reads the image objects of a file or a folder.
 
   Args:
-    path: a file, or a folder; hidden files, and files that by name and content are no DICOM, do not count.
+    path: a file, a folder, or folder / SeriesInstanceUID for one series of several; hidden files, and files that by name and content are no DICOM, do not count.
 
   Returns:
     Files with their data sets, sorted by name; notes on objects that are no images and were left out.
@@ -31,11 +30,12 @@ def open_files(path: pathlib.Path) -> tuple[list[Slice], list[str]]:
   Raises:
     InputError: a file of the folder is empty, damaged, or no DICOM though its name says so; no image; several series.
   """
-  is_folder = path.is_dir()
-  files = sorted(p for p in path.iterdir() if p.is_file()) if is_folder else [path]
+  folder, wanted = formats.folder_and_series(path)
+  is_folder = folder.is_dir()
+  files = sorted(p for p in folder.iterdir() if p.is_file()) if is_folder else [path]
   slices, other = [], []
   for file in files:
-    if is_folder and _is_foreign(file):
+    if is_folder and (_is_foreign(file) or (wanted and _is_of_another(file, wanted))):
       continue
     data = _open(file)
     if is_image(data):
@@ -71,11 +71,22 @@ def _is_foreign(file: pathlib.Path) -> bool:
   if head[128:132] == b"DICM":
     return False
   kind = formats.suffix(file)
-  if kind in _SUFFIXES:
+  if kind in formats.DICOMS:
     return False
   if any(letter.isalpha() for letter in kind):
     return True
   return bool(head) and _is_text(head)  # README, LICENSE; an empty IM0003 is a slice that did not arrive
+
+
+def _is_of_another(file: pathlib.Path, series: str) -> bool:
+  """Returns whether a file says that it belongs to another series; one that cannot say is not left out."""
+  import pydicom
+
+  try:
+    found = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["SeriesInstanceUID"])
+    return str(found.get("SeriesInstanceUID") or series) != series
+  except Exception:  # its reader says what is wrong
+    return False
 
 
 def _is_text(head: bytes) -> bool:
@@ -146,6 +157,6 @@ def _check_one_series(path: pathlib.Path, slices: list[Slice]) -> None:
   if len(series) > 1:
     names = ", ".join(file.name for file in list(series.values())[:3])
     raise InputError(
-      f"{path}: holds {len(series)} DICOM series, which begin with {names}; expected one per folder. Sort them into "
-      "folders, or name single files."
+      f"{path}: holds {len(series)} DICOM series, which begin with {names}; expected one per folder. Name one as "
+      f"{path}/SeriesInstanceUID ({', '.join(sorted(filter(None, series))[:3])}), or sort them into folders."
     )

@@ -203,6 +203,6 @@ def _check_fragments(file: pathlib.Path, data: Any, frames: int, said: str) -> N
 def _undecoded(data: Any, error: Exception) -> str:
   """Says whether a decoder is missing or the stream is damaged."""
   name = data.file_meta.TransferSyntaxUID.name
-  if "missing dependencies" in str(error):
+  if "missing dependencies" in str(error) or ("plugin" in str(error) and "requires" in str(error)):
     return f"is compressed as {name}; pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg reads it."
   return f"its pixels ({name}) cannot be decoded, they may be damaged ({reason(error)})."

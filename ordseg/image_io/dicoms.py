@@ -12,7 +12,8 @@ from ordseg.validate import InputError
 
 
 def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
-  """Reads a file, or the folder of one series, its slices or frames in the order of their places.
+  """Reads a file, or the folder of one series, its slices or frames in the order of their places; folder /
+  SeriesInstanceUID where it holds several.
 
   Args:
     path: a file of one or several frames, or a folder; of a segmentation object (SEG) its segments.

@@ -23,6 +23,10 @@ class ImageFile:
       pydicom data sets in the order of the pages; None for pictures.
     notes: what a user should know of how the file was read ("turned upright as its EXIF orientation says"), one short
       clause each; they go into the summary of a prediction.
+    alpha: [D, H, W], what the file says of transparency (0 = nothing is seen); no part of `pages`; None where it says
+      nothing.
+    indices: [D, H, W], where the file stores the numbers of colours in a palette; `pages` holds the colours.
+    palette: [n, 3], the colours of `indices`, of the dtype of `pages`.
   """
 
   path: pathlib.Path
@@ -32,3 +36,14 @@ class ImageFile:
   page_affines: np.ndarray | None = None
   header: Any = None
   notes: tuple[str, ...] = ()
+  alpha: np.ndarray | None = None
+  indices: np.ndarray | None = None
+  palette: np.ndarray | None = None
+
+
+def as_image(file: ImageFile) -> ImageFile:
+  """Returns the file as a network sees it: without transparency and palette, which only a mask may need."""
+  notes = file.notes
+  if file.alpha is not None and (file.alpha != file.alpha.flat[0]).any():
+    notes = (*notes, "its transparency, which varies, was left out")
+  return dataclasses.replace(file, notes=notes, alpha=None, indices=None, palette=None)

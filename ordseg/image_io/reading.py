@@ -1,12 +1,16 @@
 """Reads one image file or DICOM series. The reader's own words for what is wrong become one `InputError`."""
 
+import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from ordseg.image_io import dicoms, formats, niftis, pictures, tiffs
-from ordseg.image_io.image_file import ImageFile
-from ordseg.image_io.masks import to_binary
+from ordseg.image_io import dicoms, formats, masks, niftis, pictures, tiffs
+from ordseg.image_io.image_file import ImageFile, as_image
+from ordseg.image_io.masks import Rule
 from ordseg.validate import InputError
 
 
@@ -14,32 +18,101 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   """Reads an image of any known format.
 
   Args:
-    path: a file, or a folder that holds one DICOM series.
+    path: a file, a folder that holds one DICOM series, or folder / SeriesInstanceUID for one of several.
     allow_gaps: takes a DICOM series whose slices are not equally spaced, which is refused otherwise; first and last
       page then lie where they were measured, and `notes` says how far off those between are.
+
+  Returns:
+    Without transparency and palette; a note says where transparency that varies was left out.
 
   Raises:
     InputError: no file, unknown format, damaged file; names the file.
   """
+  return as_image(read_stored(path, allow_gaps=allow_gaps))
+
+
+def read_stored(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
+  """Reads as `read` does, with the transparency and the palette of pictures, in which masks may lie."""
   path = pathlib.Path(path)
-  if not path.exists():
+  if not formats.folder_and_series(path)[0].exists():
     raise InputError(f"{path}: there is no such file.")
-  kind = formats.suffix(path)
   try:
-    if path.is_dir() or kind in formats.DICOMS:
-      return dicoms.read(path, allow_gaps=allow_gaps)
-    if kind in formats.NIFTIS or kind in formats.NIFTI_DATA:
-      return niftis.read(path)
-    if kind.endswith(formats.TIFFS):
-      return tiffs.read(path)
-    if kind in (*formats.PICTURES, ".ppm.gz"):
-      return pictures.read(path)
+    return _reader(path, allow_gaps=allow_gaps)(path)
   except InputError:
     raise
   except Exception as error:  # each library has its own kinds
-    reason = " ".join(str(error).split()) or type(error).__name__
-    raise InputError(f"{path}: cannot be read as an image, it may be damaged or truncated ({reason}).") from error
+    raise _damaged(path, error) from error
+
+
+def read_marks(path: pathlib.Path, rule: Rule = masks.BINARY, *, setting: str = "") -> ImageFile:
+  """Reads a mask.
+
+  Args:
+    path: the file.
+    rule: what counts as marked; see `masks.parse_rule`.
+    setting: see `masks.to_marks`.
+
+  Returns:
+    pages [D, H, W, 1] uint8, 0 or 1, in their place.
+
+  Raises:
+    InputError: as `read` and `masks.to_marks`.
+  """
+  file = read_stored(path)
+  marks = masks.to_marks(file, rule, setting=setting)
+  return dataclasses.replace(file, pages=marks[..., None], alpha=None, indices=None, palette=None)
+
+
+def stored_dtype(path: pathlib.Path) -> np.dtype | None:
+  """Returns the type of the values that `read` gives, from the header of a file; None where only reading tells.
+
+  Raises:
+    InputError: a damaged header; names the file.
+  """
+  path = pathlib.Path(path)
+  try:
+    reader = _reader(path)
+    if reader is pictures.read:
+      return pictures.stored_dtype(path)
+    if reader is tiffs.read:
+      return tiffs.stored_dtype(path)
+    return _nifti_dtype(path) if reader is niftis.read else None
+  except InputError:
+    raise
+  except Exception as error:
+    raise _damaged(path, error) from error
+
+
+def _reader(path: pathlib.Path, *, allow_gaps: bool = False) -> Callable[[pathlib.Path], ImageFile]:
+  """Chooses by name, and between pictures and TIFF by content, as cameras and tools misname them."""
+  kind = formats.suffix(path)
+  if formats.folder_and_series(path)[1] or path.is_dir() or formats.is_dicom(path):
+    return functools.partial(dicoms.read, allow_gaps=allow_gaps)
+  if kind in formats.NIFTIS or kind in formats.NIFTI_DATA:
+    return niftis.read
+  is_tiff = kind.endswith(formats.TIFFS)
+  if is_tiff or kind in (*formats.PICTURES, ".ppm.gz"):
+    with path.open("rb") as file:
+      head = file.read(8)
+    if not head:
+      raise InputError(f"{path}: is empty.")
+    named = {True: tiffs.read, False: pictures.read}
+    return named[head.startswith(tiffs.MAGIC) or (is_tiff and not head.startswith(pictures.MAGIC))]
   raise InputError(f"{path}: unknown image format {kind!r}. Known: {', '.join(formats.SUFFIXES)}.")
+
+
+def _nifti_dtype(path: pathlib.Path) -> np.dtype | None:
+  import nibabel
+
+  header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
+  dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
+  is_plain = slope in (None, 1.0) and inter in (None, 0.0) and dtype.kind in "iuf"
+  return dtype.newbyteorder("=") if is_plain else None
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> InputError:
+  reason = " ".join(str(error).split()) or type(error).__name__
+  return InputError(f"{path}: cannot be read as an image, it may be damaged or truncated ({reason}).")
 
 
 def read_picture(path: pathlib.Path, *, num_channels: int | None = None) -> np.ndarray:
@@ -68,12 +141,20 @@ def read_picture(path: pathlib.Path, *, num_channels: int | None = None) -> np.n
 
 
 def read_mask(path: pathlib.Path, *, threshold: float | None = None, foreground: float | None = None) -> np.ndarray:
-  """Reads a binary mask that is stored as a picture of one page; see `to_binary`.
+  """Reads a binary mask that is stored as a picture of one page; see `masks.to_binary`.
+
+  With neither threshold nor foreground, two colours and transparency are read too; see `masks.to_marks`.
 
   Returns:
     [H, W] uint8, 0 or 1.
   """
-  return to_binary(read_picture(path, num_channels=1)[..., 0], path, threshold=threshold, foreground=foreground)
+  if threshold is None and foreground is None:
+    pages = read_marks(path).pages
+    if len(pages) != 1:
+      raise InputError(f"{path}: expected one picture, found {len(pages)} pages.")
+    return pages[0, ..., 0]
+  values = read_picture(path, num_channels=1)[..., 0]
+  return masks.to_binary(values, path, threshold=threshold, foreground=foreground)
 
 
 def _is_grey(image: np.ndarray) -> bool:

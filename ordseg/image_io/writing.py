@@ -16,7 +16,7 @@ PRECISIONS = ("float32", "uint16")
 def suffix_for(image: ImageFile, *, is_large: bool = False) -> str:
   """Returns the suffix of maps of an image: its own kind; NIfTI for DICOM; TIFF for pictures too large for PNG."""
   kind = formats.suffix(image.path)
-  if image.path.is_dir() or kind in formats.DICOMS or kind in formats.NIFTIS:
+  if isinstance(image.header, list) or kind in formats.NIFTIS:  # a list: DICOM
     return ".nii.gz"
   if kind.endswith(formats.TIFFS) or len(image.pages) > 1 or is_large:
     return ".tif"

@@ -2,7 +2,8 @@
 
 ordseg-predict --workdir=runs/mine --input=scans/ --output=maps/
 
-Exit status: 0 all files done, 1 some failed (summary.csv says which and why), 2 the command itself is wrong.
+Exit status: 0 all files done; 1 some failed (summary.csv says which and why), the others are done; 2 the command itself
+is wrong, or the output folder cannot be written to (any more); 130 stopped by Ctrl-C, summary.csv has what was done.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser().parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
-    inputs = find_inputs(args.input)
+    inputs = find_inputs(args.input, say=print)
     parallel.setup(False)
     how = predictors.How(args.step, args.flips, args.dropout_samples, args.recalibration)
     predictor = predictors.load(args.workdir.split(","), how)

@@ -1,8 +1,7 @@
 """Predicts files one after the other; what is wrong with one does not stop the others."""
 
-import csv
 import dataclasses
-import io
+import os
 import pathlib
 import tempfile
 import time
@@ -10,30 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from ordseg import image_io, logging_utils, preprocess, sliding_window
 from ordseg.image_io import ImageFile, segmentations, writing
-from ordseg.predict import maps, overlay
+from ordseg.predict import leftovers, maps, overlay, summary
 from ordseg.predict.measures import Extent
 from ordseg.predictor import Predictor, Run
 from ordseg.sliding_window import Windows
 from ordseg.validate import InputError, check_choice
 
 LARGE_PIXELS = 50_000_000  # of a page: its maps are kept on disk, not in memory
-_COLUMNS: tuple[str, ...] = (
-  "file",
-  "class",
-  "status",
-  "pages",
-  "height",
-  "width",
-  "size",
-  "size_low",
-  "size_high",
-  "size_expected",
-  "unit",
-)
-_COLUMNS += ("seconds", "message")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,30 +63,46 @@ def predict_files(
 
   Returns:
     The rows of summary.csv, one per file, or per file and class: ``status`` is ok or failed, and ``message`` what was
-    wrong or odd.
+    wrong or odd. What is wrong with one file, whatever it is, does not stop the others.
 
   Raises:
-    InputError: the folder cannot be written to, or a map is unknown.
+    InputError: the folder cannot be written to (any more), or a map is unknown.
   """
   maps.get_maps(options.maps, predictor.run.num_raters)
   _check_writable(output)
+  leftovers.remove(output)
   rows: list[dict[str, Any]] = []
-  for number, (name, path) in enumerate(inputs.items(), start=1):
-    started = time.monotonic()
-    try:
-      found = predict_file(predictor, path, output / name, options, say=say)
-    except InputError as error:
-      found = [{"status": "failed", "message": str(error)}]
-    except MemoryError:
-      found = [{"status": "failed", "message": f"{path}: not enough memory."}]
-    seconds = round(time.monotonic() - started, 2)
-    for row in found:
-      rows.append({"file": str(path), "status": "ok", "seconds": seconds, **row})
-      shown = row["message"] or f"{row['size']:.4g} {row['unit']} ({row['size_low']:.4g} to {row['size_high']:.4g})"
-      what = f"{name} {row['class']}" if row.get("class") else name
-      say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {shown}")
-    logging_utils.write_text(output / "summary.csv", _csv(rows))  # complete so far, if it is cut short here
+  with leftovers.hold(output):
+    summary.write(output, rows)
+    for number, (name, path) in enumerate(inputs.items(), start=1):
+      started = time.monotonic()
+      found = _tried(predictor, path, output, name, options, say)
+      seconds = round(time.monotonic() - started, 2)
+      for row in found:
+        rows.append({"file": str(path), "status": "ok", "seconds": seconds, **row})
+        what = f"{name} {row['class']}" if row.get("class") else name
+        say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {summary.said(rows[-1])}")
+      summary.write(output, rows)  # complete so far, if it is cut short here
   return rows
+
+
+def _tried(
+  predictor: Predictor,
+  path: pathlib.Path,
+  output: pathlib.Path,
+  name: str,
+  options: Options,
+  say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+  """Returns the rows of one file: one that says ``failed`` where anything went wrong that is the file's own."""
+  try:
+    return predict_file(predictor, path, output / name, options, say=say)
+  except Exception as error:  # readers and writers of six formats fail in ways of their own
+    fatal = summary.fatal(error)
+    if fatal is not None:
+      raise InputError(f"--output={output}: the maps of {name} cannot be written ({fatal.strerror}).") from error
+    logging.debug("%s", path, exc_info=True)
+    return [{"status": "failed", "message": summary.explained(path, error)}]
 
 
 def predict_file(
@@ -130,14 +132,19 @@ def predict_file(
   run = predictor.run
   image = _fitting(image_io.read(path), run)
   num_pages, height, width = image.pages.shape[:3]
-  with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".part-") as scratch:
+  folder = _made(target.parent)
+  with leftovers.hold(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as scratch:
+    made = pathlib.Path(scratch) / "made"
+    made.mkdir()
     classes = [_Maps(image, options, run.num_raters, pathlib.Path(scratch) / str(k)) for k in range(run.num_classes)]
     for place, level_probs in _parts(predictor, image, options.windows, say):
       for k, one in enumerate(classes):
         one.add(place, level_probs[..., k, :] if run.num_classes > 1 else level_probs)
     for one, name in zip(classes, run.class_names, strict=True):
-      one.write(target.with_name(f"{target.name}_{name}") if name else target)
-  facts = {"pages": num_pages, "height": height, "width": width, "message": _differences(image, predictor)}
+      one.write(made / (f"{target.name}_{name}" if name else target.name))
+    for path_made in sorted(made.iterdir()):  # all of them, or none
+      path_made.replace(folder / path_made.name)
+  facts = {"pages": num_pages, "height": height, "width": width, "message": _message(image, predictor, options)}
   return [
     {"class": name, **facts, **one.extent.measures(image.spacing, num_pages)}
     for one, name in zip(classes, run.class_names, strict=True)
@@ -194,7 +201,7 @@ class _Maps:
     if self._options.overlay:
       votes, pages = self._sinks["mean_vote"], self._image.pages
       shown = int(np.argmax(votes.sum(axis=(1, 2)))) if len(pages) > 1 else 0
-      picture = overlay.draw(pages[shown], votes[shown], self._sinks["mask"][shown])
+      picture = overlay.draw(pages[shown], votes[shown], self._sinks["mask"][shown], flips=overlay.flips(self._image))
       picture.save(target.with_name(f"{target.name}_overlay.png"))
       if self._options.dicom and segmentations.is_dicom(self._image):
         path = target.with_name(f"{target.name}_overlay.dcm")
@@ -236,8 +243,17 @@ def _scaling(image: ImageFile, values: np.ndarray, predictor: Predictor) -> prep
     raise InputError(f"{image.path}: {error}") from error
 
 
+def _message(image: ImageFile, predictor: Predictor, options: Options) -> str:
+  """Says how the file was read and what a user should know before trusting the maps; '' where that is nothing."""
+  clauses = [warning] if (warning := _differences(image, predictor)) else []
+  clauses += image.notes
+  if options.dicom and not segmentations.is_dicom(image):
+    clauses.append("no DICOM image: --dicom adds nothing")
+  return "; ".join(clauses)
+
+
 def _differences(image: ImageFile, predictor: Predictor) -> str:
-  """Says what a user should know before trusting the maps; '' where nothing differs from the training."""
+  """Says what differs from the training; '' where nothing does."""
   seen, told = predictor.run.image_info, []
   if seen.get("dtype") and seen["dtype"] != str(image.pages.dtype):
     told.append(f"values are {image.pages.dtype}, in training {seen['dtype']}")
@@ -252,7 +268,10 @@ def _differences(image: ImageFile, predictor: Predictor) -> str:
 def _sink(path: pathlib.Path, image: ImageFile, name: str, *, large: bool) -> np.ndarray:
   dtype = np.uint8 if name == "mask" else np.float32
   if large:
-    return np.memmap(path, dtype, "w+", shape=image.pages.shape[:3])
+    size = int(np.prod(image.pages.shape[:3])) * np.dtype(dtype).itemsize
+    with path.open("wb") as file:
+      os.posix_fallocate(file.fileno(), 0, size)  # a full disk says so here; a mapped page would end the process
+    return np.memmap(path, dtype, "r+", shape=image.pages.shape[:3])
   return np.empty(image.pages.shape[:3], dtype)
 
 
@@ -270,14 +289,6 @@ def _check_writable(output: pathlib.Path) -> None:
       pass
   except OSError as error:
     raise InputError(f"--output={output}: cannot be written to ({error}).") from error
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-  text = io.StringIO()
-  writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
-  writer.writeheader()
-  writer.writerows(rows)
-  return text.getvalue()
 
 
 class _Progress:

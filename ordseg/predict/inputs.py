@@ -2,59 +2,100 @@
 
 import glob
 import pathlib
+from collections.abc import Callable, Iterable
 
-from ordseg.image_io import DICOMS, SUFFIXES, stem, suffix
+from ordseg import image_io
+from ordseg.image_io import SUFFIXES, Found
 from ordseg.validate import InputError
 
 
-def find_inputs(text: str) -> dict[str, pathlib.Path]:
+def find_inputs(text: str, *, say: Callable[[str], None] = lambda _: None) -> dict[str, pathlib.Path]:
   """Lists images.
 
   Args:
-    text: a file, a folder, or a pattern such as ``scans/*.nii.gz``. A folder with DICOM files in it is one series; any
-      other folder gives its images and the series in its sub-folders, however deep.
+    text: a file, a folder, a DICOMDIR, or a pattern such as ``scans/*.nii.gz``. A folder with DICOM files of one series
+      is one image; any other folder gives its images and series, however deep. Of a folder laid out for training
+      (docs/own_data.md) the images alone are taken, not the raters' masks.
+    say: is told what was left out.
 
   Returns:
-    Name -> file, or folder of a series, sorted; the name is the path from the folder on, without suffix, so that no two
-    results meet.
+    Name -> file, folder of a DICOM series, or folder / SeriesInstanceUID where it holds several, sorted; the name is
+    the path from the folder on, without suffix, so that no two results meet.
 
   Raises:
     InputError: there is nothing.
   """
   path = pathlib.Path(text).expanduser()
-  if path.is_dir() and not _is_series(path):
-    root, found = path, list(_below(path))
-  elif path.exists():
-    root, found = path.parent, [path]
+  path = path.parent if path.name.upper() == "DICOMDIR" else path
+  if path.is_dir():
+    found = _below(path, say)
+  elif image_io.folder_and_series(path)[0].exists():
+    found = [Found(image_io.plain(image_io.stem(path) if path.exists() else path.name), path)]
   else:
-    found = [pathlib.Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (patterns may be absolute)
-    root = pathlib.Path(_common(found)) if found else path
+    found = _matching(path, say)
   if not found:
-    raise InputError(f"--input={text}: there is no image. Known formats: {', '.join(SUFFIXES)}.")
+    raise InputError(
+      f"--input={text}: there is no image. Known formats: {', '.join(SUFFIXES)}, and DICOM files of any name."
+    )
   names: dict[str, pathlib.Path] = {}
-  for file in found:
-    inner = file.relative_to(root)
-    name = (inner if file.is_dir() else inner.with_name(stem(file))).as_posix()
-    if name in ("", ".") or name in names:  # a.png beside a.tif
-      name = inner.as_posix() if inner.name else file.name
-    names[name] = file
+  for image in found:
+    name = image.key or image_io.plain(image.path.resolve().name)
+    if name in names:  # a.png beside a.tif
+      name = name.rpartition("/")[0] + "/" * ("/" in name) + image.path.name
+    names[name] = image.path
   return names
 
 
-def _is_series(folder: pathlib.Path) -> bool:
-  return any(suffix(path) in DICOMS for path in folder.iterdir() if path.is_file())
+def _below(folder: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
+  """The images of a folder, less what it says to be masks."""
+  found, others = image_io.find(folder)
+  if others:
+    say(f"no images, left out: {_shortened(path.relative_to(folder) for path in others)}")
+  kept, layout = _without_masks(folder, found)
+  if len(kept) < len(found):
+    masks = set(found) - set(kept)
+    say(f"{folder}: {layout}; {len(kept)} images, {len(masks)} others are taken for masks and not predicted "
+        f"({_shortened(sorted(mask.key for mask in masks))})")  # fmt: skip
+  return kept
 
 
-def _below(folder: pathlib.Path) -> list[pathlib.Path]:
-  found: list[pathlib.Path] = []
-  for path in sorted(folder.iterdir()):
-    if path.name.startswith(".") or path.name == "__MACOSX":
-      continue
+def _without_masks(folder: pathlib.Path, found: list[Found]) -> tuple[list[Found], str]:
+  """Keeps the images of the layouts of docs/own_data.md, and says which it is."""
+  if (folder / "images").is_dir() and (folder / "raters").is_dir():
+    return [image for image in found if image.key.startswith("images/")], "images/ beside raters/"
+  if (folder / "derivatives").is_dir() and any(image.key.startswith("sub-") for image in found):
+    kept = [image for image in found if image.key.startswith("sub-")]
+    words = ("_mask", "_seg", "_dseg", "_roi")
+    return [image for image in kept if not image.key.endswith(words)], "sub-*/ beside derivatives/"
+  images = {image.key for image in found if image.key.rpartition("/")[2].casefold() == "image" and "/" in image.key}
+  cases = {key.rpartition("/")[0] for key in images}
+  kept = [
+    image
+    for image in found
+    if image.key in images or not any(p.as_posix() in cases for p in pathlib.PurePosixPath(image.key).parents)
+  ]
+  return kept, "<case>/image.* beside masks"
+
+
+def _matching(pattern: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
+  """The files, and the images in the folders, that a pattern names."""
+  paths = [pathlib.Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 (patterns may be absolute)
+  paths = [path for path in paths if not image_io.is_rubbish(path)]
+  if not paths:
+    return []
+  root, found = _common(paths), []
+  for path in paths:
+    inner = image_io.plain(path.relative_to(root).as_posix())
     if path.is_dir():
-      found += [path] if _is_series(path) else _below(path)
-    elif suffix(path).endswith(SUFFIXES):
-      found.append(path)
-  return found
+      found += [Found(f"{inner}/{image.key}".strip("/"), image.path) for image in _below(path, say)]
+    else:
+      found.append(Found(image_io.plain(path.relative_to(root).with_name(image_io.stem(path)).as_posix()), path))
+  return list({image.path: image for image in found}.values())  # ** names a folder and what is in it
+
+
+def _shortened(names: Iterable[object], count: int = 5) -> str:
+  listed = list(map(str, names))
+  return ", ".join(listed[:count]) + (f" and {len(listed) - count} more" if len(listed) > count else "")
 
 
 def _common(paths: list[pathlib.Path]) -> pathlib.Path:

@@ -4,23 +4,42 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from ordseg.image_io import ImageFile, segmentations
+
 MAX_SIDE = 1600  # pixels; larger images are thinned out
+MIN_SIDE = 512  # pixels of the longer side; smaller images are enlarged by a whole number
 _LEGEND = 46
 # From nobody to everybody; told apart by people who do not see red and green too (Okabe, Ito, 2008).
 _STOPS = np.asarray([[0, 114, 178], [86, 180, 233], [240, 228, 66], [230, 159, 0], [213, 94, 0]], np.float32)
 
 
-def draw(image: np.ndarray, mean_vote: np.ndarray, mask: np.ndarray) -> PIL.Image.Image:
+def flips(image: ImageFile) -> tuple[bool, bool]:
+  """Returns whether rows, and columns, must be turned round to show a NIfTI volume as radiologists hang it: front and
+  head up, the patient's right, or front, on the left. DICOM and pictures are stored as they are shown."""
+  if image.affine is None or segmentations.is_dicom(image) or not np.isfinite(image.affine).all():
+    return False, False
+  across, down = image.affine[:3, 0], image.affine[:3, 1]
+  main_across, main_down = (int(np.argmax(np.abs(direction))) for direction in (across, down))
+  # RAS: x grows to the right, y to the front, z to the head: all should fall down the rows, x and y along the columns.
+  return bool(down[main_down] > 0), bool(across[main_across] > 0 and main_across < 2)
+
+
+def draw(
+  image: np.ndarray, mean_vote: np.ndarray, mask: np.ndarray, *, flips: tuple[bool, bool] = (False, False)
+) -> PIL.Image.Image:
   """Draws a page.
 
   Args:
     image: [H, W, C], any dtype.
     mean_vote: [H, W] in [0, 1]; the more, the warmer and the less transparent.
     mask: [H, W] 0 or 1; its outline is white.
+    flips: whether to turn the order of rows, of columns; see `flips`.
   """
   step = max(1, -(-max(image.shape[:2]) // MAX_SIDE))
-  grey = _grey(np.asarray(image[::step, ::step]))
-  prob, inside = mean_vote[::step, ::step], mask[::step, ::step] > 0
+  rows, columns = (slice(None, None, -1 if turned else 1) for turned in flips)
+  grey = _enlarged(_grey(np.asarray(image[::step, ::step]))[rows, columns])
+  prob = _enlarged(mean_vote[::step, ::step][rows, columns])
+  inside = _enlarged(mask[::step, ::step][rows, columns] > 0)
   opacity = np.clip(prob * 1.5, 0, 0.6)[..., None]
   colours = grey * (1 - opacity) + _colour(prob) * opacity
   colours[_outline(inside)] = 255
@@ -29,6 +48,12 @@ def draw(image: np.ndarray, mean_vote: np.ndarray, mask: np.ndarray) -> PIL.Imag
   out.paste(picture, (0, 0))
   _legend(out, picture.height)
   return out
+
+
+def _enlarged(values: np.ndarray) -> np.ndarray:
+  """Repeats rows and columns: every pixel of a small image stays one, as a square that can be seen."""
+  times = max(1, MIN_SIDE // max(values.shape[:2]))
+  return values.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

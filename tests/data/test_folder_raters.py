@@ -238,7 +238,7 @@ def test_dicom_series_as_images(tmp_path, root):
 def truncate(root):
   path = root / "images/p2_a.png"
   path.write_bytes(path.read_bytes()[:60])
-  return "p2_a.png: cannot be read as an image"
+  return "p2_a.png: the PNG is cut short"
 
 
 def other_size(root):
@@ -268,7 +268,9 @@ def grey_mask(root):
 
 def colour_mask(root):
   archive.save(root / "raters/ben/p2_a.png", np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8))
-  return r"ben/p2_a.png: a mask has one channel, found 3"
+  return (
+    r"ben/p2_a.png: the mask has 480 colours .* or is a JPEG. Say what is marked: --config.data.builder_args.marked="
+  )
 
 
 def no_rater(root):
@@ -282,11 +284,6 @@ def other_channels(root):
   return r"p2_a.png: expected 1 channels, as in the first image, found 3"
 
 
-def other_depth(root):
-  PIL.Image.fromarray(np.zeros((24, 20), np.uint16)).save(root / "images/p2_a.png")
-  return r"p2_a.png: expected values of type uint8, as in the first image, found uint16"
-
-
 def empty_rater(root):
   (root / "raters/dora").mkdir()
   return r"raters/dora: holds no mask"
@@ -298,7 +295,7 @@ def comma(root):
 
 
 FAULTS = (truncate, other_size, swapped_axes, no_image, two_images, grey_mask, colour_mask, no_rater, other_channels)
-FAULTS += (other_depth, empty_rater, comma)
+FAULTS += (empty_rater, comma)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
@@ -335,7 +332,7 @@ def test_images_that_are_not_numbers(tmp_path, root):
   for key in archive.RATED:
     (root / f"images/{key}.png").unlink()
     tifffile.imwrite(root / f"images/{key}.tif", np.full((24, 20), np.nan, np.float32))
-  with pytest.raises(DataError, match=r"p1_a.tif: holds values that are not finite"):
+  with pytest.raises(DataError, match=r"p1_a.tif: holds values that are not finite: 480 of 480"):
     build(tmp_path, root)
 
 

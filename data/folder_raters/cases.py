@@ -1,0 +1,88 @@
+"""What a layout gives: cases, and the names by which it finds them."""
+
+import dataclasses
+import fnmatch
+import pathlib
+import re
+from collections.abc import Sequence
+
+from data.errors import DataError
+from ordseg import image_io
+from ordseg.image_io import Found
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One image with its masks.
+
+  Attributes:
+    key: unique name: the path of the image without its suffix, relative to the folder of the images, in NFC.
+    image: the file, or the DICOM series.
+    masks: rater -> mask file; a rater who is not there is missing.
+    group: what must not be cut by a split; '' where the layout does not say.
+    split: '' where the layout does not say.
+  """
+
+  key: str
+  image: pathlib.Path
+  masks: dict[str, pathlib.Path]
+  group: str = ""
+  split: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+  """Where a layout keeps what; the fields of `FolderConfig` of the same names."""
+
+  layout: str = "auto"
+  images: str = "images"
+  raters: str = "raters"
+  rater_pattern: str = "*"
+  image_pattern: str = ""
+  image_suffix: str = ""
+  mask_prefix: str = ""
+  mask_suffix: str = ""
+  label: str = ""
+  manifest: str = "manifest.csv"
+
+  def is_image(self, name: str, default: str) -> bool:
+    """Returns whether a name without suffix is an image's, by `image_pattern` or a layout's own pattern."""
+    return fnmatch.fnmatchcase(name.casefold(), (self.image_pattern or default).casefold())
+
+
+def listed(folder: pathlib.Path, left_out: list[pathlib.Path], *, one_by_one: bool = False) -> list[Found]:
+  """Lists the images below a folder; what is none is added to `left_out`.
+
+  Raises:
+    DataError: two of one name.
+  """
+  images, others = image_io.find(folder, one_by_one=one_by_one)
+  left_out += others
+  found: dict[str, pathlib.Path] = {}
+  for image in images:
+    if image.key in found:
+      raise DataError(f"{image.path}: two files are named {image.key!r}; the other is {found[image.key]}.")
+    found[image.key] = image.path
+  return images
+
+
+def folders(root: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders in a folder, sorted, less what file managers leave behind."""
+  return sorted(path for path in root.iterdir() if path.is_dir() and not image_io.is_rubbish(path))
+
+
+def listing(folder: pathlib.Path) -> str:
+  """Returns the first names in a folder."""
+  return shortened(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))
+
+
+def shortened(names: Sequence[object], count: int = 6) -> str:
+  """Returns the first names, with commas between."""
+  return ", ".join(map(str, names[:count])) + (", ..." if len(names) > count else "") or "nothing"
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+  """A key that sorts 2 before 10."""
+  return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
