@@ -22,7 +22,8 @@ def open_files(path: pathlib.Path) -> tuple[list[Slice], list[str]]:
   """Reads the image objects of a file or a folder.
 
   Args:
-    path: a file, a folder, or folder / SeriesInstanceUID for one series of several; hidden files, and files that by name and content are no DICOM, do not count.
+    path: a file, a folder, or folder / SeriesInstanceUID for one series of several; hidden files, and files that by
+      name and content are no DICOM, do not count.
 
   Returns:
     Files with their data sets, sorted by name; notes on objects that are no images and were left out.

@@ -51,12 +51,24 @@ def read(path: pathlib.Path) -> ImageFile:
     affine, spacing, told = _place(path, image, raw)
   if raw is not None and np.isinf([raw["scl_slope"], raw["scl_inter"]]).any():
     raise InputError(f"{path}: its slope or intercept (scl_slope, scl_inter) is infinite; the header may be damaged.")
-  values, more = _pages(path, values)
+  values, alpha, more = _pages(path, values)
   try:
     values = rescaled(_native(values), float(slope), float(intercept))
   except InputError as error:
     raise InputError(f"{path}: {error} (scl_slope, scl_inter).") from error
-  return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *told))
+  return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *told), alpha=alpha)
+
+
+def stored_dtype(path: pathlib.Path) -> np.dtype | None:
+  """Returns the type of the values that `read` gives, by the header; None where only the values tell."""
+  import nibabel
+
+  with _quiet():
+    image: Any = nibabel.load(path)
+  kind, stored = image.get_data_dtype(), image.dataobj
+  is_plain = (float(stored.slope), float(stored.inter)) == (1.0, 0.0)
+  is_kept = (kind.kind == "f" and kind.itemsize <= 8) or (kind.kind in "iu" and kind.itemsize < 8)  # see `_native`
+  return kind.newbyteorder("=") if is_plain and is_kept else None
 
 
 @contextlib.contextmanager
@@ -82,11 +94,13 @@ def _native(values: np.ndarray) -> np.ndarray:
   return values.astype(kind.newbyteorder("="), copy=False)
 
 
-def _pages(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-  """Orders voxels [X, Y, Z, ...] as pages [D, H, W, C]."""
-  notes = []
+def _pages(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+  """Orders voxels [X, Y, Z, ...] as pages [D, H, W, C]; returns them, transparency [D, H, W] or None, and notes."""
   if values.dtype.names:  # RGB24 and RGBA32
-    values, notes = _colours(path, values)
+    values = _colours(path, values)
+    alpha = values[..., 3].transpose(2, 1, 0) if values.shape[-1] == 4 else None
+    return values[..., :3].transpose(2, 1, 0, 3), alpha, []
+  notes = []
   shape = list(values.shape)
   if len(shape) == 5 and shape[3] == 1:
     del shape[3]
@@ -97,27 +111,18 @@ def _pages(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[str
       f"{path}: a NIfTI image of {' x '.join(map(str, values.shape))} voxels is not read; expected up to 3 axes, and "
       "channels as the fourth, or the fifth of a vector image. Store each time or direction in a file of its own."
     )
-  if len(shape) == 4 and shape[3] > 1 and not notes:
+  if len(shape) == 4 and shape[3] > 1:
     notes.append(f"the fourth axis ({shape[3]}) is taken as channels")
   values = values.reshape([*shape, *[1] * (4 - len(shape))], order="F")
-  return values.transpose(2, 1, 0, 3), notes
+  return values.transpose(2, 1, 0, 3), None, notes
 
 
-def _colours(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-  names = list(values.dtype.names or ())
+def _colours(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
+  """[X, Y, Z, 3 or 4] of voxels that are structures of bytes."""
   if values.ndim > 3 and max(values.shape[3:]) > 1:
-    raise InputError(f"{path}: colours with more than three axes ({values.shape}) are not read.")
-  channels = np.stack([values[name].reshape(values.shape[:3]) for name in names[:3]], axis=-1)
-  while channels.ndim < 4:
-    channels = channels[..., None, :]
-  notes = ["colours are read as three channels"]
-  if len(names) == 4:
-    if channels.size and np.ptp(channels.reshape(-1, 3), axis=0).max() == 0 and np.ptp(values[names[3]]):
-      raise InputError(
-        f"{path}: has its information in the transparency (RGBA), the colours are all one; store it grey."
-      )
-    notes = ["colours are read as three channels, transparency is left out"]
-  return channels, notes
+    raise InputError(f"{path}: colours with more than three axes {values.shape} are not read.")
+  shape = [*values.shape[:3], *[1] * (3 - values.ndim)]
+  return np.stack([values[name].reshape(shape, order="F") for name in values.dtype.names or ()], axis=-1)
 
 
 def _place(path: pathlib.Path, image: Any, raw: Any) -> tuple[np.ndarray | None, tuple[float, float, float], list[str]]:
