@@ -84,7 +84,7 @@ def plugin_for(uid: Any) -> str:
 
 @functools.cache
 def _register() -> None:
-  from pydicom.pixels import get_decoder
+  from pydicom.pixels.decoders.base import get_decoder
 
   for uid in _DECODE:
     decoder = get_decoder(uid)

@@ -22,7 +22,8 @@ def open_files(path: pathlib.Path) -> tuple[list[Slice], list[str]]:
   """Reads the image objects of a file or a folder.
 
   Args:
-    path: a file, a folder, or folder / SeriesInstanceUID for one series of several; hidden files, and files that by name and content are no DICOM, do not count.
+    path: a file, a folder, or folder / SeriesInstanceUID for one series of several; hidden files, and files that by
+      name and content are no DICOM, do not count.
 
   Returns:
     Files with their data sets, sorted by name; notes on objects that are no images and were left out.
@@ -99,6 +100,7 @@ def _is_text(head: bytes) -> bool:
 def _open(file: pathlib.Path) -> Any:
   import pydicom
   import pydicom.errors
+  from pydicom.uid import UID
 
   if not file.stat().st_size:
     raise InputError(f"{file}: is empty; it may not have arrived whole.")
@@ -110,13 +112,14 @@ def _open(file: pathlib.Path) -> Any:
     raise InputError(f"{file}: cannot be read as DICOM, it may be damaged or truncated ({reason(error)}).") from error
   if data.file_meta.get("TransferSyntaxUID") in (None, ""):
     implicit, little = (bool(part) for part in data.original_encoding)
-    data.file_meta.TransferSyntaxUID = pydicom.uid.UID(_SYNTAXES[implicit, little])
+    data.file_meta.TransferSyntaxUID = UID(_SYNTAXES[implicit, little])
   return data
 
 
 def _without_preamble(file: pathlib.Path) -> Any:
   """Reads a data set that begins at the first byte, as older systems store them, if it proves to be one."""
   import pydicom
+  from pydicom.dataset import FileMetaDataset
 
   try:
     data = pydicom.dcmread(file, force=True)
@@ -126,7 +129,7 @@ def _without_preamble(file: pathlib.Path) -> Any:
   if not proved:
     raise InputError(f"{file}: is no DICOM file.")
   if not hasattr(data, "file_meta"):
-    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta = FileMetaDataset()
   return data
 
 

@@ -37,7 +37,7 @@ def read_stored(file: pathlib.Path, data: Any) -> np.ndarray:
   Raises:
     InputError: a header that does not fit the bytes, a compression without a decoder, damage.
   """
-  from pydicom.pixels import pixel_array
+  from pydicom.pixels.utils import pixel_array
 
   _check_claims(file, data)
   frames, plugin = num_frames(file, data), dicom_decoders.plugin_for(data.file_meta.TransferSyntaxUID)
@@ -80,7 +80,7 @@ def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.nda
   if data.get("RealWorldValueMappingSequence") or group(data, 0, "RealWorldValueMappingSequence") is not None:
     notes.append("its RealWorldValueMapping is not applied")
   if data.get("ModalityLUTSequence"):
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     return apply_modality_lut(stored, data), notes
   return _rescaled_frames(file, data, stored), notes
@@ -88,7 +88,7 @@ def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.nda
 
 def _coloured(data: Any, stored: np.ndarray) -> np.ndarray:
   """Looks indices up in the palette, [F, H, W, 3]; uint8 where its 16 bits hold numbers of 8 (PS3.3 C.7.6.3.1.6)."""
-  from pydicom.pixels import apply_color_lut
+  from pydicom.pixels.processing import apply_color_lut
 
   out = np.asarray(apply_color_lut(stored[..., 0], data)).reshape(*stored.shape[:3], -1)[..., :3]
   if out.dtype == np.uint16:

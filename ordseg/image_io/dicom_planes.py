@@ -151,8 +151,8 @@ def planes_of(file: pathlib.Path, data: Any, num_frames: int) -> list[Plane]:
 
 
 def _from_groups(file: pathlib.Path, data: Any, frame: int) -> Plane:
-  places = [group(data, frame, f"Plane{what}Sequence") for what in ("Position", "Orientation")]
-  plane = _plane(file, frame, *places, group(data, frame, "PixelMeasuresSequence"))
+  position, orientation = (group(data, frame, f"Plane{what}Sequence") for what in ("Position", "Orientation"))
+  plane = _plane(file, frame, position, orientation, group(data, frame, "PixelMeasuresSequence"))
   found = ((key, (group(data, frame, sequence) or {}).get(key)) for sequence, key in _VARIANTS)
   return dataclasses.replace(plane, variants=_variants(found))
 

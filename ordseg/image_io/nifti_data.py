@@ -7,7 +7,6 @@ gzip stream is read to its end, where zlib compares CRC-32 and length (RFC 1952)
 
 import math
 import pathlib
-import struct
 import zlib
 from typing import Any
 
@@ -21,12 +20,17 @@ _PADDING = 512  # bytes that some writers fill the last block with
 _GZIP = b"\x1f\x8b"
 
 
-def check_start(path: pathlib.Path) -> None:
-  """Looks at where a header says that voxels begin: nibabel takes all before as extensions, and memory for them.
+def read_header(path: pathlib.Path) -> np.void | None:
+  """Reads a header as it is stored; nibabel mends some fields (a pixdim of 0 becomes 1).
+
+  Returns:
+    Fields of nifti1.h or nifti2.h; None where the file begins otherwise.
 
   Raises:
-    InputError: further in than any extension reaches.
+    InputError: voxels begin further in than extensions reach: nibabel takes all before them for such, and memory.
   """
+  from nibabel import nifti1, nifti2
+
   with path.open("rb") as stream:
     head = stream.read(4096)
   if head.startswith(_GZIP):
@@ -34,13 +38,24 @@ def check_start(path: pathlib.Path) -> None:
       head = zlib.decompressobj(wbits=31).decompress(head, 544)
     except zlib.error as error:
       raise InputError(f"{path}: its gzip stream is damaged ({_reason(error)}).") from error
-  for order in "<>":
-    size = struct.unpack(f"{order}i", head[:4])[0] if len(head) >= 4 else 0
-    place = {348: (108, "f"), 540: (168, "q")}.get(size)  # nifti1.h, nifti2.h
-    if place and len(head) >= size:
-      offset = struct.unpack_from(order + place[1], head, place[0])[0]
-      if not 0 <= offset <= MAX_START:
-        raise InputError(f"{path}: its header says that voxels begin at byte {offset:g}; it may be damaged.")
+  for dtype in (nifti1.header_dtype, nifti2.header_dtype):
+    for kind in (dtype.newbyteorder("<"), dtype.newbyteorder(">")):
+      if len(head) < kind.itemsize:
+        continue
+      header = np.frombuffer(head, kind, 1)[0]
+      if header["sizeof_hdr"] == kind.itemsize:
+        if not 0 <= header["vox_offset"] <= MAX_START:
+          raise InputError(f"{path}: its header says that voxels begin at {header['vox_offset']:g}; it may be damaged.")
+        return header
+  return None
+
+
+def check_stream(path: pathlib.Path) -> None:
+  """Reads a gzip file to its end, or 64 MB, for its checksums; nothing where it is none."""
+  with path.open("rb") as stream:
+    packed = stream.read(2) == _GZIP
+  if packed:
+    _unpacked(path, 2**26)
 
 
 def read_voxels(path: pathlib.Path, image: Any) -> np.ndarray:
@@ -63,7 +78,7 @@ def read_voxels(path: pathlib.Path, image: Any) -> np.ndarray:
   if not file.is_file():
     raise InputError(f"{path}: its voxels lie in {file.name}, which is not beside it.")
   if "header" in image.file_map:  # a pair
-    _check_header_stream(pathlib.Path(image.file_map["header"].filename))
+    check_stream(pathlib.Path(image.file_map["header"].filename))
   count = math.prod(shape)
   buffer = _read(file, offset + count * dtype.itemsize, shape)
   return np.frombuffer(buffer, dtype, count, offset).reshape(shape, order="F")
@@ -112,13 +127,6 @@ def _unpacked(file: pathlib.Path, limit: int) -> bytes:
   if length < limit and packed.strip(b"\0"):
     raise InputError(f"{file}: {len(packed)} bytes that are no gzip follow its gzip stream; it is damaged.")
   return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _check_header_stream(file: pathlib.Path) -> None:
-  with file.open("rb") as stream:
-    packed = stream.read(2) == _GZIP
-  if packed:
-    _unpacked(file, 2**20)
 
 
 def _reason(error: zlib.error) -> str:

@@ -1,13 +1,14 @@
 """NIfTI volumes: nibabel reads the header, `nifti_data` the voxels, whole or not at all."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ordseg.image_io import nifti_data, placement
+from ordseg.image_io import formats, nifti_data, placement
 from ordseg.image_io.image_file import ImageFile
 from ordseg.image_io.scaling import rescaled
 from ordseg.validate import InputError
@@ -27,23 +28,47 @@ def read(path: pathlib.Path) -> ImageFile:
       that contradicts itself.
   """
   import nibabel
+  from nibabel.filebasedimages import ImageFileError
 
-  nifti_data.check_start(path)
+  if formats.suffix(path) in formats.NIFTI_DATA:
+    header = path.with_name(f"{formats.stem(path)}.hdr{'.gz' if path.suffix.lower() == '.gz' else ''}")
+    if not header.is_file():
+      raise InputError(f"{path}: holds voxels without their header {header.name}, which is not beside it.")
+    return dataclasses.replace(read(header), path=path)
+  raw = nifti_data.read_header(path)
   with _quiet():
-    image: Any = nibabel.load(path)
+    try:
+      image: Any = nibabel.load(path)
+    except ImageFileError as error:
+      nifti_data.check_stream(path)
+      raise InputError(f"{path}: is no NIfTI file, or its header is damaged.") from error
     if not isinstance(image, nibabel.Nifti1Pair):  # Nifti1Image, Nifti2Pair and Nifti2Image are kinds of it
       kind = type(image).__name__.removesuffix("Image")
       raise InputError(f"{path}: is {kind}, which does not say where left and right are; convert it to NIfTI.")
     values = nifti_data.read_voxels(path, image)
     stored: Any = image.dataobj
     slope, intercept = stored.slope, stored.inter
-    affine, spacing, told = _place(path, image)
-  values, more = _pages(path, values)
+    affine, spacing, told = _place(path, image, raw)
+  if raw is not None and np.isinf([raw["scl_slope"], raw["scl_inter"]]).any():
+    raise InputError(f"{path}: its slope or intercept (scl_slope, scl_inter) is infinite; the header may be damaged.")
+  values, alpha, more = _pages(path, values)
   try:
     values = rescaled(_native(values), float(slope), float(intercept))
   except InputError as error:
     raise InputError(f"{path}: {error} (scl_slope, scl_inter).") from error
-  return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *told))
+  return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *told), alpha=alpha)
+
+
+def stored_dtype(path: pathlib.Path) -> np.dtype | None:
+  """Returns the type of the values that `read` gives, by the header; None where only the values tell."""
+  import nibabel
+
+  with _quiet():
+    image: Any = nibabel.load(path)
+  kind, stored = image.get_data_dtype(), image.dataobj
+  is_plain = (float(stored.slope), float(stored.inter)) == (1.0, 0.0)
+  is_kept = (kind.kind == "f" and kind.itemsize <= 8) or (kind.kind in "iu" and kind.itemsize < 8)  # see `_native`
+  return kind.newbyteorder("=") if is_plain and is_kept else None
 
 
 @contextlib.contextmanager
@@ -69,11 +94,13 @@ def _native(values: np.ndarray) -> np.ndarray:
   return values.astype(kind.newbyteorder("="), copy=False)
 
 
-def _pages(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-  """Orders voxels [X, Y, Z, ...] as pages [D, H, W, C]."""
-  notes = []
+def _pages(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+  """Orders voxels [X, Y, Z, ...] as pages [D, H, W, C]; returns them, transparency [D, H, W] or None, and notes."""
   if values.dtype.names:  # RGB24 and RGBA32
-    values, notes = _colours(path, values)
+    values = _colours(path, values)
+    alpha = values[..., 3].transpose(2, 1, 0) if values.shape[-1] == 4 else None
+    return values[..., :3].transpose(2, 1, 0, 3), alpha, []
+  notes = []
   shape = list(values.shape)
   if len(shape) == 5 and shape[3] == 1:
     del shape[3]
@@ -84,30 +111,21 @@ def _pages(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[str
       f"{path}: a NIfTI image of {' x '.join(map(str, values.shape))} voxels is not read; expected up to 3 axes, and "
       "channels as the fourth, or the fifth of a vector image. Store each time or direction in a file of its own."
     )
-  if len(shape) == 4 and shape[3] > 1 and not notes:
+  if len(shape) == 4 and shape[3] > 1:
     notes.append(f"the fourth axis ({shape[3]}) is taken as channels")
   values = values.reshape([*shape, *[1] * (4 - len(shape))], order="F")
-  return values.transpose(2, 1, 0, 3), notes
+  return values.transpose(2, 1, 0, 3), None, notes
 
 
-def _colours(path: pathlib.Path, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-  names = list(values.dtype.names or ())
+def _colours(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
+  """[X, Y, Z, 3 or 4] of voxels that are structures of bytes."""
   if values.ndim > 3 and max(values.shape[3:]) > 1:
-    raise InputError(f"{path}: colours with more than three axes ({values.shape}) are not read.")
-  channels = np.stack([values[name].reshape(values.shape[:3]) for name in names[:3]], axis=-1)
-  while channels.ndim < 4:
-    channels = channels[..., None, :]
-  notes = ["colours are read as three channels"]
-  if len(names) == 4:
-    if channels.size and np.ptp(channels.reshape(-1, 3), axis=0).max() == 0 and np.ptp(values[names[3]]):
-      raise InputError(
-        f"{path}: has its information in the transparency (RGBA), the colours are all one; store it grey."
-      )
-    notes = ["colours are read as three channels, transparency is left out"]
-  return channels, notes
+    raise InputError(f"{path}: colours with more than three axes {values.shape} are not read.")
+  shape = [*values.shape[:3], *[1] * (3 - values.ndim)]
+  return np.stack([values[name].reshape(shape, order="F") for name in values.dtype.names or ()], axis=-1)
 
 
-def _place(path: pathlib.Path, image: Any) -> tuple[np.ndarray | None, tuple[float, float, float], list[str]]:
+def _place(path: pathlib.Path, image: Any, raw: Any) -> tuple[np.ndarray | None, tuple[float, float, float], list[str]]:
   """Returns affine, spacing and notes.
 
   The sform where its code is above 0, else the qform, else the place is unknown, as nibabel's and ITK's readers choose.
@@ -118,9 +136,10 @@ def _place(path: pathlib.Path, image: Any) -> tuple[np.ndarray | None, tuple[flo
     notes.append(f"lengths are stored in {unit}, read as mm")
   elif unit not in _UNITS:
     notes.append(f"the unit of lengths ({unit}) is unknown, taken as mm")
-  zooms = [float(zoom) * scale for zoom in header.get_zooms()[:3]]
+  stored = header["pixdim"] if raw is None else raw["pixdim"]
+  zooms = [abs(float(zoom)) * scale for zoom in stored[1 : 1 + min(image.ndim, 3)]]
   zooms += [0.0] * (3 - len(zooms))
-  known = [zoom if np.isfinite(zoom) and zoom > 0 else 0.0 for zoom in zooms]
+  known = [zoom if np.isfinite(zoom) else 0.0 for zoom in zooms]
   if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
     notes.append("the header does not place it in space (sform and qform codes are 0)")
     return None, (known[2], known[1], known[0]), notes
@@ -131,7 +150,8 @@ def _place(path: pathlib.Path, image: Any) -> tuple[np.ndarray | None, tuple[flo
   if thin and np.isfinite(affine[:, 3]).all() and not _has_length(affine[:3, 2]):
     affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])  # one page has no step to the next
     affine[:3, 2] /= np.linalg.norm(affine[:3, 2]) or 1.0
-  if not placement.is_usable(affine):
+  needed = known[:2] if thin else known
+  if not placement.is_usable(affine) or (form == "qform" and not all(needed)):
     raise InputError(
       f"{path}: its {form} does not place voxels in space (zero, singular or not a number). Correct it, or set sform "
       "and qform codes to 0 to use the image without a place."

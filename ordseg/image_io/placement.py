@@ -1,7 +1,7 @@
 """Where voxels lie in space, and whether a mask lies on its image's voxels.
 
 One notion for every format: an affine [4, 4] from voxel (column, row, page) to mm in RAS (x to the patient's right, y
-to the front, z up), as NIfTI has it. DICOM's x and y point the other way (LPS; PS3.3 C.7.6.2.1.1); its reader turns them.
+to the front, z up), as NIfTI has it. DICOM's x and y point the other way (LPS; PS3.3 C.7.6.2.1.1); `to_ras` turns them.
 """
 
 import dataclasses

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -80,7 +79,7 @@ def stored_dtype(path: pathlib.Path) -> np.dtype | None:
       with path.open("rb") as file:
         is_tiff = file.read(4) in tiffs.MAGIC
       return (tiffs if is_tiff else pictures).stored_dtype(path)
-    return _nifti_dtype(path) if reader is niftis.read else None
+    return niftis.stored_dtype(path) if reader is niftis.read else None
   except InputError:
     raise
   except Exception as error:
@@ -98,15 +97,6 @@ def _reader(path: pathlib.Path, *, allow_gaps: bool = False) -> Callable[[pathli
   if kind in (*formats.PICTURES, ".ppm.gz"):
     return pictures.read
   raise InputError(f"{path}: unknown image format {kind!r}. Known: {', '.join(formats.SUFFIXES)}.")
-
-
-def _nifti_dtype(path: pathlib.Path) -> np.dtype | None:
-  import nibabel
-
-  header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
-  dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
-  is_plain = slope in (None, 1.0) and inter in (None, 0.0) and dtype.kind in "iuf"
-  return dtype.newbyteorder("=") if is_plain else None
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> InputError:
