@@ -121,7 +121,7 @@ def shared_stems(survey: Survey) -> Iterator[Suspicion]:
   yield Suspicion(
     96,
     f"images share the beginning of their names ({', '.join(alike[:3])}) and each is a group of its own{told}. If that "
-    f"is the patient, keep a patient's images together: group_regex={pattern!r}; if not, say so: group_regex='(.*)'",
+    f"is the patient, keep a patient's images together: group_regex='{pattern}'; if not, say so: group_regex='(.*)'",
     tuple(together[first][:4]),
   )
 

@@ -64,7 +64,7 @@ def _walk(
       dicoms.append(path)
     elif formats.suffix(path).endswith(formats.SUFFIXES):
       images.append(_of_file(path, root))
-    else:
+    elif formats.suffix(path) not in formats.NIFTI_DATA:  # those are read through their header
       others.append(path)
   if dicoms and one_by_one:
     images += [_of_file(path, root) for path in dicoms if path.name.upper() != "DICOMDIR"]
