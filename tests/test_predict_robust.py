@@ -256,6 +256,25 @@ def test_leftovers_go_unless_somebody_is_at_work(loaded, tmp_path):
     assert (out / ".part-z").exists()
 
 
+def test_an_interrupted_loop_leaves_a_whole_summary(loaded, tmp_path, monkeypatch):
+  for name in "abc":
+    save(tmp_path / f"in/{name}.png")
+  real = writing.write_map
+
+  def interrupted(path, *args, **kwargs):
+    if path.name.startswith("b"):
+      raise KeyboardInterrupt
+    return real(path, *args, **kwargs)
+
+  monkeypatch.setattr(writing, "write_map", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    run(loaded, tmp_path / "in", tmp_path / "out")
+  rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
+  assert [pathlib.Path(row["file"]).name for row in rows] == ["a.png"]
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mean_vote.png", "summary.csv"]
+
+
+@pytest.mark.slow
 def test_killed_and_stopped_runs(workdir, tmp_path):
   """SIGKILL leaves a scratch folder, which the next run removes; Ctrl-C leaves a whole summary.csv."""
   for k in range(200):
