@@ -152,7 +152,7 @@ def _readable(pattern: str, stems: Mapping[str, str]) -> str:
   words = {re.match(r"\D*", stem)[0] for stem in stems.values()}  # type: ignore[index] (\D* matches anything)
   word = next(iter(words))
   plain = rf"({word}\d+)"
-  is_same = len(words) == 1 and re.fullmatch(r"[\w-]+", word) is not None
+  is_same = len(words) == 1 and re.fullmatch(r"[\w-]*", word) is not None
   if is_same and all((m := re.search(plain, name)) is not None and m[1] == stem for name, stem in stems.items()):
     return plain
   return pattern
