@@ -414,3 +414,17 @@ def test_gaps_are_a_setting(tmp_path, root):
   with pytest.raises(DataError, match=r"3 files cannot be used:\n  .*slices are .* mm apart"):
     build(tmp_path, root)
   assert len(records(build(tmp_path, root, allow_gaps=True))) == 9
+
+
+def test_settings_and_files_in_two_unicode_forms(tmp_path, root):
+  made = archive.cases()
+  other = {form: unicodedata.normalize(form, UMLAUT) for form in ("NFC", "NFD")}
+  for key, (image, masks) in made.items():
+    archive.save(root / f"images {other['NFD']}" / f"{key}.png", image[..., 0])
+    for rater, mask in masks.items():
+      archive.save(root / f"raters {other['NFD']}" / f"{other['NFD']} {rater}" / f"{other['NFD']}{key}.png", mask)
+  settings = {"images": f"images {other['NFC']}", "raters": f"raters {other['NFC']}", "mask_prefix": other["NFC"]}
+  raters = [f"{other['NFC']} {rater}" for rater in archive.RATERS]
+  found = records(build(tmp_path, root, **settings, rater_pattern=f"{other['NFC']}*"))
+  made = {key: (image, {f"{other['NFC']} {r}": m for r, m in masks.items()}) for key, (image, masks) in made.items()}
+  check(found, made, raters)

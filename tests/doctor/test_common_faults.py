@@ -276,7 +276,9 @@ def test_the_program_finds_the_leak_of_the_docs(tmp_path, capsys):
 
 def test_the_program_takes_volumes_and_structures(tmp_path, capsys):
   args = ("--builder=rater_phantom", "--config=two_organs", f"--data_dir={tmp_path / 'built'}", f"--out={tmp_path}")
-  small = [f"--set={name}={value}" for name, value in (("num_train", 3), ("num_validation", 1), ("num_test", 2))]
+  small = [
+    f"--set={name}={value}" for name, value in (("num_train", 3), ("num_validation", 1), ("num_test", 2), ("depth", 8))
+  ]
   code, out, _ = run(capsys, *args, *small)
   assert code in (0, 1) and "6 volumes of 2 structures, 5 raters" in out
   assert "The raters: bright" in out and "The raters: dark" in out
