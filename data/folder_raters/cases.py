@@ -73,6 +73,15 @@ def folders(root: pathlib.Path) -> list[pathlib.Path]:
   return sorted(path for path in root.iterdir() if path.is_dir() and not image_io.is_rubbish(path))
 
 
+def named(root: pathlib.Path, name: str) -> pathlib.Path:
+  """Returns a file or folder of this name, in whichever Unicode form it is written on the disk."""
+  if (root / name).exists() or not (root / name).parent.is_dir():
+    return root / name
+  wanted = image_io.plain(pathlib.PurePath(name).name)
+  same = (path for path in (root / name).parent.iterdir() if image_io.plain(path.name) == wanted)
+  return next(same, root / name)
+
+
 def listing(folder: pathlib.Path) -> str:
   """Returns the first names in a folder."""
   return shortened(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))

@@ -5,6 +5,7 @@ python -m data.folder_raters.example --out=mydata
 
 import argparse
 import pathlib
+import shlex
 
 import numpy as np
 import PIL.Image
@@ -14,6 +15,7 @@ from data.rater_phantom.rater_phantom_dataset_builder import PhantomConfig, draw
 from ordseg.validate import one_line_errors
 
 RATERS = ("anna", "ben", "carl")
+GROUPS = r"(patient\d+)_"  # finds the patient in a picture's name
 
 
 def write(out: pathlib.Path, *, num_images: int = 30, seed: int = 1) -> None:
@@ -41,6 +43,18 @@ def write(out: pathlib.Path, *, num_images: int = 30, seed: int = 1) -> None:
         _save(out / "raters" / rater / name, record["rater_masks"][..., r] * 255)
 
 
+def next_commands(out: pathlib.Path) -> str:
+  """Returns the commands of docs/own_data.md for the folder that was written."""
+  folder = shlex.quote(str(out))
+  return f"""
+python -m ordseg.doctor --builder=folder_raters --manual_dir={folder} --data_dir=built --set group_regex='{GROUPS}'
+python run_train.py --config=configs/folder_raters.py --workdir=runs/mine \\
+  --config.data.manual_dir={folder} --config.data.data_dir=built \\
+  --config.data.builder_args.group_regex='{GROUPS}' --config.train.num_steps=300
+python run_eval.py --workdir=runs/mine
+python -m ordseg.predict --workdir=runs/mine --input={folder} --output=maps"""
+
+
 def _save(path: pathlib.Path, values: np.ndarray) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   PIL.Image.fromarray(values).save(path)
@@ -56,7 +70,10 @@ def main() -> None:
   args = parser.parse_args()
   with one_line_errors():
     write(args.out, num_images=args.num_images)
-    print(f"{args.num_images} pictures and the masks of {', '.join(RATERS)} are in {args.out}")
+    print(
+      f"{args.num_images} pictures and the masks of {', '.join(RATERS)} are in {args.out}; two of each patient. Next:"
+    )
+    print(next_commands(args.out))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ class FolderConfig(common.RaterConfig):
 
   def panel(self) -> list[str]:
     """Returns the names of the raters."""
-    return self.rater_names.split(",")
+    return image_io.plain(self.rater_names).split(",")
 
   def names(self) -> layouts.Names:
     """Returns the settings that say where files lie."""
@@ -309,7 +309,7 @@ def _rated(cases: list[Case], config: FolderConfig) -> list[Case]:
 def _grouped(cases: list[Case], config: FolderConfig) -> list[Case]:
   if not config.group_regex:
     return [dataclasses.replace(case, group=case.group or case.key) for case in cases]
-  found = [re.search(config.group_regex, case.key) for case in cases]
+  found = [re.search(image_io.plain(config.group_regex), case.key) for case in cases]
   raise_all(
     [
       f"{case.image}: builder_args.group_regex={config.group_regex!r} finds no group in {case.key!r}."

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from data.errors import DataError, did_you_mean, raise_all
 from data.folder_raters import bids, manifests
-from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listing, shortened
+from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listing, named, shortened
 from ordseg import image_io
 from ordseg.image_io import SUFFIXES as KNOWN
 
@@ -73,9 +73,9 @@ def place(path: pathlib.Path, root: pathlib.Path) -> str:
 
 
 def _detect(root: pathlib.Path, names: Names) -> str:
-  if (root / names.manifest).is_file():
+  if named(root, names.manifest).is_file():
     return "manifest"
-  if (root / names.images).is_dir() and (root / names.raters).is_dir():
+  if named(root, names.images).is_dir() and named(root, names.raters).is_dir():
     return "raters"
   if bids.is_there(root):
     return "bids"
@@ -90,15 +90,16 @@ def _detect(root: pathlib.Path, names: Names) -> str:
 
 def _by_rater(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iterator[Case]:
   """``images/*`` with ``raters/<rater>/*``, matched by path without suffix."""
-  image_dir, rater_dir = root / names.images, root / names.raters
+  image_dir, rater_dir = named(root, names.images), named(root, names.raters)
   for folder in (image_dir, rater_dir):
     if not folder.is_dir():
       raise DataError(f"{folder}: there is no such folder. {root} holds {listing(root)}.")
   found = [image for image in listed(image_dir, left_out, one_by_one=True) if names.is_image(_last(image.key), "*")]
-  images = {image.key.removesuffix(names.image_suffix): image.path for image in found}
+  images = {image.key.removesuffix(image_io.plain(names.image_suffix)): image.path for image in found}
   if len(images) < len(found):
     raise DataError(f"{image_dir}: images differ in builder_args.image_suffix={names.image_suffix!r} alone.")
-  raters = [path for path in folders(rater_dir) if path.match(names.rater_pattern)]
+  pattern = image_io.plain(names.rater_pattern)
+  raters = [path for path in folders(rater_dir) if pathlib.PurePath(image_io.plain(path.name)).match(pattern)]
   if not raters:
     raise DataError(
       f"{rater_dir}: expected one folder per rater, named {names.rater_pattern}; found {listing(rater_dir)}."
@@ -145,7 +146,7 @@ def _last(key: str) -> str:
 
 def _without(key: str, prefix: str, suffix: str) -> str:
   folder, slash, name = key.rpartition("/")
-  return folder + slash + name.removeprefix(prefix).removesuffix(suffix)
+  return folder + slash + name.removeprefix(image_io.plain(prefix)).removesuffix(image_io.plain(suffix))
 
 
 def _near(key: str, images: Collection[str]) -> str:

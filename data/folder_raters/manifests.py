@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Iterator
 
 from data.errors import DataError, raise_all
-from data.folder_raters.cases import Case, Names, listing
+from data.folder_raters.cases import Case, Names, listing, named
 from ordseg import image_io
 
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
@@ -23,7 +23,7 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # C:\ and \\server\share
 def find(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iterator[Case]:
   """Lists what the rows name; relative paths start at the folder of the CSV file."""
   del left_out  # a list names what it wants
-  path = root / names.manifest
+  path = named(root, names.manifest)
   if not path.is_file():
     raise DataError(f"{path}: there is no such manifest. {root} holds {listing(root)}.")
   columns, rows = _table(path)
@@ -118,10 +118,8 @@ def _other_form(path: pathlib.Path) -> pathlib.Path | None:
   for part in path.parts[1:] if path.anchor else path.parts:
     there = here / part
     if part not in (".", "..") and not there.exists():
-      if not here.is_dir():
-        return None
-      there = next((p for p in here.iterdir() if image_io.plain(p.name) == image_io.plain(part)), None)
-      if there is None:
+      there = named(here, part)
+      if not there.exists():
         return None
     here = there
   return here

@@ -121,7 +121,7 @@ def shared_stems(survey: Survey) -> Iterator[Suspicion]:
   yield Suspicion(
     96,
     f"images share the beginning of their names ({', '.join(alike[:3])}) and each is a group of its own{told}. If that "
-    f"is the patient, keep a patient's images together: group_regex={pattern!r}; if not, say so: group_regex='(.*)'",
+    f"is the patient, keep a patient's images together: group_regex='{pattern}'; if not, say so: group_regex='(.*)'",
     tuple(together[first][:4]),
   )
 
@@ -152,7 +152,7 @@ def _readable(pattern: str, stems: Mapping[str, str]) -> str:
   words = {re.match(r"\D*", stem)[0] for stem in stems.values()}  # type: ignore[index] (\D* matches anything)
   word = next(iter(words))
   plain = rf"({word}\d+)"
-  is_same = len(words) == 1 and re.fullmatch(r"[\w-]+", word) is not None
+  is_same = len(words) == 1 and re.fullmatch(r"[\w-]*", word) is not None
   if is_same and all((m := re.search(plain, name)) is not None and m[1] == stem for name, stem in stems.items()):
     return plain
   return pattern

@@ -67,13 +67,11 @@ def _is_foreign(file: pathlib.Path) -> bool:
   """Returns whether a file in a series' folder is something else: by its name, unless its content says DICOM."""
   if file.name.startswith("."):
     return True
+  if formats.is_dicom(file):
+    return False
   with file.open("rb") as stream:
     head = stream.read(1024)
-  if head[128:132] == b"DICM":
-    return False
   kind = formats.suffix(file)
-  if kind in formats.DICOMS:
-    return False
   if any(letter.isalpha() for letter in kind):
     return True
   return bool(head) and _is_text(head)  # README, LICENSE; an empty IM0003 is a slice that did not arrive

@@ -64,12 +64,17 @@ def _walk(
       dicoms.append(path)
     elif formats.suffix(path).endswith(formats.SUFFIXES):
       images.append(_of_file(path, root))
-    else:
+    elif not _has_header(path):
       others.append(path)
   if dicoms and one_by_one:
     images += [_of_file(path, root) for path in dicoms if path.name.upper() != "DICOMDIR"]
   elif dicoms:
     images += _series(folder, dicoms, root, others)
+
+
+def _has_header(path: pathlib.Path) -> bool:
+  """Returns whether a file holds the voxels of a NIfTI header beside it, which is listed in its place."""
+  return formats.suffix(path) in formats.NIFTI_DATA and path.with_name(f"{formats.stem(path)}.hdr").exists()
 
 
 def _of_file(path: pathlib.Path, root: pathlib.Path) -> Found:

@@ -40,7 +40,7 @@ def plain(name: str) -> str:
 
 def is_dicom(path: pathlib.Path) -> bool:
   """Returns whether a file is DICOM: by its suffix, else by the preamble of PS3.10, else (files that an old PACS or
-  toolkit wrote without one) by beginning with three well-formed elements of the groups that come first."""
+  toolkit wrote without one) by beginning with three well-formed elements, the first of the groups that come first."""
   kind = suffix(path)
   if kind in DICOMS:
     return True
@@ -60,7 +60,8 @@ def _has_elements(head: bytes, *, wanted: int = 3) -> bool:
     if place + 12 > len(head):
       return False
     tag = struct.unpack_from("<HH", head, place)
-    if tag <= before or tag[0] not in (0x0002, 0x0008, 0x0010):
+    is_first = tag[0] in (0x0002, 0x0008)
+    if tag <= before or tag[0] % 2 or tag[0] > 0x7FE0 or not (is_first or place):
       return False
     kind = head[place + 4 : place + 6]
     if kind in _SHORT:
@@ -69,6 +70,8 @@ def _has_elements(head: bytes, *, wanted: int = 3) -> bool:
       size = 12 + struct.unpack_from("<I", head, place + 8)[0]
     else:
       size = 8 + struct.unpack_from("<I", head, place + 4)[0]
+    if size % 2:  # values are padded to even lengths
+      return False
     place, before = place + size, tag
   return True
 

@@ -79,11 +79,12 @@ def predict_files(
     started = time.monotonic()
     found = _tried(predictor, path, output, name, options, say)
     seconds = round(time.monotonic() - started, 2)
-    for row in found:
-      rows.append({"file": str(path), "status": "ok", "seconds": seconds, **row})
-      what = f"{name} {row['class']}" if row.get("class") else name
-      say(f"{number}/{len(inputs)} {what}: {rows[-1]['status']}, {summary.said(rows[-1])}")
+    found = [{"file": str(path), "status": "ok", "seconds": seconds, **row} for row in found]
+    rows += found
     summary.write(output, rows)  # complete so far, if it is cut short here
+    for row in found:
+      what = f"{name} {row['class']}" if row.get("class") else name
+      say(f"{number}/{len(inputs)} {what}: {row['status']}, {summary.said(row)}")
   return rows
 
 
