@@ -193,14 +193,13 @@ def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()
     if feature not in features and feature != "level_probs":
       raise DataError(f"{builder.name} has no feature {feature!r}.{did_you_mean(feature, features)}")
   skip = [feature for feature in skip if feature in features]
-  where = f"{builder.data_dir}, split {split!r}"
   try:
     source = _open(builder, split, {feature: tfds.decode.SkipDecoding() for feature in skip} or None)
     len(source)  # reads the end of each file, where the number of its records is
   except (ValueError, AssertionError, RuntimeError) as error:
     told = " ".join(str(error).split())[:200]
-    raise DataError(f"{where}: cannot be opened ({told}).") from error
-  return _Records(source, where, skip)
+    raise DataError(f"{builder.name}: cannot open split {split!r} of {builder.data_dir} ({told}).") from error
+  return _Records(source, f"{builder.data_dir}, split {split!r}", skip)
 
 
 def verify(builder: RaterBuilder) -> None:

@@ -195,3 +195,12 @@ def test_names_of_raters_stay(run, undrawn):
   assert "rater 1" not in page and "rater 2" not in page
   assert "ann, bob, cy" in card.write_card(run).read_text()
   assert run_info.read(run)["data"]["raters"] == ["ann", "bob", "cy"]
+
+
+def test_where_raters_are_missing_outlines_are_of_those_who_answered(tmp_path, undrawn):
+  folder = evaluations.write(tmp_path / "eval/test", num_images=4, valid=np.array([1, 0, 1]), oracle=False)
+  assert {row["raters"] for row in reading.load_per_image(folder)} == {"1;3"}
+  page = report.write_report(folder).read_text()
+  assert 'data-raters="2"' in page and 'data-raters="3"' not in page and 'max="3"' in page
+  assert "At least 1 of 2 raters who answered" in page and "All 2 raters who answered" in page
+  assert "the slider asks for the same share of those who answered" in page

@@ -19,6 +19,7 @@ _LAYOUTS = {
   "stare": "stare-images/imNNNN.ppm[.gz], labels-ah/imNNNN.ah.ppm[.gz], labels-vk/imNNNN.vk.ppm[.gz]",
   "chase_db1": "Image_NN{L,R}.jpg, Image_NN{L,R}_1stHO.png, Image_NN{L,R}_2ndHO.png",
 }
+_OBSERVERS = {"drive": ("1st_manual", "2nd_manual"), "stare": ("ah", "vk"), "chase_db1": ("1stHO", "2ndHO")}
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -62,6 +63,11 @@ class Builder(common.RaterBuilder):
   def num_raters(self) -> int:
     """The first and the second observer."""
     return NUM_RATERS
+
+  @property
+  def rater_names(self) -> tuple[str, ...]:
+    """As the collection's folders or files name them."""
+    return _OBSERVERS[self.config.collection]
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
     """Returns the folder that the layout begins in."""

@@ -227,10 +227,10 @@ def test_verify_sees_records_that_are_not_those_written(tmp_path):
 
 def test_data_built_with_other_settings_are_refused(tmp_path):
   data.prepare(make(tmp_path))
-  path = pathlib.Path(make(tmp_path).data_dir) / fingerprints.FILENAME
-  record = json.loads(path.read_text())
+  folder = pathlib.Path(make(tmp_path).data_dir)
+  record = fingerprints.read(folder)
   record["settings"]["share"] = 0.25  # as if the meaning of the named config had changed since
-  path.write_text(json.dumps(record))
+  fingerprints.write(folder, record)
   with pytest.raises(DataError, match="built with the settings"):
     data.prepare(make(tmp_path))
 

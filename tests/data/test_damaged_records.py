@@ -8,6 +8,8 @@ import pytest
 
 import data
 from data import DataError, fingerprints
+from ordseg import input_pipeline
+from tests.helpers import training
 
 SMALL = {"num_train": 3, "num_validation": 2, "num_test": 2, "height": 16, "width": 16}
 FILES = ("fingerprint.json", "dataset_info.json", "features.json", "train", "test")
@@ -76,5 +78,17 @@ def test_a_damaged_record_is_named(made, tmp_path):
   source = data.data_source(open_builder(tmp_path / "copy"), "train")
   with pytest.raises(DataError, match=r"split 'train': record \d is damaged \(.*Delete that folder"):
     list(source)
+  config = training.tiny_config(data__crop_size=(16, 16), data__num_threads=2)
+  batches = input_pipeline.train_iterator(
+    source,
+    data_config=config.data,
+    preprocess_config=config.preprocess,
+    augment_config=config.augment,
+    per_process_batch_size=2,
+    seed=0,
+  )
+  with pytest.raises(DataError, match=r"split 'train': record \d is damaged"):  # through the threads that read ahead
+    for _ in range(3):
+      next(batches)
   with pytest.raises(DataError, match=r"split 'train': record \d is damaged"):
     data.verify(open_builder(tmp_path / "copy"))

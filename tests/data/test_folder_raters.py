@@ -62,6 +62,7 @@ def test_the_three_layouts_give_the_same_records(tmp_path, root, write):
   builder = build(tmp_path, root)
   prefix = "rater_" if write is archive.write_by_case else ""
   assert builder.config.panel() == [prefix + rater for rater in archive.RATERS]
+  assert data.info(builder)["raters"] == builder.config.panel()  # what a run, and its report, call them
   assert builder.config.name.startswith("my_set-")
   found = records(builder)
   check(found, made)
