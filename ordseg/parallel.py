@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ordseg import rng
+from ordseg import rng, xla_guard
 from ordseg.state import TrainState
 from ordseg.step import Metrics, Sums
 from ordseg.types import Array, Batch, Params, PRNGKey
@@ -31,7 +31,7 @@ _LAUNCHER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROC
 
 
 def setup(distributed: bool = False) -> None:
-  """Connects the processes of a cluster; call it before anything touches a device.
+  """Connects the processes of a cluster and sees to right sums; call it before anything touches a device.
 
   Runs `jax.distributed.initialize` where srun (SLURM), mpirun (Open MPI), a TPU pod or JAX_NUM_PROCESSES says that
   there are several processes, and leaves a single process alone. JAX then finds the coordinator by itself, or takes it
@@ -43,6 +43,12 @@ def setup(distributed: bool = False) -> None:
   Raises:
     InputError: `distributed` is set, or a launcher was seen, but who and where the processes are cannot be told.
   """
+  xla_guard.guard()
+  _connect(distributed)
+  xla_guard.check()
+
+
+def _connect(distributed: bool) -> None:
   if jax.distributed.is_initialized() or not (distributed or cluster_detected()):
     return
   given = {}

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-  ("types", "validate", "image_io", "rng", "ordinal", "staple", "folding"),
+  ("types", "validate", "image_io", "rng", "ordinal", "staple", "folding", "xla_guard"),
   ("losses", "heads", "calibration", "metrics", "agreement", "scoring", "statistics", "recalibration"),
   ("models",),
   ("preprocess", "augment", "input_pipeline"),

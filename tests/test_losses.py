@@ -295,7 +295,7 @@ def test_svls_and_nacl_look_at_the_neighbours_that_count():
     (losses.svls(prediction, target) * weight), weight * (np.log1p(np.exp(z)) - soft * z), rtol=5e-4, atol=1e-5
   )
   share = neighbourhood_np(label, weight, lambda *_: 1.0)
-  # Two logits a, a + z with a free: the mean over the classes is least at one of the kinks of |1 - share - a|, |share - a - z|.
+  # Two logits a, a + z with a free: the mean over the classes is least at a kink of |1 - share - a| or |share - a - z|.
   kinks = np.stack([1 - share, share - z])
   penalty = ((np.abs(1 - share - kinks) + np.abs(share - kinks - z)) / 2).min(0)
   want = np.log1p(np.exp(z)) - label * z + 0.1 * penalty
@@ -316,7 +316,9 @@ def test_mbls_and_nacl_against_the_programs_of_others():
   program = monai.NACLLoss(classes=2, dim=2, kernel_size=3, alpha=0.1)
   tau = program.get_constr_target(truth).numpy()
   share = np.asarray(losses.binary._neighbours(target.majority, target.weight, jnp.ones((3, 3))))
-  np.testing.assert_allclose(tau[:, 1][inner], share[inner], atol=1e-6)  # MONAI pads with zeros, at the edge they differ
+  np.testing.assert_allclose(
+    tau[:, 1][inner], share[inner], atol=1e-6
+  )  # MONAI pads with zeros, at the edge they differ
 
   best = torch.as_tensor(tau[:, 0])  # anything between tau_0 and tau_1 - z costs the same
   logits = torch.stack([best, best + torch.as_tensor(z)], 1)

@@ -21,7 +21,9 @@ def top_label_bins(sums: ImageSums, read_out: str) -> BinSums:
   Bin b holds confidences in [(25 + b) / 50, (26 + b) / 50), the last one 1 too; its label is "the rater agrees".
   """
   o, valid = ordinal.READ_OUTS.index(read_out), sums.rater_valid[:, :, None]
-  return BinSums.from_fixed(sums.top_count[:, o, None] * valid, sums.top_prob[:, o, None] * valid, sums.top_correct[:, o])
+  return BinSums.from_fixed(
+    sums.top_count[:, o, None] * valid, sums.top_prob[:, o, None] * valid, sums.top_correct[:, o]
+  )
 
 
 def top_label_curve(sums: ImageSums, read_out: str) -> dict[str, list]:
