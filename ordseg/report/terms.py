@@ -59,10 +59,9 @@ class Group:
 def _soft_dice(cuts: str, number: str, where: str) -> tuple[Metric, Metric]:
   hint = f"Overlap of the map and the share of votes, both cut at {where}; means over cuts and images with votes."
   every = "The same over all images and cuts; two empty masks count as 1."
-  return (
-    Metric(f"soft_dice_{cuts}", f"Soft Dice, {number}", hint, "higher", "nobody marked anything", 3),
-    Metric(f"soft_dice_{cuts}_all", f"Soft Dice, {number}, all images", every, "higher", _NO_IMAGE, 3),
-  )
+  key, label = f"soft_dice_{cuts}", f"Soft Dice, {number}"
+  some = Metric(key, label, hint, "higher", "nobody marked anything", 3)
+  return some, Metric(f"{key}_all", f"{label}, all images", every, "higher", _NO_IMAGE, 3)
 
 
 READ_OUT_GROUPS = (
@@ -164,13 +163,7 @@ READ_OUT_GROUPS = (
         "lower",
         _NO_ANSWER,
       ),
-      Metric(
-        "auc_majority",
-        "AUC, majority",
-        "How often a pixel of the majority ranks above another one.",
-        "higher",
-        _ONE_CLASS,
-      ),
+      Metric("auc_majority", "AUC, majority", "How often a pixel of it ranks above another one.", "higher", _ONE_CLASS),
     ),
   ),
   Group(
@@ -181,7 +174,7 @@ READ_OUT_GROUPS = (
       Metric(
         "dice",
         "Dice",
-        "Overlap with the majority's mask, mean over the images that have one.",
+        "Overlap with the majority's mask, mean over images with one.",
         "higher",
         _NO_MAJORITY,
         3,
