@@ -4,8 +4,8 @@ The device counts in integers, the host merges in 64 bit, and every calibration 
 Probabilities are rounded once, to multiples of 2**-24 (an error of at most 3e-8 each, so of any calibration error);
 after that nothing is lost, whatever the number of pixels and the order of the sums. float32 counters stop at 2**24.
 
-Bin b of B holds [b/B, (b + 1)/B): a probability on an edge belongs to the bin above it, and 1 to the last bin. Edges are
-rounded as probabilities are, so float32(b/B), such as the share of votes of some people, lies on its edge and not below.
+Bin b of B holds [b/B, (b + 1)/B): a probability on an edge belongs to the bin above it, and 1 to the last bin. Edges
+are rounded as probabilities are, so float32(b/B), such as the votes of some people, lies on its edge and not below it.
 
 A pixel is never copied per rater. All raters see the same probability, so the pairs (pixel, rater) fall into the bins
 of the pixels, and the raters' votes are added up there.
@@ -308,8 +308,8 @@ def ece(bins: BinSums) -> np.ndarray:
 def ace(bins: BinSums) -> np.ndarray:
   """Average calibration error: the mean gap of the bins that hold something, each counting the same; NaN without.
 
-  (Neumann et al., 2018. The adaptive calibration error of Nixon et al., 2019, which is also called ACE, has bins of equal
-  mass: `metrics.equal_mass_bins`.)
+  (Neumann et al., 2018. The adaptive calibration error of Nixon et al., 2019, which is called ACE as well, has bins of
+  equal mass: `metrics.equal_mass_bins`.)
   """
   return ratio(np.nan_to_num(_gaps(bins)).sum(-1), (bins.count > 0).sum(-1))
 

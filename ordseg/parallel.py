@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ordseg import peers, rng, validate
+from ordseg import peers, rng, validate, xla_guard
 from ordseg.state import TrainState
 from ordseg.step import Metrics, Sums
 from ordseg.types import Array, Batch, Config, Params, PRNGKey
@@ -35,7 +35,7 @@ _LAUNCHER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROC
 
 
 def setup(distributed: bool = False, *, connect_seconds: float = 300, heartbeat_seconds: float = 100) -> None:
-  """Connects the processes of a cluster; call it before anything touches a device.
+  """Connects the processes of a cluster and sees to right sums; call it before anything touches a device.
 
   Runs `jax.distributed.initialize` where srun (SLURM), mpirun (Open MPI), a TPU pod or JAX_NUM_PROCESSES says that
   there are several processes, and leaves a single process alone. JAX then finds the coordinator by itself, or takes it
@@ -49,6 +49,12 @@ def setup(distributed: bool = False, *, connect_seconds: float = 300, heartbeat_
   Raises:
     InputError: `distributed` is set, or a launcher was seen, but who and where the processes are cannot be told.
   """
+  xla_guard.guard()
+  _connect(distributed)
+  xla_guard.check()
+
+
+def _connect(distributed: bool) -> None:
   if jax.distributed.is_initialized() or not (distributed or cluster_detected()):
     return
   given = {}

@@ -211,7 +211,7 @@ def find_recalibration(
   """
   path = pathlib.Path(how.recalibration)
   if path.suffix != ".json":
-    check_choice(how.recalibration, recalibration.METHODS, field="--recalibration")
+    check_choice(how.recalibration, (*recalibration.METHODS, recalibration.AUTO), field="--recalibration")
     path = recalibration_path(runs[0].workdir, how.recalibration, how, len(runs))
   found, content = recalibration.read(path)
   fitted = content.get("fitted")

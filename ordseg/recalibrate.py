@@ -2,12 +2,15 @@
 
 python -m ordseg.recalibrate --workdir=runs/mine --method=temperature
 python -m ordseg.recalibrate --workdir=runs/mine --method=vector --loss=rps
+python -m ordseg.recalibrate --workdir=runs/mine --method=auto       # the best of all, or none
 python run_eval.py --workdir=runs/mine --recalibration=temperature
 
-Several workdirs, --flips and --dropout_samples fit the map for what these predict together (docs/recalibration.md).
+A map is kept if it beats the predictions as they are on images it was not fitted on, by the read-out in use. Several
+workdirs, --flips and --dropout_samples fit the map for what these predict together (docs/recalibration.md).
 """
 
 import argparse
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +23,7 @@ from ordseg import (
   evaluate,
   files,
   input_pipeline,
+  ordinal,
   parallel,
   recalibration,
   records,
@@ -31,7 +35,7 @@ from ordseg import (
 from ordseg import predictor as predictors
 from ordseg.ensembles import LevelPredictFn
 from ordseg.predictor import How, Predictor
-from ordseg.recalibration import METHODS, Check, Fit, Sample, Sampler
+from ordseg.recalibration import METHODS, Check, Fit, Judgement, Sample, Sampler
 from ordseg.validate import InputError, check_choice
 
 _PIXELS = 1_000_000  # drawn to fit on, about, unless --pixels_per_image says otherwise
@@ -49,29 +53,32 @@ def fit_run(
   data_info: Mapping[str, Any],
   pixels_per_image: int = 0,
   seed: int = 0,
+  read_out: str = "mean_vote",
+  always: bool = False,
 ) -> tuple[pathlib.Path, dict[str, Any]]:
   """Predicts a split, fits a map to its votes, and writes ``<first workdir>/recalibration/<method>.json``.
 
   Args:
     workdirs: of the runs.
     how: what they predict with; anything but the plain way is added to the file's name.
-    method: a key of `recalibration.METHODS`.
+    method: a key of `recalibration.METHODS`, or ``auto``: the best of those that suit the predictions.
     loss: one of `recalibration.LOSSES`.
     source: the examples of `split`.
     split: its name.
     data_info: of the data set that `source` belongs to.
     pixels_per_image: drawn of each image to fit on, and as many to check with; 0: a million from all images together.
     seed: of the draw.
+    read_out: by which a map is judged, ``mean_vote`` or ``majority``.
+    always: keep the map of `method` whatever cross-validation says.
 
   Returns:
-    The file, and its content.
+    The file, and its content; ``method`` is ``none`` there where no map beat the predictions as they are.
 
   Raises:
     InputError: no votes, another data set than the run was trained on, or what `predictor.load` and
       `recalibration.fit` say. Nothing is written then.
   """
-  check_choice(method, METHODS, field="--method")
-  check_choice(loss, recalibration.LOSSES, field="--loss")
+  _check_arguments(method, loss, read_out, always)
   if pixels_per_image < 0:
     raise InputError(f"--pixels_per_image={pixels_per_image} must be >= 0.")
   predictor = predictors.load(workdirs, how.uncalibrated())
@@ -85,9 +92,20 @@ def fit_run(
   sample, others = sampler.samples()
   if sample is None:
     raise InputError(f"--split={split}: no pixel has a vote, so there is nothing to fit to.")
-  found = recalibration.fit(method, sample, loss=loss)
+  methods = _suitable(sample) if method == recalibration.AUTO else [method]
+  judged = recalibration.judge(methods, sample, loss=loss, read_out=read_out, seed=seed)
+  if judged is None and method == recalibration.AUTO:
+    raise InputError("--method=auto needs pixels of two images (or groups) at least, to leave one out; name a method.")
+  best = method if judged is None or method != recalibration.AUTO else _best(judged)
+  found = recalibration.fit(best, sample, loss=loss)
+  kept = best if always or judged is None else judged.kept
+  if kept == recalibration.NONE:
+    nothing = recalibration.Recalibration(recalibration.NONE, sample.num_raters, {})
+    found = dataclasses.replace(found, recalibration=nothing, after=found.before, converged=True, at_bounds=())
   content = {
     **found.recalibration.plain(),
+    "asked": method,
+    "judged": None if judged is None else dataclasses.asdict(judged),
     "fitted": {
       "workdirs": [str(workdir) for workdir in workdirs],
       "steps": list(predictor.steps),
@@ -110,6 +128,25 @@ def fit_run(
   files.sweep(path.parent)
   records.write_json(path, content)
   return path, content
+
+
+def _check_arguments(method: str, loss: str, read_out: str, always: bool) -> None:
+  check_choice(method, (*METHODS, recalibration.AUTO), field="--method")
+  check_choice(loss, recalibration.LOSSES, field="--loss")
+  check_choice(read_out, ordinal.READ_OUTS, field="--read_out")
+  if always and method == recalibration.AUTO:
+    raise InputError("--always keeps the map of one method; with --method=auto there is none to keep.")
+
+
+def _suitable(sample: Sample) -> list[str]:
+  """Names the methods that can be fitted to these predictions."""
+  every = recalibration.has_every_level(sample)
+  return [name for name, line in METHODS.items() if every or not line.needs_levels]
+
+
+def _best(judged: Judgement) -> str:
+  """The method with the lowest Brier score, kept or not."""
+  return min((name for name in judged.scores if name != recalibration.NONE), key=lambda name: judged.scores[name].brier)
 
 
 def _draw(predictor: Predictor, source: input_pipeline.Source, sampler: Sampler, split: str) -> None:
@@ -165,6 +202,8 @@ def summary(content: Mapping[str, Any]) -> list[str]:
   fitted, check = content["fitted"], content["fitted"]["check"]
   parameters = {name: values for name, values in content["parameters"].items() if len(values) <= 12}
   shown = ", ".join(f"{name} {' '.join(f'{x:.4g}' for x in values)}" for name, values in parameters.items())
+  if content["method"] == recalibration.NONE:
+    shown = f"no map is kept of {content['asked']}"
   lines = [
     f"{content['method']}: {shown or str(len(content['parameters']['logit'])) + ' knots'}",
     f"{fitted['num_images']} images of {fitted['split']}, {fitted['pixels']:,} of {fitted['num_pixels']:,} pixels",
@@ -177,7 +216,21 @@ def summary(content: Mapping[str, Any]) -> list[str]:
       f"on {check['pixels']:,} other pixels: {check['before']:.6f} before, {check['after']:.6f} after; "
       f"gain {gain:.2g}, its standard error {check['error_pixels']:.1g} from drawing pixels{by_image}"
     )
+  lines += _judgement(content)
   return lines + [f"warning: {text}" for text in warnings(content)]
+
+
+def _judgement(content: Mapping[str, Any]) -> list[str]:
+  """The lines of the cross-validation."""
+  judged = content["judged"]
+  if judged is None:
+    return []
+  name = "MR-ECE" if judged["read_out"] == "mean_vote" else "ECE"
+  scores = "; ".join(
+    f"{'as predicted' if method == recalibration.NONE else method} {score['brier']:.5f}, {score['ece']:.5f}"
+    for method, score in judged["scores"].items()
+  )
+  return [f"{judged['read_out']} on images left out ({judged['folds']} folds), Brier score and {name}: {scores}"]
 
 
 def warnings(content: Mapping[str, Any]) -> list[str]:
@@ -193,6 +246,12 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
     told.append(f"{fitted['ruled_out']:.2%} of the pixels have votes that the predictions call impossible; left out")
   if fitted["share_of_votes"] in (0.0, 1.0):
     told.append("all votes are the same: the map only learns to say so everywhere")
+  if content["judged"] is None:
+    told.append("one image or group alone: whether the map helps on others could not be judged")
+  elif content["method"] == recalibration.NONE:
+    return [*told, "nothing beat the predictions as they are on images left out, so they stay (--always keeps the map)"]
+  elif content["judged"]["kept"] == recalibration.NONE:
+    told.append("on images left out it did not beat the predictions as they are; it is kept because of --always")
   if fitted["after"] >= fitted["before"] * (1 - 1e-6):
     told.append("nothing was gained: the predictions are as good without the map")
   elif check is not None and check["before"] - check["after"] < 2 * (check["error_images"] or check["error_pixels"]):
@@ -207,7 +266,9 @@ def parser() -> argparse.ArgumentParser:
   )
   out.add_argument("--workdir", required=True, help="folder of a trained run; several, with commas, are an ensemble")
   methods = "; ".join(f"{name}: {line.summary}" for name, line in METHODS.items())
-  out.add_argument("--method", required=True, help=methods)
+  out.add_argument("--method", required=True, help=f"auto: the best of all by cross-validation; {methods}")
+  out.add_argument("--read_out", default="mean_vote", help="by which a map is judged: mean_vote or majority")
+  out.add_argument("--always", action="store_true", help="keep the map even if it is no better than none")
   out.add_argument("--loss", default="nll", help="what the fit makes small: nll or rps")
   out.add_argument("--split", default="validation", help="split to fit on; TFDS slices work")
   out.add_argument("--step", default="best", help="checkpoint: a step, best or last")
@@ -227,8 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser().parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
-    check_choice(args.method, METHODS, field="--method")
-    check_choice(args.loss, recalibration.LOSSES, field="--loss")
+    _check_arguments(args.method, args.loss, args.read_out, args.always)
     workdirs = args.workdir.split(",")
     run = predictors.load_run(workdirs[0])
     package = run_data.builders()
@@ -244,6 +304,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       data_info=package.info(builder),
       pixels_per_image=args.pixels_per_image,
       seed=args.seed,
+      read_out=args.read_out,
+      always=args.always,
     )
   print("\n".join(summary(content)))
   print(f"{path}: use it with --recalibration={args.method} of run_eval.py, ordseg.predict and ordseg.export")

@@ -14,7 +14,7 @@ from ordseg import agreement, metrics, ordinal, records
 from ordseg.metrics import EVERY_IMAGE, GapBins, ImageSums, Pool, Resamples, SurfaceScores
 from ordseg.validate import InputError
 
-FILE, VERSION = "sums.npz", 1
+FILE, VERSION = "sums.npz", 2
 _SURFACE = "surface."
 
 

@@ -21,6 +21,7 @@ LAYERS = (
     "ordinal",
     "staple",
     "folding",
+    "xla_guard",
   ),
   ("losses", "heads", "calibration", "metrics", "agreement", "scoring", "statistics", "recalibration"),
   ("models",),

@@ -329,7 +329,7 @@ def test_the_program(made, tmp_path):
   assert done.returncode == 0, done.stderr
   assert "ours has lower (better) RPS than base" in done.stdout and "for 2 comparisons" in done.stdout
   assert (tmp_path / "out/compare.tex").exists()
-  assert "ACE (mean vote)" in (tmp_path / "out/compare.md").read_text()
+  assert "ACE, average (mean vote)" in (tmp_path / "out/compare.md").read_text()
 
 
 def test_evaluations_of_older_versions_are_refused(copy, capsys):

@@ -296,7 +296,7 @@ def test_svls_and_nacl_look_at_the_neighbours_that_count():
     (losses.svls(prediction, target) * weight), weight * (np.log1p(np.exp(z)) - soft * z), rtol=5e-4, atol=1e-5
   )
   share = neighbourhood_np(label, weight, lambda *_: 1.0)
-  # Two logits a, a + z with a free: the mean over the classes is least at one of the kinks of |1 - share - a|, |share - a - z|.
+  # Two logits a, a + z with a free: the mean over the classes is least at a kink of |1 - share - a| or |share - a - z|.
   kinks = np.stack([1 - share, share - z])
   penalty = ((np.abs(1 - share - kinks) + np.abs(share - kinks - z)) / 2).min(0)
   want = np.log1p(np.exp(z)) - label * z + 0.1 * penalty

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -138,10 +139,16 @@ def test_clusters_are_recognised_by_what_their_launchers_say(environ, expected):
   assert parallel.cluster_detected(environ) is expected
 
 
-def test_a_single_process_is_left_alone(capfd):
-  parallel.setup()
-  assert parallel.process_count() == 1 and parallel.process_index() == 0 and parallel.is_first_process()
-  assert capfd.readouterr() == ("", "")
+def test_a_single_process_is_left_alone_and_adds_up_rightly():
+  program = """if True:
+    from ordseg import parallel, xla_guard
+    parallel.setup()
+    assert parallel.process_count() == 1 and parallel.process_index() == 0 and parallel.is_first_process()
+    assert xla_guard.sums_are_right()
+  """
+  environ = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environ)
+  assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_distributed_without_a_cluster_says_what_to_set():

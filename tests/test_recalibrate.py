@@ -36,7 +36,7 @@ def workdir(tmp_path_factory):
 
 
 def fit(workdirs, method="temperature", how=None, **kwargs):
-  settings = {"loss": "nll", "source": SOURCE, "split": "validation", "data_info": INFO} | kwargs
+  settings = {"loss": "nll", "source": SOURCE, "split": "validation", "data_info": INFO, "always": True} | kwargs
   workdirs = workdirs if isinstance(workdirs, list) else [workdirs]
   return recalibrate.fit_run(workdirs, how or How("last"), method=method, **settings)
 
@@ -217,11 +217,46 @@ def test_exports_hold_the_map(workdir, fitted, tmp_path, capsys, file_format, me
   np.testing.assert_allclose(found, want, atol=1e-4)
 
 
+def test_what_does_not_help_on_images_left_out_is_not_kept(workdir, tmp_path, monkeypatch):
+  """A judge that always prefers the predictions as they are: the file says so, and predicts as without a map."""
+  real = recalibration.judging.Score.beats
+  monkeypatch.setattr(recalibration.judging.Score, "beats", lambda *_: False)
+  path, content = fit(workdir, "vector", always=False)
+  assert (content["method"], content["asked"], content["parameters"]) == ("none", "vector", {})
+  assert content["fitted"]["after"] == content["fitted"]["before"] and content["fitted"]["check"] is not None
+  told = "\n".join(recalibrate.summary(content))
+  assert "no map is kept of vector" in told and "nothing beat the predictions as they are" in told
+  plain = predictor.load([workdir], How("last")).predict(images())
+  np.testing.assert_allclose(
+    predictor.load([workdir], How("last", recalibration="vector")).predict(images()), plain, atol=1e-6
+  )
+  kept = fit(workdir, "vector")[1]
+  assert kept["method"] == "vector" and kept["judged"]["kept"] == "none"
+  assert "kept because of --always" in " ".join(recalibrate.warnings(kept))
+  monkeypatch.setattr(recalibration.judging.Score, "beats", real)
+  path.unlink()
+
+
+def test_auto_names_a_method_or_none(workdir, monkeypatch):
+  assert recalibrate._suitable(types.SimpleNamespace(log_probs=np.zeros((2, 4)))) == list(recalibration.METHODS)
+  one_probability = types.SimpleNamespace(log_probs=np.asarray([[0.0, LOG_ZERO, LOG_ZERO, -1.0]]))
+  assert recalibrate._suitable(one_probability) == ["temperature", "beta", "isotonic"]
+  monkeypatch.setattr(recalibrate, "_suitable", lambda _: ["temperature", "isotonic"])
+  path, content = fit(workdir, "auto", always=False)
+  scores = content["judged"]["scores"]
+  assert path.name == "auto.json" and set(scores) == {"temperature", "isotonic", "none"}
+  assert content["method"] == content["judged"]["kept"]
+  predictor.load([workdir], How("last", recalibration="auto"))
+  with pytest.raises(InputError, match="--always keeps the map of one method"):
+    fit(workdir, "auto")
+
+
 def test_warnings_say_what_to_beware_of(fitted):
   _, content = fitted["temperature"]
 
   def warned(**changes):
-    return " ".join(recalibrate.warnings({**content, "fitted": {**content["fitted"], **changes}}))
+    kept = {"judged": {**content["judged"], "kept": "temperature"}}
+    return " ".join(recalibrate.warnings({**content, **kept, "fitted": {**content["fitted"], **changes}}))
 
   assert "no longer say how the map does on new" in warned(split="test[:50%]")
   assert "at a bound: temperature" in warned(at_bounds=["temperature"])

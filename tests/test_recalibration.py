@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import strategies as st
 
 from ordseg import recalibration
 from ordseg.heads import HEADS, LOG_ZERO
 from ordseg.recalibration import METHODS, Recalibration, Sample, Sampler, maps, tilting
 from ordseg.validate import InputError
+from tests.reference import metrics_np
 from tests.reference import recalibration_np as reference
 
 R = 4
@@ -372,3 +374,45 @@ def test_damaged_files_are_refused(change, message, tmp_path):
     recalibration.read(path)
   with pytest.raises(InputError, match="no such"):
     recalibration.read(tmp_path / "other.json")
+
+
+# --- Judging ----------------------------------------------------------------------------------------------------------
+
+
+def judged_sample(correlated, sharpness, num_images=8, size=600, raters=4):
+  """Binomial predictions; raters who vote alike or by themselves, with the predicted mean, or a less sure one."""
+  rng = np.random.default_rng(num_images)
+  logit = rng.normal(0, 1.5, num_images * size)
+  share = 1 / (1 + np.exp(-logit))
+  votes = raters * (rng.random(share.size) < share) if correlated else rng.binomial(raters, share)
+  said = 1 / (1 + np.exp(-sharpness * logit))
+  k = np.arange(raters + 1)
+  p = scipy.special.comb(raters, k) * said[:, None] ** k * (1 - said[:, None]) ** (raters - k)
+  one = np.ones(share.size)
+  return recalibration.Sample(
+    np.log(p).astype(np.float32), votes.astype(np.int32), np.full(share.size, raters, np.int32), one,
+    np.zeros(share.size, np.int64), np.repeat(np.arange(num_images), size),
+  )  # fmt: skip
+
+
+def test_a_map_that_spoils_the_mean_vote_is_not_kept():
+  """Raters who vote alike: the levels' NLL wants a flat distribution, which moves a calibrated mean towards 1/2."""
+  found = recalibration.judge(["temperature"], judged_sample(True, 1.0), loss="nll", read_out="mean_vote")
+  assert found.kept == "none" and found.folds == 5
+  assert found.scores["temperature"].ece > found.scores["none"].ece + 0.02
+  assert found.scores["temperature"].brier > found.scores["none"].brier
+
+
+def test_a_map_that_mends_the_mean_vote_is_kept():
+  sample = judged_sample(False, 2.0)
+  found = recalibration.judge(["temperature", "beta"], sample, loss="nll", read_out="mean_vote")
+  assert found.kept in ("temperature", "beta")
+  assert found.scores[found.kept].ece < 0.5 * found.scores["none"].ece
+  p = np.exp(sample.log_probs.astype(np.float64)) @ (np.arange(5) / 4)
+  votes = (np.arange(4) < sample.votes[:, None]).astype(float)
+  assert found.scores["none"].brier == pytest.approx(np.mean((p[:, None] - votes) ** 2), abs=1e-6)
+  assert found.scores["none"].ece == pytest.approx(metrics_np.ece(p, sample.votes / 4, 15), abs=1e-5)
+
+
+def test_one_image_cannot_be_judged():
+  assert recalibration.judge(["temperature"], judged_sample(False, 2.0, 1), loss="nll", read_out="mean_vote") is None

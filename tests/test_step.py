@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ordseg import step
@@ -140,3 +141,9 @@ def test_predicted_levels_sum_to_one_and_need_no_key():
   )
   np.testing.assert_allclose(levels.sum(-1), 1.0, rtol=1e-5)
   np.testing.assert_allclose(levels, predicted_levels(first.params, image), atol=1e-6)
+
+
+def test_what_is_deprecated_in_our_own_calls_fails_the_suite():
+  """Optax warns in its own name, not in its caller's."""
+  with pytest.raises(DeprecationWarning, match=r"optax\.tree\.norm"):
+    optax.global_norm({"a": jnp.ones(2)})

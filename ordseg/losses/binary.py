@@ -101,9 +101,9 @@ def nacl(prediction: Prediction, target: OrdinalTarget, *, penalty: float = 0.1)
   """Cross-entropy + penalty mean_k |tau_k - z_k|: logits held near the classes' shares tau in the 3 x 3 neighbourhood
   (Murugesan et al., 2023).
 
-  The authors' network has a logit for each of the two classes, and the cross-entropy sees their difference z alone. What
-  is common to both is free, and at its best the penalty is |z - (tau_1 - tau_0)| / 2, by the triangle inequality: that is
-  what the one logit of a read-out is charged here. Logits tied to -z / 2 and z / 2 would not feel any z within 1 of
+  The authors' network has a logit for each of the two classes, and the cross-entropy sees their difference z alone.
+  What is common to both is free, and at its best the penalty is |z - (tau_1 - tau_0)| / 2, by the triangle inequality:
+  that is what the one logit of a read-out is charged here. Logits tied to -z / 2 and z / 2 would feel no z within 1 of
   tau_1 - tau_0.
   """
   z = majority_logit(prediction, target)

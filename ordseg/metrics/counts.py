@@ -19,7 +19,7 @@ NUM_TOP_BINS = TOP_LABEL_BINS // 2
 def top_label_counts(prob: Array, raters: Sequence[Array], rater_valid: Array, counts: Array) -> dict[str, Array]:
   """Counts confidence and correctness of the mask p >= 1/2.
 
-  The confidence is rounded to a multiple of 2**-24 by the subtraction itself, as p is above 1/2: p = 0.2 and 0.8 share a
+  The subtraction itself rounds the confidence, which is above 1/2, to a multiple of 2**-24: p = 0.2 and p = 0.8 share a
   bin, on whose edge both lie.
 
   Args:

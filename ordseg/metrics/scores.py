@@ -102,11 +102,11 @@ def read_out_metrics(sums: ImageSums, read_out: str, pool: Pool = EVERY_IMAGE) -
 
   Calibration errors, Brier and NLL are pooled: over all pairs (pixel, rater who answered), or over pixels where
   the label is the majority vote. ``dice``, ``dice_rater_mean`` and ``iou`` are means over the images in which a
-  majority marked something, ``soft_dice_5`` and ``soft_dice_9`` over the cuts of an image at which the votes hold a pixel
-  and the images that have any; ``dice_all``, ``soft_dice_5_all`` and ``soft_dice_9_all`` over all images and cuts, where
-  two empty masks count as 1; ``dice_pooled`` counts the pixels of all images together. ``empty_marked_share`` and
-  ``empty_marked_pixels`` are of the images in which no majority marked anything: how many of them the mask marks, and how
-  many pixels of one on average.
+  majority marked something, ``soft_dice_5`` and ``soft_dice_9`` over the cuts of an image at which the votes hold a
+  pixel and the images that have any; ``dice_all``, ``soft_dice_5_all`` and ``soft_dice_9_all`` over all images and
+  cuts, where two empty masks count as 1; ``dice_pooled`` counts the pixels of all images together.
+  ``empty_marked_share`` and ``empty_marked_pixels`` are of the images in which no majority marked anything: how many of
+  them the mask marks, and how many pixels of one on average.
 
   Args:
     sums: of all images.

@@ -3,9 +3,9 @@
 `image_sums` counts on the device; `ImageSums` holds the counts of many images on the host, in 64-bit integers. Merging
 batches or processes is concatenation, pooling is a sum over rows, resampling images is a choice of rows.
 
-Where only n < R raters answered, all that is scored against their votes is of the prediction thinned to n: `majority` is
-the probability that half of these n or more mark the pixel, as their majority is the label; RPS and `at_least_j`, for
-j <= n; `mean_vote` is the same for every n. Pixels with mask 0, and images that nobody answered, count nowhere.
+Where only n < R raters answered, all that is scored against their votes is of the prediction thinned to n: `majority`
+is the probability that half of these n or more mark the pixel, as their majority is the label; RPS and `at_least_j`,
+for j <= n; `mean_vote` is the same for every n. Pixels with mask 0, and images that nobody answered, count nowhere.
 """
 
 import dataclasses
@@ -98,7 +98,7 @@ def _columns(rater_masks: Array, valid: Array, mask: Array) -> _Pixels:
 
 
 def _weights(num_valid: Array, num_raters: int) -> Array:
-  """Returns [2 R + 3, L]: the weights of the read-outs and of each `at_least_j` for n raters, of these for R, and ones."""
+  """Returns [2 R + 3, L]: weights of the read-outs and of each `at_least_j` for n raters, of these for R, and ones."""
   tails = np.flip(np.cumsum(np.flip(ordinal.thinning_matrices(num_raters), -1), -1), -1)  # [n, l, c]: P(c or more)
   at_least = jnp.asarray(np.moveaxis(tails, -1, 1)[:, 1:], jnp.float32)[num_valid]
   names = [f"at_least_{j}" for j in range(1, num_raters + 1)]

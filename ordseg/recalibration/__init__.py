@@ -2,19 +2,26 @@
 
 One interface: log_level_probs [..., L] in, log_level_probs [..., L] out, whatever the head; so every read-out, metric
 and picture works afterwards. `METHODS` are the maps; `Sampler` draws pixels, `fit` finds parameters on some of them and
-`check` scores the map on others; `read` loads a fitted map. docs/recalibration.md.
+`check` scores the map on others; `judge` tells by cross-validation over images whether it is to be kept; `read` loads a
+fitted map. docs/recalibration.md.
 """
 
-from ordseg.recalibration.fitting import LOSSES, Check, Fit, check, fit
-from ordseg.recalibration.maps import METHODS, Method, Parameter, Recalibration, from_plain, identity, read
+from ordseg.recalibration.fitting import LOSSES, Check, Fit, check, fit, has_every_level
+from ordseg.recalibration.judging import Judgement, judge
+from ordseg.recalibration.maps import METHODS, NONE, Method, Parameter, Recalibration, from_plain, identity, read
 from ordseg.recalibration.sampling import Sample, Sampler
 from ordseg.recalibration.tilting import mean_vote_logit, tilt
 
+AUTO = "auto"  # stands for the method that cross-validation chose, or none
+
 __all__ = [
+  "AUTO",
   "LOSSES",
   "METHODS",
+  "NONE",
   "Check",
   "Fit",
+  "Judgement",
   "Method",
   "Parameter",
   "Recalibration",
@@ -23,7 +30,9 @@ __all__ = [
   "check",
   "fit",
   "from_plain",
+  "has_every_level",
   "identity",
+  "judge",
   "mean_vote_logit",
   "read",
   "tilt",

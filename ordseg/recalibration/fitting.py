@@ -5,6 +5,7 @@ the mean vote, and predictions that know no level between 0 and R, are scored on
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ import scipy.optimize
 from ordseg import ordinal
 from ordseg.heads import LOG_ZERO
 from ordseg.recalibration import maps, tilting
-from ordseg.recalibration.maps import METHODS, Method, Parameter, Parameters, Recalibration
+from ordseg.recalibration.maps import KNOWN, METHODS, Method, Parameter, Parameters, Recalibration
 from ordseg.recalibration.sampling import Sample
 from ordseg.types import Array
 from ordseg.validate import InputError, check_choice
@@ -86,7 +87,7 @@ def fit(method: str, sample: Sample, *, loss: str = "nll") -> Fit:
   check_choice(method, METHODS, field="--method")
   check_choice(loss, LOSSES, field="--loss")
   line = METHODS[method]
-  possible = (sample.log_probs > LOG_ZERO / 2).any(axis=0)
+  possible = _possible_levels(sample)
   if line.needs_levels and not possible.all():
     raise InputError(
       f"--method={method}: it moves levels against each other, but these predictions give the levels "
@@ -110,10 +111,19 @@ def fit(method: str, sample: Sample, *, loss: str = "nll") -> Fit:
   )
 
 
+def has_every_level(sample: Sample) -> bool:
+  """Whether the predictions give each level some probability somewhere; heads of one probability do not."""
+  return bool(_possible_levels(sample).all())
+
+
+def _possible_levels(sample: Sample) -> np.ndarray:
+  return (sample.log_probs > LOG_ZERO / 2).any(axis=0)
+
+
 def check(found: Fit, sample: Sample) -> Check:
   """Scores a map on another sample."""
   recalibration = found.recalibration
-  objective = _Objective(METHODS[recalibration.method], sample, found.loss, by_vote=found.by_vote)
+  objective = _Objective(KNOWN[recalibration.method], sample, found.loss, by_vote=found.by_vote)
   before, after = objective.pixels(None), objective.pixels(recalibration.parameters)
   weight, gain = objective.weight / objective.weight.sum(), before - after
   return Check(
@@ -152,27 +162,16 @@ class _Objective:
   def __init__(self, method: Method, sample: Sample, loss: str, *, by_vote: bool):
     self.by_vote = by_vote
     log_probs = sample.log_probs
-    self.inputs = _in_chunks(jax.jit(_logit), log_probs) if method.of_mean_vote else log_probs
+    self.inputs = _in_chunks(_logit, log_probs) if method.of_mean_vote else log_probs
     impossible = np.zeros(len(sample), bool)
     if not by_vote and loss == "nll":
-      observed = _in_chunks(jax.jit(ordinal.thinned_log_prob_of), log_probs, sample.votes, sample.num_valid)
+      observed = _in_chunks(_log_prob_of, log_probs, sample.votes, sample.num_valid)
       impossible = observed < LOG_ZERO / 2
     self.ruled_out = float(sample.weight[impossible].sum() / sample.weight.sum())
     self.weight = sample.weight * (sample.num_valid if by_vote else 1)
     self._share = np.where(impossible, 0.0, self.weight / self.weight.mean())
     self._targets = sample.votes, sample.num_valid
-    score = {True: _vote_losses, False: _pixel_losses}[by_vote]
-
-    def losses(parameters: Parameters | None, inputs: Array, votes: Array, num_valid: Array) -> Array:
-      predicted = inputs if parameters is None else method.apply(parameters, inputs)
-      if by_vote and not method.of_mean_vote:
-        predicted = tilting.mean_vote_logit(predicted)
-      return score(predicted, votes, num_valid, loss)
-
-    def total(parameters: Parameters, inputs: Array, votes: Array, num_valid: Array, share: Array) -> Array:
-      return jnp.sum(jnp.where(share > 0, losses(parameters, inputs, votes, num_valid), 0.0) * share)
-
-    self._losses, self._total = jax.jit(losses), jax.jit(jax.value_and_grad(total))
+    self._losses, self._total = _compiled(method.apply, method.of_mean_vote, loss, by_vote)
 
   def pixels(self, parameters: Parameters | None) -> np.ndarray:
     """Returns the loss of each pixel, [N] float64; None changes nothing."""
@@ -197,8 +196,31 @@ class _Objective:
     return value / count, {name: x / count for name, x in gradient.items()}
 
 
+@functools.cache
+def _compiled(
+  apply: Callable[[Parameters, Array], Array], of_mean_vote: bool, loss: str, by_vote: bool
+) -> tuple[Callable[..., Array], Callable[..., Any]]:
+  """Returns the losses of pixels, and their weighted sum with its gradient; the same programs for every fit."""
+  score = _vote_losses if by_vote else _pixel_losses
+
+  def losses(parameters: Parameters | None, inputs: Array, votes: Array, num_valid: Array) -> Array:
+    predicted = inputs if parameters is None else apply(parameters, inputs)
+    if by_vote and not of_mean_vote:
+      predicted = tilting.mean_vote_logit(predicted)
+    return score(predicted, votes, num_valid, loss)
+
+  def total(parameters: Parameters, inputs: Array, votes: Array, num_valid: Array, share: Array) -> Array:
+    return jnp.sum(jnp.where(share > 0, losses(parameters, inputs, votes, num_valid), 0.0) * share)
+
+  return jax.jit(losses), jax.jit(jax.value_and_grad(total))
+
+
+@jax.jit
 def _logit(log_probs: Array) -> Array:
   return jnp.clip(tilting.mean_vote_logit(log_probs), -maps.MAX_LOGIT, maps.MAX_LOGIT)
+
+
+_log_prob_of = jax.jit(ordinal.thinned_log_prob_of)
 
 
 def _pixel_losses(log_probs: Array, votes: Array, num_valid: Array, loss: str) -> Array:

@@ -181,13 +181,16 @@ METHODS: dict[str, Method] = {
   "isotonic": Method(isotonic, "isotonic regression of the mean vote", {}, of_mean_vote=True),
 }
 
+NONE = "none"  # what a file holds where no map was better than the predictions as they are
+KNOWN = {**METHODS, NONE: Method(lambda _, log_probs: log_probs, "no map", {})}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recalibration:
   """A fitted map.
 
   Attributes:
-    method: a key of `METHODS`.
+    method: a key of `METHODS`, or `NONE`.
     num_raters: R.
     parameters: name -> float64 array [entries].
   """
@@ -198,7 +201,7 @@ class Recalibration:
 
   def __call__(self, log_probs: Array) -> Array:
     """Maps log-probabilities [..., L] to log-probabilities [..., L] of the same dtype; pure, for jit and vmap."""
-    method = METHODS[self.method]
+    method = KNOWN[self.method]
     if not method.of_mean_vote:
       return method.apply(self.parameters, log_probs)
     return tilting.tilt(log_probs, method.apply(self.parameters, tilting.mean_vote_logit(log_probs)))
@@ -230,9 +233,11 @@ def from_plain(content: Any, where: str) -> Recalibration:
   if content.get("format") != FORMAT:
     raise InputError(f"{where}: format {content.get('format')!r} is unknown, expected {FORMAT}; update ordseg.")
   name, num_raters = str(content.get("method")), content.get("num_raters")
-  check_choice(name, METHODS, field=f"{where}: method")
+  check_choice(name, KNOWN, field=f"{where}: method")
   if not isinstance(num_raters, int) or num_raters < 1:
     raise InputError(f"{where}: num_raters={num_raters!r} must be a whole number >= 1.")
+  if name == NONE:
+    return Recalibration(NONE, num_raters, {})
   sizes = {p: spec.size(num_raters) for p, spec in METHODS[name].parameters.items()}
   sizes = sizes or {"logit": None, "value": None}
   found: dict[str, np.ndarray] = {}

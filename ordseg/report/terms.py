@@ -9,6 +9,8 @@ MISSING = "\u2013"
 
 _NO_IMAGE = "there is no image"
 _NO_MAJORITY = "in no image did a majority mark anything"
+_FULL = "in every image a majority marked something"
+_EMPTY = "Of the images in which no majority marked anything, "
 _NO_ANSWER = "no pixel has an answer"
 _ONE_CLASS = "needs both marked and unmarked pixels"
 _NO_PAIR = "needs images that two raters answered"
@@ -54,6 +56,14 @@ class Group:
   optional: bool = False
 
 
+def _soft_dice(cuts: str, number: str, where: str) -> tuple[Metric, Metric]:
+  hint = f"Overlap of the map and the share of votes, both cut at {where}; means over cuts and images with votes."
+  every = "The same over all images and cuts; two empty masks count as 1."
+  key, label = f"soft_dice_{cuts}", f"Soft Dice, {number}"
+  some = Metric(key, label, hint, "higher", "nobody marked anything", 3)
+  return some, Metric(f"{key}_all", f"{label}, all images", every, "higher", _NO_IMAGE, 3)
+
+
 READ_OUT_GROUPS = (
   Group(
     "Against every rater's vote",
@@ -70,7 +80,7 @@ READ_OUT_GROUPS = (
       Metric(
         "mr_ece_rater_mean",
         "MR-ECE, mean over raters",
-        "The same gap to one rater at a time, so the raters' own habits count too; never below MR-ECE.",
+        "The same gap to one rater at a time, each counting the same, so the raters' own habits count too.",
         "lower",
         _NO_ANSWER,
       ),
@@ -83,8 +93,8 @@ READ_OUT_GROUPS = (
       ),
       Metric(
         "ace",
-        "ACE",
-        "The gap with every bin counting the same, so that background does not drown the disputed pixels.",
+        "ACE, average",
+        "Average calibration error: each bin of equal width counts the same, whatever it holds; not the adaptive one.",
         "lower",
         _NO_ANSWER,
       ),
@@ -92,7 +102,7 @@ READ_OUT_GROUPS = (
       Metric(
         "mr_ece_equal_mass",
         "MR-ECE, equal-mass bins",
-        "MR-ECE with as many pixels in each bin as ties allow; most bins then divide the background.",
+        "MR-ECE with as many pixels in each bin as ties allow, the adaptive error of Nixon et al.",
         "lower",
         _NO_ANSWER,
       ),
@@ -143,7 +153,7 @@ READ_OUT_GROUPS = (
   ),
   Group(
     "Against the majority",
-    "Does the majority mark the pixel? The majority read-out is made to answer this.",
+    "Does the majority of those who answered mark the pixel? The majority read-out is made to answer this.",
     "majority",
     (
       Metric(
@@ -153,13 +163,7 @@ READ_OUT_GROUPS = (
         "lower",
         _NO_ANSWER,
       ),
-      Metric(
-        "auc_majority",
-        "AUC, majority",
-        "How often a pixel of the majority ranks above another one.",
-        "higher",
-        _ONE_CLASS,
-      ),
+      Metric("auc_majority", "AUC, majority", "How often a pixel of it ranks above another one.", "higher", _ONE_CLASS),
     ),
   ),
   Group(
@@ -170,18 +174,13 @@ READ_OUT_GROUPS = (
       Metric(
         "dice",
         "Dice",
-        "Overlap with the majority's mask, mean over the images that have one.",
+        "Overlap with the majority's mask, mean over images with one.",
         "higher",
         _NO_MAJORITY,
         3,
       ),
       Metric(
-        "dice_all",
-        "Dice, all images",
-        "The same over all images; two empty masks count as 1.",
-        "higher",
-        _NO_IMAGE,
-        3,
+        "dice_all", "Dice, all images", "The same over all images; two empty masks count as 1.", "higher", _NO_IMAGE, 3
       ),
       Metric(
         "dice_pooled",
@@ -200,14 +199,12 @@ READ_OUT_GROUPS = (
         3,
       ),
       Metric("iou", "IoU", "Shared area over joint area, with the majority's mask.", "higher", _NO_MAJORITY, 3),
+      *_soft_dice("5", "five cuts", "10, 30, 50, 70 and 90 % (MRNet, D-Persona)"),
+      *_soft_dice("9", "nine cuts", "10, 20, .. 90 % (QUBIQ)"),
       Metric(
-        "soft_dice",
-        "Soft Dice",
-        "Overlap of the map and the share of votes, both cut at 10, 30, 50, 70 and 90 % (QUBIQ); mean over images.",
-        "higher",
-        _NO_IMAGE,
-        3,
+        "empty_marked_share", "Empty images marked", _EMPTY + "the share with a mark of the map.", "lower", _FULL, 3
       ),
+      Metric("empty_marked_pixels", "Pixels marked there", _EMPTY + "the mean number of these.", "lower", _FULL, 1),
     ),
   ),
   Group(

@@ -109,7 +109,8 @@ _ERRORS = (
   "read_outs.majority.ece_majority",
   "levels.level_ece",
 )
-_SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice", "rps", "level_ece")
+_SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice_5", "empty_marked_share")
+_SUMMARY += ("empty_marked_pixels", "rps", "level_ece")
 
 
 def _cell(e: reading.Evaluation, path: str, metric: terms.Metric, own: bool = True) -> str:
