@@ -50,11 +50,11 @@ def setup(distributed: bool = False, *, connect_seconds: float = 300, heartbeat_
     InputError: `distributed` is set, or a launcher was seen, but who and where the processes are cannot be told.
   """
   xla_guard.guard()
-  _connect(distributed)
+  _connect(distributed, connect_seconds, heartbeat_seconds)
   xla_guard.check()
 
 
-def _connect(distributed: bool) -> None:
+def _connect(distributed: bool, connect_seconds: float, heartbeat_seconds: float) -> None:
   if jax.distributed.is_initialized() or not (distributed or cluster_detected()):
     return
   given = {}
