@@ -81,8 +81,8 @@ def _decode(path: pathlib.Path, source: Any) -> ImageFile:
   limit = PIL.Image.MAX_IMAGE_PIXELS
   PIL.Image.MAX_IMAGE_PIXELS = None  # it refuses what microscopes make; `bounds` judges by the file
   try:
-    with warnings.catch_warnings(), PIL.Image.open(source, formats=_FORMATS) as image:
-      warnings.simplefilter("ignore")  # of EXIF data and previews that are damaged: viewers show such pictures
+    # Pillow warns of EXIF data and previews that are damaged; viewers show such pictures all the same.
+    with warnings.catch_warnings(action="ignore"), PIL.Image.open(source, formats=_FORMATS) as image:
       notes = _check_frames(path, image)
       _check_size(path, image)
       file = _shallow(path, image)
@@ -98,7 +98,8 @@ def _decode(path: pathlib.Path, source: Any) -> ImageFile:
 
 def _upright(file: ImageFile, exif: Any) -> ImageFile:
   try:
-    code = int(exif().get(_ORIENTATION, orientation.UPRIGHT))
+    with warnings.catch_warnings(action="ignore"):
+      code = int(exif().get(_ORIENTATION, orientation.UPRIGHT))
   except Exception:  # Pillow has many for damaged EXIF; every viewer shows such a picture as it is stored
     return dataclasses.replace(file, notes=(*file.notes, "its EXIF data are damaged, so it is taken as stored"))
   return orientation.turned(file, code)

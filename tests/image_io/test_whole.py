@@ -97,6 +97,16 @@ def test_what_follows_a_whole_picture_is_not_its_business(tmp_path):
     assert outcome(tmp_path / name, pages) == "whole"
 
 
+def test_a_preview_that_is_damaged_says_nothing(tmp_path, recwarn):
+  first, second = PIL.Image.fromarray(COLOUR), PIL.Image.fromarray(SMOOTH)
+  first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+  pages, content = image_io.read(tmp_path / "a.jpg").pages, (tmp_path / "a.jpg").read_bytes()
+  for end in (len(content) - 50, content.rfind(b"\xff\xd8") + 3):
+    (tmp_path / "a.jpg").write_bytes(content[:end])
+    assert outcome(tmp_path / "a.jpg", pages) == "whole"
+  assert not recwarn.list
+
+
 def test_a_stack_cut_by_a_broken_download(tmp_path):
   write_stack(tmp_path / "a.tif", compression="lzw")
   content = (tmp_path / "a.tif").read_bytes()
