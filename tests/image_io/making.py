@@ -94,4 +94,8 @@ def enhanced(pages, places, *, slopes=None, **tags):
 
 
 def lut(entries, first=0, bits=16):
-  return {"LUTDescriptor": [len(entries), first, bits], "LUTData": np.asarray(entries, "<u2").tobytes(), "ModalityLUTType": "US"}
+  return {
+    "LUTDescriptor": [len(entries), first, bits],
+    "LUTData": np.asarray(entries, "<u2").tobytes(),
+    "ModalityLUTType": "US",
+  }

@@ -326,14 +326,27 @@ def test_a_file_of_a_series_that_did_not_arrive_is_named(tmp_path, name, content
   refused(folder, rf"{name}: is (empty|no DICOM)")
 
 
+def test_makers_objects_without_pixels_are_left_out(tmp_path):
+  """As Siemens scanners put beside spectra and raw data."""
+  folder = series(tmp_path / "s", PAGES)
+  kind = "1.3.12.2.1107.5.9.1"
+  save(no_image(kind), folder / "csa.dcm")
+  assert image_io.read(folder).notes == (f"left out, no images: csa.dcm ({kind})",)
+
+
+def no_image(kind):
+  out = item(SOPClassUID=kind, SOPInstanceUID="1.2", SeriesInstanceUID="1.2.3.4")
+  out.file_meta = pydicom.dataset.FileMetaDataset()
+  out.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+  out.file_meta.MediaStorageSOPClassUID, out.file_meta.MediaStorageSOPInstanceUID = kind, "1.2"
+  return out
+
+
 def test_other_files_and_objects_of_a_folder(tmp_path):
   folder = series(tmp_path / "s", PAGES)
   for name, text in (("notes.txt", "x"), ("LICENSE", "Some licence."), (".DS_Store", "\0"), ("Thumbs.db", "")):
     (folder / name).write_text(text)
-  report = item(SOPClassUID="1.2.840.10008.5.1.4.1.1.481.3", SOPInstanceUID="1.2", SeriesInstanceUID="1.2.3.4")
-  report.file_meta = pydicom.dataset.FileMetaDataset()
-  report.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-  report.file_meta.MediaStorageSOPClassUID, report.file_meta.MediaStorageSOPInstanceUID = report.SOPClassUID, "1.2"
+  report = no_image("1.2.840.10008.5.1.4.1.1.481.3")
   save(report, folder / "contours.dcm")
   got = image_io.read(folder)
   np.testing.assert_array_equal(got.pages[..., 0], PAGES)
