@@ -1,5 +1,6 @@
 """NIfTI and DICOM as SimpleITK (GDCM) reads them: values, spacing, origin and direction."""
 
+import os
 import pathlib
 
 import nibabel
@@ -15,6 +16,7 @@ from tests.image_io.making import dataset, enhanced, save, series
 
 sitk = pytest.importorskip("SimpleITK")
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
+ROOT = pathlib.Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 PAGES = RNG.integers(0, 900, (5, 7, 9))
 
@@ -161,7 +163,7 @@ def test_colours_and_vectors(tmp_path):
 
 
 def test_real_files_of_other_programs():
-  root = pathlib.Path(__import__("os").environ.get("ORDSEG_SHARED_DATA", "../shared/data")) / "foreign_maps"
+  root = pathlib.Path(os.environ.get("ORDSEG_SHARED_DATA", ROOT.parent / "shared" / "data")) / "foreign_maps"
   files = sorted(root.rglob("*.nii*"))
   if not files:
     pytest.skip("needs the project's shared data (ORDSEG_SHARED_DATA)")
