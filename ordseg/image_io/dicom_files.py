@@ -1,6 +1,7 @@
 """The DICOM files of an image: one, or those of a folder; each read whole or refused by name."""
 
 import pathlib
+import re
 from typing import Any
 
 from ordseg.image_io import formats
@@ -10,7 +11,7 @@ Slice = tuple[pathlib.Path, Any]  # a file and its pydicom data set
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _INDEX = "1.2.840.10008.1.3.10"  # Media Storage Directory: a DICOMDIR
-_UIDS = "1.2.840.10008."  # the standard's own; makers' classes are no images that are known here
+_UID = re.compile(r"[0-9.]{5,64}")
 _SYNTAXES = {
   (True, True): "1.2.840.10008.1.2",
   (False, True): "1.2.840.10008.1.2.1",
@@ -135,7 +136,7 @@ def _check_no_image(file: pathlib.Path, data: Any) -> None:
   kind = _kind(data)
   if any(keyword in data for keyword in ("Rows", "BitsAllocated")) or "Image Storage" in kind:
     raise InputError(f"{file}: has no pixel data though it is an image ({kind}); it may be cut short.")
-  if not str(_class(data)).startswith(_UIDS):
+  if not _UID.fullmatch(str(_class(data))):
     raise InputError(f"{file}: is DICOM without a SOP class; it may be damaged or cut short.")
 
 

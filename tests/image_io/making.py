@@ -1,9 +1,15 @@
-"""Small DICOM objects with just the attributes that a test needs."""
+"""Small DICOM objects with just the attributes that a test needs, and what a refusal must be like."""
+
+import warnings
 
 import numpy as np
 import pydicom
 import pydicom.uid
+import pytest
 from pydicom.dataset import Dataset
+
+from ordseg import image_io
+from ordseg.validate import InputError
 
 SPACING, DEPTH = [0.5, 0.25], 2.5  # mm: rows, columns; slices
 AXES = [0.8, 0.6, 0.0, 0.0, 0.0, -1.0]  # oblique
@@ -94,4 +100,19 @@ def enhanced(pages, places, *, slopes=None, **tags):
 
 
 def lut(entries, first=0, bits=16):
-  return {"LUTDescriptor": [len(entries), first, bits], "LUTData": list(entries), "ModalityLUTType": "US"}
+  return {
+    "LUTDescriptor": [len(entries), first, bits],
+    "LUTData": np.asarray(entries, "<u2").tobytes(),
+    "ModalityLUTType": "US",
+  }
+
+
+def refused(path, message, **options):
+  """Reads a file that must be refused: in one short line that names it, without a warning."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    with pytest.raises(InputError, match=message) as caught:
+      image_io.read(path, **options)
+  text = str(caught.value)
+  assert str(path if path.is_dir() else path.parent) in text and "\n" not in text and len(text) < 500, text
+  return text

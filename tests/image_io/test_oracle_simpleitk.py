@@ -1,5 +1,6 @@
 """NIfTI and DICOM as SimpleITK (GDCM) reads them: values, spacing, origin and direction."""
 
+import os
 import pathlib
 
 import nibabel
@@ -15,6 +16,7 @@ from tests.image_io.making import dataset, enhanced, save, series
 
 sitk = pytest.importorskip("SimpleITK")
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
+ROOT = pathlib.Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 PAGES = RNG.integers(0, 900, (5, 7, 9))
 
@@ -161,7 +163,7 @@ def test_colours_and_vectors(tmp_path):
 
 
 def test_real_files_of_other_programs():
-  root = pathlib.Path(__import__("os").environ.get("ORDSEG_SHARED_DATA", "../shared/data")) / "foreign_maps"
+  root = pathlib.Path(os.environ.get("ORDSEG_SHARED_DATA", ROOT.parent / "shared" / "data")) / "foreign_maps"
   files = sorted(root.rglob("*.nii*"))
   if not files:
     pytest.skip("needs the project's shared data (ORDSEG_SHARED_DATA)")
@@ -281,3 +283,36 @@ def test_dose_is_scaled():
   got = image_io.read(path)
   np.testing.assert_allclose(got.pages[..., 0], data.pixel_array * float(data.DoseGridScaling), rtol=1e-6)
   np.testing.assert_allclose(got.affine, oracle(path)[1], atol=1e-4)
+
+
+# --- By the standard, where SimpleITK is silent
+
+
+def test_modality_tables_and_floats(tmp_path):
+  table = [1000, 10, 20000, 3]
+  path = single(tmp_path, PAGES[0] % 4, signed=False, ModalityLUTSequence=making.sequence(**making.lut(table)))
+  np.testing.assert_array_equal(image_io.read(path).pages[0, ..., 0], np.asarray(table)[PAGES[0] % 4])
+  floats = RNG.normal(size=(7, 9)).astype(np.float32)
+  for keyword, dtype in (("FloatPixelData", np.float32), ("DoubleFloatPixelData", np.float64)):
+    data = dataset(PAGES[0], PixelData="absent", BitsStored="absent", HighBit="absent", PixelRepresentation="absent")
+    setattr(data, keyword, floats.astype(dtype).tobytes())
+    data.BitsAllocated = 8 * np.dtype(dtype).itemsize
+    got = image_io.read(save(data, tmp_path / "f.dcm")).pages
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got[0, ..., 0], floats)
+
+
+def test_what_is_for_the_screen_alone_stays_out(tmp_path):
+  tags = {"WindowCenter": 40, "WindowWidth": 80, "PresentationLUTShape": "INVERSE", "PixelPaddingValue": 3}
+  values = np.arange(63).reshape(7, 9)
+  got = image_io.read(single(tmp_path, values, RescaleSlope=1, RescaleIntercept=-10, **tags))
+  np.testing.assert_array_equal(got.pages[0, ..., 0], values - 10)
+  assert got.notes == ("padding (stored value 3) is left as it is",)
+
+
+def test_turned_round_is_said(tmp_path):
+  got = image_io.read(single(tmp_path, PAGES[0], signed=False, PhotometricInterpretation="MONOCHROME1"))
+  np.testing.assert_array_equal(got.pages[0, ..., 0], 65535 - PAGES[0])
+  assert got.notes == ("turned round from MONOCHROME1, so that more is brighter",)
+  signed = image_io.read(single(tmp_path, PAGES[0] - 300, PhotometricInterpretation="MONOCHROME1"))
+  np.testing.assert_array_equal(signed.pages[0, ..., 0], -1 - (PAGES[0] - 300))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data.folder_raters import reading
 from ordseg import image_io
-from ordseg.image_io import ImageFile, placement
+from ordseg.image_io import ImageFile, placement, segmentations
 from ordseg.validate import InputError
 from tests.image_io import making
 from tests.image_io.making import series
@@ -206,3 +206,24 @@ def test_a_segmentation_of_another_scan_is_refused(tmp_path, scan):
     moved = dataclasses.replace(got, affine=got.affine @ change)
     with pytest.raises(InputError, match=message):
       reading.read_mask(tmp_path / "m.dcm", moved, marked="binary", slice_axis="z")
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3]])
+def test_a_segmentation_of_frames_lies_where_they_lie(tmp_path, places):
+  """Written for an enhanced object whose frames are in any order, and read back onto it."""
+  pytest.importorskip("highdicom")
+  values = np.arange(4 * 6 * 8).reshape(4, 6, 8)
+  data = making.enhanced(values, places, slopes=[(1, 0)] * 4)
+  data.PatientName = data.PatientBirthDate = data.PatientSex = data.StudyDate = data.StudyTime = ""
+  data.AccessionNumber = data.ReferringPhysicianName = data.StudyID = ""
+  data.InstanceNumber, data.SeriesNumber = 1, 1
+  data.DimensionOrganizationSequence = making.sequence(DimensionOrganizationUID="1.2.9")
+  scan = image_io.read(making.save(data, tmp_path / "scan.dcm"))
+  mask = (scan.pages[..., 0] % 7 == 0).astype(np.uint8)
+  segmentations.write_mask(tmp_path / "mask.dcm", mask, scan, "marked")
+  found = placement.matched(image_io.read(tmp_path / "mask.dcm"), scan)
+  np.testing.assert_array_equal(found.pages[..., 0], mask)
+  probabilities = {"some": mask * np.float32(0.4)}
+  segmentations.write_probabilities(tmp_path / "some.dcm", probabilities, scan)
+  found = placement.matched(image_io.read(tmp_path / "some.dcm"), scan)
+  np.testing.assert_allclose(found.pages[..., 0], probabilities["some"], atol=1 / 255)
