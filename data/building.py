@@ -131,7 +131,12 @@ def check_whole(builder: RaterBuilder) -> dict[str, Any]:
   record = fingerprints.read(folder)
   counts = {name: entry["num_examples"] for name, entry in record["splits"].items()}
   found = {name: split.num_examples for name, split in builder.info.splits.items()}
-  missing = [p for split in builder.info.splits.values() for p in split.filepaths if not pathlib.Path(p).exists()]
+  try:
+    missing = [p for split in builder.info.splits.values() for p in split.filepaths if not pathlib.Path(p).exists()]
+  except (ValueError, LookupError, AttributeError) as error:  # the pattern of the names, in dataset_info.json
+    raise DataError(
+      f"{folder} is not a whole data set: dataset_info.json is damaged ({error}). {fingerprints.REBUILD}"
+    ) from error
   if counts != found or missing:
     what = f"{missing[0]} is missing" if missing else f"splits are {found}, expected {counts}"
     raise DataError(f"{folder} is not a whole data set: {what}. {fingerprints.REBUILD}")
