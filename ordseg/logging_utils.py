@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
-from ordseg import files, records
+from ordseg import files, records, system_errors
 from ordseg.validate import InputError
+
+_events: Any = event_pb2  # its classes are made when it is imported
 
 
 class Progress:
@@ -130,8 +134,9 @@ class MetricsLog:
     path = workdir / "train_metrics.jsonl"
     if path.exists():
       files.write_text(path, "".join(_lines_up_to(path, step)))
+    self._path = path
     self._file = path.open("a", encoding="utf-8")
-    self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+    self._events = _Events(workdir / "tensorboard", purge_step=step + 1 if step else None)
 
   def write(self, step: int, row: Mapping[str, Any], *, on_disk: bool = False) -> None:
     """Writes one row; nested dicts become dotted tags in TensorBoard.
@@ -141,18 +146,45 @@ class MetricsLog:
       row: what JSON can hold.
       on_disk: wait until the row would survive a power failure: before a checkpoint, which would continue after it.
     """
-    self._file.write(json.dumps(records.jsonable({"step": step, **row}), allow_nan=False) + "\n")
-    self._file.flush()
-    if on_disk:
-      os.fsync(self._file.fileno())
-    for name, value in flatten(row).items():
-      self._events.add_scalar(name.replace(".", "/"), value, step)
-    self._events.flush()
+    with system_errors.of(self._path):
+      self._file.write(json.dumps(records.jsonable({"step": step, **row}), allow_nan=False) + "\n")
+      self._file.flush()
+      if on_disk:
+        os.fsync(self._file.fileno())
+    self._events.write(step, {name.replace(".", "/"): value for name, value in flatten(row).items()})
 
   def close(self) -> None:
     """Closes both files."""
     self._file.close()
     self._events.close()
+
+
+class _Events:
+  """A TensorBoard event file.
+
+  Written here and now: tensorboardX has a thread for it, which ends where the disk is full, and whoever
+  gives it more events then waits for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, *, purge_step: int | None):
+    folder.mkdir(exist_ok=True)
+    self._folder = folder
+    with system_errors.of(folder):
+      self._writer = EventsWriter(str(folder / "events"))
+      if purge_step is not None:  # steps from here on of an earlier file are of a run that was killed
+        start = _events.SessionLog(status=_events.SessionLog.START)
+        self._writer.write_event(_events.Event(step=purge_step, wall_time=time.time(), session_log=start))
+
+  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    with system_errors.of(self._folder):
+      for tag, value in scalars.items():
+        values = summary.scalar(tag, value)
+        self._writer.write_event(_events.Event(step=step, wall_time=time.time(), summary=values))
+      self._writer.flush()
+
+  def close(self) -> None:
+    with system_errors.of(self._folder):
+      self._writer.close()
 
 
 def _lines_up_to(path: pathlib.Path, step: int) -> Iterator[str]:

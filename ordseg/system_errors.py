@@ -1,5 +1,6 @@
 """What the operating system refuses (a full disk, another user's folder, no memory), in one line with the way out."""
 
+import contextlib
 import errno
 import os
 import re
@@ -52,6 +53,17 @@ def find(error: BaseException, *, more: Collection[int] = ()) -> OSError | Memor
     if match and int(match[1]) in numbers:
       return OSError(int(match[1]), os.strerror(int(match[1])))  # of the subclass that the number has
   return None
+
+
+@contextlib.contextmanager
+def of(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Names a file, or its folder, in errors that carry no name, as those of writing do."""
+  try:
+    yield
+  except OSError as error:
+    if error.filename is None and error.errno is not None:
+      error.filename = str(path)
+    raise
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -119,7 +119,7 @@ def check_writable(folder: str | pathlib.Path, *, num_bytes: int = 0, what: str 
   place = pathlib.Path(folder).absolute()
   while not place.exists():
     place = place.parent
-  with tempfile.TemporaryFile(dir=place) as file:
+  with system_errors.of(place), tempfile.TemporaryFile(dir=place) as file:
     file.write(b"0" * 4096)
     file.flush()
   free = shutil.disk_usage(place).free

@@ -67,6 +67,23 @@ def test_the_loss_of_a_process_ends_the_other_with_a_sentence(lost):
   assert both[1 - lost].returncode in (1, 2) and "Traceback" not in errors
 
 
+@pytest.mark.slow
+def test_a_process_that_hangs_is_given_up_after_the_heartbeat(tmp_path):
+  port = processes.free_port()
+  both = [start(port, index) for index in range(2)]
+  try:
+    while both[1].stdout.readline() != "5\n":
+      assert both[1].poll() is None, both[1].stderr.read()
+    both[1].send_signal(signal.SIGSTOP)
+    _, errors = both[0].communicate(timeout=200)
+  finally:
+    for process in both:
+      process.kill()
+      process.wait()
+  assert errors.splitlines()[-1] == peers.lost_line(0, 2)
+  assert both[0].returncode == 1
+
+
 def test_it_says_so_again_and_again(monkeypatch, capfd):
   monkeypatch.setattr(peers, "SECONDS_BETWEEN_LINES", 0.1)
   left = []

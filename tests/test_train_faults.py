@@ -162,6 +162,24 @@ def test_the_log_keeps_every_row_up_to_the_step_and_drops_a_torn_one(tmp_path, e
   assert path.read_text() == "".join(rows[:3]) + '{"step": 4, "loss": 2.0}\n'
 
 
+def test_a_full_disk_under_tensorboard_ends_the_log_and_hangs_nobody(tmp_path, monkeypatch):
+  import errno
+
+  from tensorboardX import record_writer
+
+  def full(self, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  log = MetricsLog(tmp_path, step=0)
+  log.write(1, {"loss": 1.0})
+  monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+  for step in range(2, 30):  # more than the queue of tensorboardX holds
+    with pytest.raises(OSError, match="No space left") as error:
+      log.write(step, {"loss": 1.0})
+    assert error.value.filename == str(tmp_path / "tensorboard")
+  log.close()
+
+
 @pytest.mark.parametrize("line", ["{", "\\xff", "[1]", '{"loss": 1}', '{"step": null}'])
 def test_a_damaged_row_of_the_log_is_not_dropped_without_a_word(tmp_path, line):
   path = tmp_path / "train_metrics.jsonl"

@@ -62,7 +62,7 @@ class PhantomConfig(common.RaterConfig):
     expect("field_scale", self.field_scale > 0, "> 0 pixels")
     expect("missing_share", 0 <= self.missing_share < 1, "in [0, 1)")
     for field in ("height", "width"):
-      expect(field, getattr(self, field) >= 16, ">= 16 pixels")
+      expect(field, 16 <= getattr(self, field) <= 65536, "in [16, 65536] pixels")
     for field in ("num_train", "num_validation", "num_test", "seed"):
       expect(field, getattr(self, field) >= 0, ">= 0")
     expect("images_per_group", self.images_per_group >= 1, ">= 1")
