@@ -299,6 +299,11 @@ def test_resamples_have_the_spread_that_theory_gives():
   assert tables.resampled(seeds, np.ones(400)).std() == pytest.approx(np.sqrt(2 / 3) / np.sqrt(3), rel=0.03)
 
 
+def test_seeds_that_are_not_done_stay_out():
+  assert tables.whole_seeds([(0, 0), (1, 0), (0, 1)]) == [(0, 0), (1, 0)]
+  assert tables.whole_seeds([(0, 0), (0, 1)]) == [(0, 0), (0, 1)]
+
+
 def test_the_tables_in_the_docs_are_those_of_the_records():
   text = tables.DOCS.read_text()
   assert tables.replaced(text, tables.section(cells.RESULTS)) == text, "run: make results"

@@ -1,6 +1,8 @@
 """Tables from the records alone: what is done, every metric, and differences from the baseline with their intervals."""
 
+import collections
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +13,7 @@ from benchmarks.study import plan, record
 from benchmarks.study import sums as counting
 from benchmarks.study.plan import METHODS
 from benchmarks.study.record import Record
-from ordseg import statistics
+from ordseg import rng, statistics
 from ordseg.validate import InputError
 
 DOCS = pathlib.Path(__file__).parent.parent.parent / "docs" / "results.md"
@@ -229,15 +231,23 @@ def resampled(gaps: np.ndarray, total: np.ndarray) -> np.ndarray:
     gaps: [S, I] differences of sums, NaN where a seed has not judged a patient.
     total: [I] what they are divided by.
   """
-  random = np.random.default_rng(0)
-  num_seeds, num_patients = gaps.shape
-  weight = random.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=NUM_RESAMPLES)
-  drawn = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=NUM_RESAMPLES)
   known = ~np.isnan(gaps)
-  over_seeds = drawn @ np.where(known, gaps, 0.0)
-  asked = drawn @ known
-  mean = np.where(asked > 0, over_seeds / np.maximum(asked, 1), np.nanmean(gaps, axis=0))
-  return (weight * mean).sum(1) / (weight @ total)
+  weight, _, _ = _draws("patients", gaps.shape[1])
+  _, pattern, which = _draws("seeds", gaps.shape[0])  # of the seeds there are few different draws
+  asked = pattern @ known
+  mean = np.where(asked > 0, pattern @ np.where(known, gaps, 0.0) / np.maximum(asked, 1), np.nanmean(gaps, axis=0))
+  return (weight @ mean.T)[np.arange(NUM_RESAMPLES), which] / (weight @ total)
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(what: str, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns how often each of `num` things is drawn in each resample, [S, num]; the different rows of it, and which one
+  each resample is, where there are few things. The same for every method."""
+  random = np.random.default_rng(rng.numpy_seed(num, what))
+  weight = random.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES).astype(np.float64)
+  few = num <= 10
+  pattern, which = np.unique(weight, axis=0, return_inverse=True) if few else (weight[:0], np.zeros(0, np.intp))
+  return weight, pattern, which.reshape(-1)
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -291,6 +301,12 @@ def _difference_table(loaded: Loaded, blocks: Mapping[str, Sequence[Block]]) -> 
   return lines
 
 
+def whole_seeds(blocks: Sequence[Block]) -> list[Block]:
+  """Leaves out the seeds that have judged fewer folds than others: a spread over seeds must be over the same patients."""
+  folds = collections.Counter(seed for _, seed in blocks)
+  return [(fold, seed) for fold, seed in blocks if folds[seed] == max(folds.values())]
+
+
 def section(results: pathlib.Path) -> str:
   """Returns the Markdown of all that the records say so far."""
   lines = [
@@ -315,7 +331,7 @@ def section(results: pathlib.Path) -> str:
       for method in plan.get_study(name).methods
       if (own := loaded.records.get(method))
     }
-    blocks = {method: own for method, own in blocks.items() if own}
+    blocks = {method: whole_seeds(own) for method, own in blocks.items() if own}
     if blocks:
       lines += ["", f"### {name}", "", *_metric_table(loaded, blocks), *_difference_table(loaded, blocks)]
   return "\n".join(lines) + "\n"
