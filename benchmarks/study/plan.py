@@ -77,6 +77,7 @@ class Study:
     width: config.model.width.
     settings: further fields of the config, by dotted path.
     manual_dir: where below --data the files lie.
+    beside: the study with the same patients and steps that trains the baseline, where this one does not.
   """
 
   config: str
@@ -89,6 +90,7 @@ class Study:
   width: int = 8
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   manual_dir: str = ""
+  beside: str = ""
 
 
 def _phantom(dataset: str = "default", **panel: Any) -> Study:
@@ -104,7 +106,7 @@ _FOUR = ("hybrid", "bce_majority", "nll", "ranked_ignorance")
 
 STUDIES: dict[str, Study] = {
   "lidc_main": Study("lidc_slices", (*MAIN, *_FREE), "vote", seeds=3),
-  "lidc_more": Study("lidc_slices", _MORE, "vote"),
+  "lidc_more": Study("lidc_slices", _MORE, "vote", beside="lidc_main"),
   "lidc_missing": Study("lidc_slices", (*_FOUR, "bce_soft", *_FREE), "missing"),
   "lidc_wide": Study("lidc_slices", _FOUR, "vote", steps=4000, curve=(1500,), width=16),
   "cfos": Study("cfos", (*MAIN, *_MORE, *_FREE), steps=3000, curve=(750, 1500), manual_dir="lab-wue1"),

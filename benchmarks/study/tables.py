@@ -57,6 +57,10 @@ def load(results: pathlib.Path, name: str) -> Loaded:
       if tuple(patients) != found.patients:
         raise InputError(f"{path}: its patients are not those of panel.f{cell.fold}.tsv.")
     records.setdefault(cell.method, {})[cell.fold, cell.seed] = found
+  if beside := plan.get_study(name).beside:
+    other = load(results, beside)
+    records[plan.BASELINE] = other.records.get(plan.BASELINE, {})
+    panels = {**other.panels, **panels}
   return Loaded(name, records, panels)
 
 
@@ -283,11 +287,11 @@ def _difference_table(loaded: Loaded, blocks: Mapping[str, Sequence[Block]]) -> 
   if not compared or plan.BASELINE not in blocks:
     return []
   found = {(m, e): difference(loaded, m, blocks[m], e) for m in compared for e in ENDPOINTS}
-  keys = [(m, e) for m in compared for e in PRIMARY]
+  keys = [(m, e) for m in compared if m in plan.MAIN for e in PRIMARY]
   holm = dict(zip(keys, statistics.holm([found[key].p for key in keys]), strict=True))
   lines = [
     "",
-    f"Minus {METHODS[plan.BASELINE].title}, [95 % interval], p by Holm over this table's primary endpoints:",
+    f"Minus {METHODS[plan.BASELINE].title}, [95 % interval], p by Holm over the main methods' primary endpoints:",
     "",
   ]
   lines += [_row(["method", *ENDPOINTS]), "|---|" + "---:|" * len(ENDPOINTS)]
@@ -295,14 +299,14 @@ def _difference_table(loaded: Loaded, blocks: Mapping[str, Sequence[Block]]) -> 
     cells = []
     for endpoint in ENDPOINTS:
       d, digits = found[method, endpoint], 2 if endpoint in PRIMARY else 3
-      p = f", p {holm[method, endpoint]:.2g}" if endpoint in PRIMARY else ""
+      p = f", p {holm[method, endpoint]:.2g}" if (method, endpoint) in holm else ""
       cells.append(f"{_number(d.estimate, digits)} [{_number(d.low, digits)}, {_number(d.high, digits)}]{p}")
     lines.append(_row([METHODS[method].title, *cells]))
   return lines
 
 
 def whole_seeds(blocks: Sequence[Block]) -> list[Block]:
-  """Leaves out the seeds that have judged fewer folds than others: a spread over seeds must be over the same patients."""
+  """Leaves out the seeds that have judged fewer folds than others: their spread must be over the same patients."""
   folds = collections.Counter(seed for _, seed in blocks)
   return [(fold, seed) for fold, seed in blocks if folds[seed] == max(folds.values())]
 
@@ -321,18 +325,20 @@ def section(results: pathlib.Path) -> str:
   ]
   every = {name: load(results, name) for name in plan.STUDIES}
   for name, loaded in every.items():
-    done = sum(len(own) for own in loaded.records.values())
-    judged = sum(len(panel["pixels"]) for panel in loaded.panels.values())
+    own = [blocks for method, blocks in loaded.records.items() if method in plan.get_study(name).methods]
+    done = sum(map(len, own))
+    folds = {fold for blocks in own for fold, _ in blocks}
+    judged = sum(len(loaded.panels[fold]["pixels"]) for fold in folds)
     lines.append(_row([name, str(done), str(len(plan.cells(name))), str(judged)]))
   for name, loaded in every.items():
     base = loaded.records.get(plan.BASELINE, {})
     blocks = {
       method: sorted(block for block in base if block in own or (not METHODS[method].loss and (block[0], 0) in own))
-      for method in plan.get_study(name).methods
+      for method in dict.fromkeys((plan.BASELINE, *plan.get_study(name).methods))
       if (own := loaded.records.get(method))
     }
     blocks = {method: whole_seeds(own) for method, own in blocks.items() if own}
-    if blocks:
+    if blocks.keys() - {plan.BASELINE}:
       lines += ["", f"### {name}", "", *_metric_table(loaded, blocks), *_difference_table(loaded, blocks)]
   return "\n".join(lines) + "\n"
 
