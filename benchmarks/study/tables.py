@@ -59,7 +59,7 @@ def load(results: pathlib.Path, name: str) -> Loaded:
     records.setdefault(cell.method, {})[cell.fold, cell.seed] = found
   if beside := plan.get_study(name).beside:
     other = load(results, beside)
-    records[plan.BASELINE] = other.records.get(plan.BASELINE, {})
+    records[plan.BASELINE] = dict(other.records.get(plan.BASELINE, {}))
     panels = {**other.panels, **panels}
   return Loaded(name, records, panels)
 
@@ -338,7 +338,7 @@ def section(results: pathlib.Path) -> str:
       if (own := loaded.records.get(method))
     }
     blocks = {method: whole_seeds(own) for method, own in blocks.items() if own}
-    if blocks.keys() - {plan.BASELINE}:
+    if blocks.keys() & set(plan.get_study(name).methods):
       lines += ["", f"### {name}", "", *_metric_table(loaded, blocks), *_difference_table(loaded, blocks)]
   return "\n".join(lines) + "\n"
 
