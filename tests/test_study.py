@@ -220,6 +220,18 @@ def test_the_plan_can_be_trained_and_starts_with_all_main_methods_on_one_fold():
   assert len([cell for cell in plan.cells("lidc_main") if cell.method != "constant"]) == 8 * 5 * 3
 
 
+def test_a_new_field_of_the_config_does_not_disown_records():
+  cell = plan.Cell("lidc_main", "hybrid", 0, 0)
+  config = plan.get_config(cell, plan.STUDIES["lidc_main"], plan.METHODS["hybrid"])
+  head = {"digest": "d", "config": plan.essence(config)}
+  with config.unlocked():
+    config.optim.something_new, config.loss.of_another_loss = 1.0, 2.0
+  config.loss.margin, config.data.num_threads = 5.0, 7  # which the hybrid does not read
+  assert plan.differences(head, "d", config) == []
+  config.loss.alpha = 0.5
+  assert plan.differences(head, "d", config) == ["config.loss.alpha=0.8, expected 0.5"]
+
+
 # --- A study, whole ---------------------------------------------------------------------------------------------------
 
 
@@ -266,9 +278,11 @@ def test_a_study_runs_resumes_and_refuses_to_mix(tiny, monkeypatch):
   text = tables.section(tiny.results)
   assert "| tiny | 3 | 3 | 4 |" in text and "| a constant map | 1 |" in text
 
-  monkeypatch.setitem(plan.STUDIES, "tiny", dataclasses.replace(plan.STUDIES["tiny"], steps=9))
-  with pytest.raises(InputError, match="was made from another plan or other data"):
-    run()
+  study = plan.STUDIES["tiny"]
+  for change, message in (({"steps": 9}, r"train.num_steps=8, expected 9"), ({"curve": (3,)}, "digest")):
+    monkeypatch.setitem(plan.STUDIES, "tiny", dataclasses.replace(study, **change))
+    with pytest.raises(InputError, match=f"was made from another plan or other data.*{message}"):
+      run()
   (tiny.results / "tiny" / "nobody.f0.s0.npz").write_bytes(b"")
   with pytest.raises(InputError, match="record of no cell of the plan"):
     tables.load(tiny.results, "tiny")
@@ -283,6 +297,11 @@ def test_resamples_have_the_spread_that_theory_gives():
   assert samples.std() == pytest.approx(gaps.std() / 20, rel=0.03)
   seeds = np.asarray([-1.0, 0.0, 1.0])[:, None] + np.zeros((3, 400))
   assert tables.resampled(seeds, np.ones(400)).std() == pytest.approx(np.sqrt(2 / 3) / np.sqrt(3), rel=0.03)
+
+
+def test_seeds_that_are_not_done_stay_out():
+  assert tables.whole_seeds([(0, 0), (1, 0), (0, 1)]) == [(0, 0), (1, 0)]
+  assert tables.whole_seeds([(0, 0), (0, 1)]) == [(0, 0), (0, 1)]
 
 
 def test_the_tables_in_the_docs_are_those_of_the_records():

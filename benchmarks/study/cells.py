@@ -170,9 +170,9 @@ def run_study(
       break
     config = plan.get_config(cell, study, METHODS[cell.method])
     roles, division = get_roles(study, opened, cell.fold)
-    digest = plan.digest(cell, config, curve=study.curve, manifest=division, fingerprint=opened.info["fingerprint"])
+    digest = plan.digest(cell, curve=study.curve, division=division, fingerprint=opened.info["fingerprint"])
     with locked(cell, places.work) as mine:
-      if not mine or _is_there(places.record(cell), digest):
+      if not mine or _is_there(places.record(cell), digest, config):
         continue
       start = time.monotonic()
       size = run_cell(cell, config, study, opened, roles, places, digest)
@@ -181,14 +181,14 @@ def run_study(
   return made
 
 
-def _is_there(path: pathlib.Path, digest: str) -> bool:
+def _is_there(path: pathlib.Path, digest: str, config: Any) -> bool:
   if not path.exists():
     return False
-  found = record.read(path).head["digest"]
-  if found != digest:
+  wrong = plan.differences(record.read(path).head, digest, config)
+  if wrong:
     raise InputError(
-      f"{path} was made from another plan or other data (digest {found[:12]}, expected {digest[:12]}): restore the "
-      "plan and the data of docs/study_protocol.md, or remove the record to have it made again."
+      f"{path} was made from another plan or other data ({'; '.join(wrong)}): restore those of docs/study_protocol.md, "
+      "or remove the record to have it made again."
     )
   return True
 
@@ -209,7 +209,7 @@ def run_cell(
   head: dict[str, Any] = {
     "cell": dataclasses.asdict(cell),
     "digest": digest,
-    "config": run_info.plain(config),
+    "config": plan.essence(config),
     "curve": list(study.curve),
     "data": {key: opened.info[key] for key in ("builder", "version", "fingerprint")},
     "versions": run_info.versions(),

@@ -4,12 +4,11 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from configs import default
-from ordseg import config_check, run_info
+from ordseg import config_check, losses, run_info
 from ordseg.validate import check_choice
 
 VERSION = 1  # of the records; another number, other cells
@@ -78,6 +77,7 @@ class Study:
     width: config.model.width.
     settings: further fields of the config, by dotted path.
     manual_dir: where below --data the files lie.
+    beside: the study with the same patients and steps that trains the baseline, where this one does not.
   """
 
   config: str
@@ -90,6 +90,7 @@ class Study:
   width: int = 8
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   manual_dir: str = ""
+  beside: str = ""
 
 
 def _phantom(dataset: str = "default", **panel: Any) -> Study:
@@ -105,7 +106,7 @@ _FOUR = ("hybrid", "bce_majority", "nll", "ranked_ignorance")
 
 STUDIES: dict[str, Study] = {
   "lidc_main": Study("lidc_slices", (*MAIN, *_FREE), "vote", seeds=3),
-  "lidc_more": Study("lidc_slices", _MORE, "vote"),
+  "lidc_more": Study("lidc_slices", _MORE, "vote", beside="lidc_main"),
   "lidc_missing": Study("lidc_slices", (*_FOUR, "bce_soft", *_FREE), "missing"),
   "lidc_wide": Study("lidc_slices", _FOUR, "vote", steps=4000, curve=(1500,), width=16),
   "cfos": Study("cfos", (*MAIN, *_MORE, *_FREE), steps=3000, curve=(750, 1500), manual_dir="lab-wue1"),
@@ -187,25 +188,38 @@ def get_config(cell: Cell, study: Study, method: Method) -> Any:
 
 
 _PLACES = ("data_dir", "manual_dir", "num_threads", "prefetch_batches")  # do not change what is trained
+_SECTIONS = ("data", "preprocess", "augment", "model", "optim")
 
 
-def digest(cell: Cell, config: Any, *, curve: tuple[int, ...], manifest: str, fingerprint: str) -> str:
-  """Returns the SHA-256 of all that makes a cell's numbers what they are, but the code and the machine.
+def essence(config: Any) -> dict[str, Any]:
+  """Returns the fields that a cell's numbers depend on, by dotted path: of the loss, those that it reads."""
+  plain = run_info.plain(config)
+  found = {f"{section}.{field}": value for section in _SECTIONS for field, value in plain[section].items()}
+  found |= {f"loss.{field}": plain["loss"][field] for field in losses.LOSSES[config.loss.name].hyper_parameters}
+  found |= {f"train.{field}": plain["train"][field] for field in ("batch_size", "num_steps")}
+  found |= {"loss.name": plain["loss"]["name"], "seed": plain["seed"]}
+  return {path: value for path, value in sorted(found.items()) if path.removeprefix("data.") not in _PLACES}
+
+
+def digest(cell: Cell, *, curve: tuple[int, ...], division: str, fingerprint: str) -> str:
+  """Returns the SHA-256 of what makes a cell's numbers what they are, beside its config, the code and the machine.
 
   Args:
     cell: which.
-    config: its config.
     curve: the steps that are judged before the last.
-    manifest: digest of the division into folds.
+    division: digest of the division into folds.
     fingerprint: of the data set.
   """
-  plain = run_info.plain(config)
-  for place in _PLACES:
-    plain["data"].pop(place)
-  content = [VERSION, dataclasses.asdict(cell), list(curve), plain, manifest, fingerprint]
+  content = [VERSION, dataclasses.asdict(cell), list(curve), division, fingerprint]
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def results_dir(root: pathlib.Path, study: str) -> pathlib.Path:
-  """Returns the folder of a study's records."""
-  return root / study
+def differences(head: Mapping[str, Any], digest: str, config: Any) -> list[str]:
+  """Returns what of a record's head is not as the plan and the data at hand have it.
+
+  Fields that the config has got or lost since do not count: a new one's default is what was before there was one.
+  """
+  out = [] if head["digest"] == digest else [f"digest {head['digest'][:12]}, expected {digest[:12]}"]
+  now = essence(config)
+  changed = {path: (value, now[path]) for path, value in head["config"].items() if path in now and now[path] != value}
+  return out + [f"config.{path}={old!r}, expected {new!r}" for path, (old, new) in changed.items()]

@@ -1,6 +1,8 @@
 """Tables from the records alone: what is done, every metric, and differences from the baseline with their intervals."""
 
+import collections
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +13,7 @@ from benchmarks.study import plan, record
 from benchmarks.study import sums as counting
 from benchmarks.study.plan import METHODS
 from benchmarks.study.record import Record
-from ordseg import statistics
+from ordseg import rng, statistics
 from ordseg.validate import InputError
 
 DOCS = pathlib.Path(__file__).parent.parent.parent / "docs" / "results.md"
@@ -55,6 +57,10 @@ def load(results: pathlib.Path, name: str) -> Loaded:
       if tuple(patients) != found.patients:
         raise InputError(f"{path}: its patients are not those of panel.f{cell.fold}.tsv.")
     records.setdefault(cell.method, {})[cell.fold, cell.seed] = found
+  if beside := plan.get_study(name).beside:
+    other = load(results, beside)
+    records[plan.BASELINE] = dict(other.records.get(plan.BASELINE, {}))
+    panels = {**other.panels, **panels}
   return Loaded(name, records, panels)
 
 
@@ -229,15 +235,23 @@ def resampled(gaps: np.ndarray, total: np.ndarray) -> np.ndarray:
     gaps: [S, I] differences of sums, NaN where a seed has not judged a patient.
     total: [I] what they are divided by.
   """
-  random = np.random.default_rng(0)
-  num_seeds, num_patients = gaps.shape
-  weight = random.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=NUM_RESAMPLES)
-  drawn = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=NUM_RESAMPLES)
   known = ~np.isnan(gaps)
-  over_seeds = drawn @ np.where(known, gaps, 0.0)
-  asked = drawn @ known
-  mean = np.where(asked > 0, over_seeds / np.maximum(asked, 1), np.nanmean(gaps, axis=0))
-  return (weight * mean).sum(1) / (weight @ total)
+  weight, _, _ = _draws("patients", gaps.shape[1])
+  _, pattern, which = _draws("seeds", gaps.shape[0])  # of the seeds there are few different draws
+  asked = pattern @ known
+  mean = np.where(asked > 0, pattern @ np.where(known, gaps, 0.0) / np.maximum(asked, 1), np.nanmean(gaps, axis=0))
+  return (weight @ mean.T)[np.arange(NUM_RESAMPLES), which] / (weight @ total)
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(what: str, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns how often each of `num` things is drawn in each resample, [S, num]; the different rows of it, and which one
+  each resample is, where there are few things. The same for every method."""
+  random = np.random.default_rng(rng.numpy_seed(num, what))
+  weight = random.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES).astype(np.float64)
+  few = num <= 10
+  pattern, which = np.unique(weight, axis=0, return_inverse=True) if few else (weight[:0], np.zeros(0, np.intp))
+  return weight, pattern, which.reshape(-1)
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -273,11 +287,11 @@ def _difference_table(loaded: Loaded, blocks: Mapping[str, Sequence[Block]]) -> 
   if not compared or plan.BASELINE not in blocks:
     return []
   found = {(m, e): difference(loaded, m, blocks[m], e) for m in compared for e in ENDPOINTS}
-  keys = [(m, e) for m in compared for e in PRIMARY]
+  keys = [(m, e) for m in compared if m in plan.MAIN for e in PRIMARY]
   holm = dict(zip(keys, statistics.holm([found[key].p for key in keys]), strict=True))
   lines = [
     "",
-    f"Minus {METHODS[plan.BASELINE].title}, [95 % interval], p by Holm over this table's primary endpoints:",
+    f"Minus {METHODS[plan.BASELINE].title}, [95 % interval], p by Holm over the main methods' primary endpoints:",
     "",
   ]
   lines += [_row(["method", *ENDPOINTS]), "|---|" + "---:|" * len(ENDPOINTS)]
@@ -285,10 +299,16 @@ def _difference_table(loaded: Loaded, blocks: Mapping[str, Sequence[Block]]) -> 
     cells = []
     for endpoint in ENDPOINTS:
       d, digits = found[method, endpoint], 2 if endpoint in PRIMARY else 3
-      p = f", p {holm[method, endpoint]:.2g}" if endpoint in PRIMARY else ""
+      p = f", p {holm[method, endpoint]:.2g}" if (method, endpoint) in holm else ""
       cells.append(f"{_number(d.estimate, digits)} [{_number(d.low, digits)}, {_number(d.high, digits)}]{p}")
     lines.append(_row([METHODS[method].title, *cells]))
   return lines
+
+
+def whole_seeds(blocks: Sequence[Block]) -> list[Block]:
+  """Leaves out the seeds that have judged fewer folds than others: their spread must be over the same patients."""
+  folds = collections.Counter(seed for _, seed in blocks)
+  return [(fold, seed) for fold, seed in blocks if folds[seed] == max(folds.values())]
 
 
 def section(results: pathlib.Path) -> str:
@@ -305,18 +325,20 @@ def section(results: pathlib.Path) -> str:
   ]
   every = {name: load(results, name) for name in plan.STUDIES}
   for name, loaded in every.items():
-    done = sum(len(own) for own in loaded.records.values())
-    judged = sum(len(panel["pixels"]) for panel in loaded.panels.values())
+    own = [blocks for method, blocks in loaded.records.items() if method in plan.get_study(name).methods]
+    done = sum(map(len, own))
+    folds = {fold for blocks in own for fold, _ in blocks}
+    judged = sum(len(loaded.panels[fold]["pixels"]) for fold in folds)
     lines.append(_row([name, str(done), str(len(plan.cells(name))), str(judged)]))
   for name, loaded in every.items():
     base = loaded.records.get(plan.BASELINE, {})
     blocks = {
       method: sorted(block for block in base if block in own or (not METHODS[method].loss and (block[0], 0) in own))
-      for method in plan.get_study(name).methods
+      for method in dict.fromkeys((plan.BASELINE, *plan.get_study(name).methods))
       if (own := loaded.records.get(method))
     }
-    blocks = {method: own for method, own in blocks.items() if own}
-    if blocks:
+    blocks = {method: whole_seeds(own) for method, own in blocks.items() if own}
+    if blocks.keys() & set(plan.get_study(name).methods):
       lines += ["", f"### {name}", "", *_metric_table(loaded, blocks), *_difference_table(loaded, blocks)]
   return "\n".join(lines) + "\n"
 
