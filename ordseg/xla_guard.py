@@ -9,16 +9,17 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping
+from importlib import metadata
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type=-reduce"
 _NAME = FLAG.partition("=")[0]
 # The versions for which the flag is known to exist and to help; an unknown flag would end the process.
 _FIRST, _END = (0, 10, 2), (0, 13)
+_VERSION = metadata.version("jaxlib")
 _ROWS = 32_769  # the first number of rows that comes out wrong
 _TOLERANCE = 1e-4  # relative; right sums are within 1e-6
 
@@ -26,7 +27,7 @@ _TOLERANCE = 1e-4  # relative; right sums are within 1e-6
 def guard(environ: MutableMapping[str, str] = os.environ) -> None:
   """Sets the flag that keeps affected versions right, unless the user set it; call it before JAX touches a device."""
   flags = environ.get("XLA_FLAGS", "")
-  if is_affected(jaxlib.__version__) and _NAME not in flags:
+  if is_affected(_VERSION) and _NAME not in flags:
     environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
 
 
@@ -45,7 +46,7 @@ def check() -> bool:
   if jax.default_backend() != "cpu" or sums_are_right():
     return True
   print(
-    f"warning: XLA of jaxlib {jaxlib.__version__} adds up wrongly on this CPU, so losses and scores may be wrong "
+    f"warning: XLA of jaxlib {_VERSION} adds up wrongly on this CPU, so losses and scores may be wrong "
     f"without a sign: start again with XLA_FLAGS={FLAG}, or with another version of jax.",
     file=sys.stderr,
   )

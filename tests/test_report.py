@@ -148,7 +148,9 @@ def test_every_number_of_the_evaluation_is_on_the_page(parsed, original):
   decimals = {m.key: m.decimals for group in groups for m in group}
   checked = 0
   for path, value in numbers(shown):
-    if "prevalence" in path:
+    if value is None:
+      written = terms.MISSING
+    elif "prevalence" in path:
       written = f"{100 * value:.1f}\u00a0%"
     elif "pairwise_dice" in path:
       written = "" if path[-1] == path[-2] else f"{value:.3f}"

@@ -35,6 +35,7 @@ COLUMNS = (
   Column("Brier\nmean\nvote", "read_outs.mean_vote.brier", 4, "raters.leave_one_out.brier"),
   Column("RPS", "levels.rps"),
   Column("level\nECE", "levels.level_ece"),
+  Column("marked\nof the\nempty", "read_outs.majority.empty_marked_share", 3),
 )
 
 

@@ -117,7 +117,7 @@ def has_every_level(sample: Sample) -> bool:
 
 
 def _possible_levels(sample: Sample) -> np.ndarray:
-  return (sample.log_probs > LOG_ZERO / 2).any(axis=0)
+  return np.any(sample.log_probs > LOG_ZERO / 2, axis=0, keepdims=False)
 
 
 def check(found: Fit, sample: Sample) -> Check:

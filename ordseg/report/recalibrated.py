@@ -93,6 +93,8 @@ def _what(e: Evaluation) -> list[Any]:
 def _text(e: Evaluation, about: Mapping[str, Any]) -> tuple[str, ...]:
   fitted = about.get("fitted") or {}
   loss = f"{str(fitted.get('loss')).upper()} per {fitted.get('per')}"
+  if about.get("method") == "none":
+    return (f"No map: \u201c{about.get('asked')}\u201d did not help on images left out, so nothing was changed.",)
   text = (
     f"The distributions went through the map \u201c{about.get('method')}\u201d, fitted by {loss} on "
     f"{fitted.get('num_images')} images of {fitted.get('split')}."
