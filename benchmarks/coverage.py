@@ -23,7 +23,6 @@ import coverage_tables
 import coverage_worlds as worlds
 import numpy as np
 from coverage_worlds import Images, World
-from scipy import optimize
 
 from ordseg import statistics
 from ordseg.metrics import GapBins, Resamples
@@ -131,7 +130,7 @@ def _sharp(world: World, truth: np.ndarray, error: float) -> np.ndarray:
   def excess(by: float) -> float:
     return worlds.true_error(_with(world, [worlds.sharper(truth, by)]), 0, "mr_ece") - error
 
-  return worlds.sharper(truth, float(optimize.brentq(excess, 1.0, 20.0)))
+  return worlds.sharper(truth, worlds.root(excess))
 
 
 def _levels(base: np.ndarray, share: np.ndarray, cell: Cell) -> World:
@@ -145,8 +144,7 @@ def _levels(base: np.ndarray, share: np.ndarray, cell: Cell) -> World:
 
   if cell.error == 0:
     return made(1.0)
-  by = optimize.brentq(lambda x: worlds.true_error(made(x), 1, "level_ece") - cell.error, 1.0, 20.0)
-  return made(float(by))
+  return made(worlds.root(lambda by: worlds.true_error(made(by), 1, "level_ece") - cell.error))
 
 
 # --- Intervals, by the product's code ---------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def _coverage(lines: Sequence[Line]) -> str:
     cells = []
     for n in sizes:
       own = [line for line in members if line["n"] == n]
-      width = np.mean([line["width"] for line in own]) if own else 0.0
+      width = float(np.mean([line["width"] for line in own])) if own else 0.0
       cells.append(f"{_range([line['coverage'] for line in own])}, {_short(width, 4)}" if own else "")
     largest = [line["percentile_coverage"] for line in members if line["n"] == sizes[-1]]
     rows.append(f"| {kind} | {name} | " + " | ".join(cells) + f" | {_range(largest)} |")

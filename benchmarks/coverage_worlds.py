@@ -7,6 +7,7 @@ marks per type are multinomial and binomial, so images need not be drawn pixel b
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from scipy import special
@@ -70,6 +71,15 @@ def solved(truth: np.ndarray, sd: float) -> np.ndarray:
   return (low + high) / 2
 
 
+def root(excess: Callable[[float], float]) -> float:
+  """Returns where a function that rises from below 0 at 1 is 0, by halving 1 to 20."""
+  low, high = 1.0, 20.0
+  for _ in range(60):
+    middle = (low + high) / 2
+    low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+  return (low + high) / 2
+
+
 def one_hot(prob: np.ndarray) -> np.ndarray:
   """[T] -> [T, K]."""
   return np.eye(K)[np.minimum((prob * K).astype(int), K - 1)]
@@ -119,7 +129,7 @@ def sharper(prob: np.ndarray, by: float) -> np.ndarray:
   return special.expit(by * special.logit(prob))
 
 
-def shifted(prob: np.ndarray, by: float) -> np.ndarray:
+def shifted(prob: np.ndarray, by: float | np.ndarray) -> np.ndarray:
   """Adds to log-odds."""
   return special.expit(special.logit(prob) + by)
 

@@ -77,6 +77,11 @@ class Gaps:
     size = np.sqrt((noise**2).sum())
     return np.einsum("upj,u->pj", self.residual, noise) / (size if size > 0 else 1.0)
 
+  @functools.cached_property
+  def drifting(self) -> np.ndarray:
+    """[P, J] how far one standard deviation of its own total noise moves each gap."""
+    return self.along(self.total_noise)
+
   def moved(self, direction: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Returns by how much [N] the error changes when all gaps move `steps` [N] times `direction` [P, J]."""
     return self.norm(self.signed + steps[:, None, None] * direction) - self.error

@@ -116,7 +116,7 @@ class Estimate:
     t, beyond_noise = self.quantile(confidence), self.p < 1 - confidence
     low = min(self.corrected, self.raw - self.bias) - t * self.spread if beyond_noise else 0.0
     spread = self.spread if beyond_noise else max(self.spread, self.gaps.drift)
-    curved = self.gaps.moved(self.gaps.along(self.gaps.total_noise), _steps(t)).max()
+    curved = self.gaps.moved(self.gaps.drifting, _steps(t)).max()
     return max(low, 0.0), self.corrected + max(t * spread, float(curved))
 
 
@@ -144,13 +144,19 @@ class Pair:
     resampled = float(np.nanstd(self.a.samples - self.b.samples))
     return max(resampled, float(np.sqrt(((self.a.gaps.linear - self.b.gaps.linear) ** 2).sum())))
 
+  @functools.cached_property
+  def _drifting(self) -> tuple[np.ndarray, np.ndarray]:
+    """How far one standard deviation of the noise of both moves each gap of `a` and of `b`."""
+    common = self.a.gaps.total_noise + self.b.gaps.total_noise
+    return self.a.gaps.along(common), self.b.gaps.along(common)
+
   def ends(self, confidence: float) -> tuple[float, float]:
     """Returns the interval of the difference, both ends NaN where there is none."""
     if not (self.a.known and self.b.known):
       return _NONE
-    t, a, b = self.apart.quantile(confidence), self.a.gaps, self.b.gaps
-    common, steps = a.total_noise + b.total_noise, _steps(t)
-    curved = a.moved(a.along(common), steps) - b.moved(b.along(common), steps)
+    t = self.apart.quantile(confidence)
+    of_a, of_b = self._drifting
+    curved = self.a.gaps.moved(of_a, _steps(t)) - self.b.gaps.moved(of_b, _steps(t))
     low = self.difference - max(t * self.spread, -float(curved.min()))
     high = self.difference + max(t * self.spread, float(curved.max()))
     # The bias of an error that may be 0 is unknown: it may be all of it.
