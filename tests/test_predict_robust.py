@@ -378,3 +378,14 @@ def test_two_predictions_at_once_in_one_folder(loaded, tmp_path):
   inputs = predict.find_inputs(str(tmp_path / "in"))
   predict.predict_files(loaded, inputs, out, predict.Options(overlay=False), say=meanwhile)
   assert seen == [True]
+
+
+def test_maps_in_a_folder_of_the_input_are_no_input(loaded, tmp_path):
+  save(tmp_path / "in/a.png")
+  run(loaded, tmp_path / "in", tmp_path / "in/maps")
+  assert (tmp_path / "in/maps/a_mean_vote.png").exists()
+  assert list(predict.find_inputs(str(tmp_path / "in"), output=tmp_path / "in/maps")) == ["a"]
+  (tmp_path / "in/manifest.csv").write_text("image,a\n")
+  said = []
+  predict.find_inputs(str(tmp_path / "in"), say=said.append)
+  assert any("manifest.csv is not read here" in line for line in said)
