@@ -90,10 +90,11 @@ def test_each_series_of_a_folder_is_predicted(loaded, tmp_path):
   assert list(predict.find_inputs(str(tmp_path / "in/1.2.2"))) == ["1.2.2"]
 
 
-@pytest.mark.parametrize("layout", ["raters", "cases", "bids"])
+@pytest.mark.parametrize("layout", ["raters", "several", "cases", "bids"])
 def test_masks_are_not_predicted(loaded, tmp_path, layout):
   names = {
     "raters": ("images/a.png", "images/deep/b.png", "raters/anna/a.png", "raters/ben/deep/b.png"),
+    "several": ("lab1/images/a.png", "lab2/images/a.png", "lab1/raters/x/a.png", "lab2/raters/x/a.png"),
     "cases": ("c1/image.png", "c2/Image.png", "c1/rater1.png", "c2/label_annot_1.png"),
     "bids": ("sub-1/anat/sub-1_T2w.png", "sub-2/sub-2_T2w.png", "derivatives/x/sub-1/a_mask.png", "sub-1/a_mask.png"),
   }[layout]

@@ -68,8 +68,9 @@ def _below(folder: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
 
 def _without_masks(folder: pathlib.Path, found: list[Found]) -> tuple[list[Found], str]:
   """Keeps the images of the layouts of docs/own_data.md, and says which it is."""
-  if (folder / "images").is_dir() and (folder / "raters").is_dir():
-    return [image for image in found if image.key.startswith("images/")], "images/ beside raters/"
+  kept = [image for image in found if not _is_below_raters(image.path, folder)]
+  if len(kept) < len(found):
+    return kept, "images/ beside raters/"
   if (folder / "derivatives").is_dir() and any(image.key.startswith("sub-") for image in found):
     kept = [image for image in found if image.key.startswith("sub-")]
     words = ("_mask", "_seg", "_dseg", "_roi")
@@ -82,6 +83,12 @@ def _without_masks(folder: pathlib.Path, found: list[Found]) -> tuple[list[Found
     if image.key in images or not any(p.as_posix() in cases for p in pathlib.PurePosixPath(image.key).parents)
   ]
   return kept, "<case>/image.* beside masks"
+
+
+def _is_below_raters(path: pathlib.Path, root: pathlib.Path) -> bool:
+  """Returns whether a file lies in a folder ``raters`` with a folder ``images`` beside it."""
+  parents = [parent for parent in path.parents if parent.is_relative_to(root) and parent != root]
+  return any(parent.name == "raters" and (parent.parent / "images").is_dir() for parent in parents)
 
 
 def _matching(pattern: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
