@@ -90,10 +90,11 @@ def test_each_series_of_a_folder_is_predicted(loaded, tmp_path):
   assert list(predict.find_inputs(str(tmp_path / "in/1.2.2"))) == ["1.2.2"]
 
 
-@pytest.mark.parametrize("layout", ["raters", "cases", "bids"])
+@pytest.mark.parametrize("layout", ["raters", "several", "cases", "bids"])
 def test_masks_are_not_predicted(loaded, tmp_path, layout):
   names = {
     "raters": ("images/a.png", "images/deep/b.png", "raters/anna/a.png", "raters/ben/deep/b.png"),
+    "several": ("lab1/images/a.png", "lab2/images/a.png", "lab1/raters/x/a.png", "lab2/raters/x/a.png"),
     "cases": ("c1/image.png", "c2/Image.png", "c1/rater1.png", "c2/label_annot_1.png"),
     "bids": ("sub-1/anat/sub-1_T2w.png", "sub-2/sub-2_T2w.png", "derivatives/x/sub-1/a_mask.png", "sub-1/a_mask.png"),
   }[layout]
@@ -378,3 +379,14 @@ def test_two_predictions_at_once_in_one_folder(loaded, tmp_path):
   inputs = predict.find_inputs(str(tmp_path / "in"))
   predict.predict_files(loaded, inputs, out, predict.Options(overlay=False), say=meanwhile)
   assert seen == [True]
+
+
+def test_maps_in_a_folder_of_the_input_are_no_input(loaded, tmp_path):
+  save(tmp_path / "in/a.png")
+  run(loaded, tmp_path / "in", tmp_path / "in/maps")
+  assert (tmp_path / "in/maps/a_mean_vote.png").exists()
+  assert list(predict.find_inputs(str(tmp_path / "in"), output=tmp_path / "in/maps")) == ["a"]
+  (tmp_path / "in/manifest.csv").write_text("image,a\n")
+  said = []
+  predict.find_inputs(str(tmp_path / "in"), say=said.append)
+  assert any("manifest.csv is not read here" in line for line in said)

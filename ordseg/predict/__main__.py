@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser().parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
   with validate.one_line_errors():
-    inputs = find_inputs(args.input, say=print)
+    inputs = find_inputs(args.input, output=args.output, say=print)
     validate.check_writable(args.output)
     parallel.setup(False)
     how = predictors.How(args.step, args.flips, args.dropout_samples, args.recalibration)

@@ -9,13 +9,16 @@ from ordseg.image_io import SUFFIXES, Found
 from ordseg.validate import InputError
 
 
-def find_inputs(text: str, *, say: Callable[[str], None] = lambda _: None) -> dict[str, pathlib.Path]:
+def find_inputs(
+  text: str, *, output: pathlib.Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> dict[str, pathlib.Path]:
   """Lists images.
 
   Args:
     text: a file, a folder, a DICOMDIR, or a pattern such as ``scans/*.nii.gz``. A folder with DICOM files of one series
       is one image; any other folder gives its images and series, however deep. Of a folder laid out for training
       (docs/own_data.md) the images alone are taken, not the raters' masks.
+    output: where maps go; what lies in it is no input, where it is a folder in the input's.
     say: is told what was left out.
 
   Returns:
@@ -33,6 +36,8 @@ def find_inputs(text: str, *, say: Callable[[str], None] = lambda _: None) -> di
     found = [Found(image_io.plain(image_io.stem(path) if path.exists() else path.name), path)]
   else:
     found = _matching(path, say)
+  if output is not None and output.resolve() != path.resolve() and path.is_dir():
+    found = [image for image in found if not image.path.resolve().is_relative_to(output.resolve())]
   if not found:
     raise InputError(
       f"--input={text}: there is no image. Known formats: {', '.join(SUFFIXES)}, and DICOM files of any name."
@@ -49,6 +54,8 @@ def find_inputs(text: str, *, say: Callable[[str], None] = lambda _: None) -> di
 def _below(folder: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
   """The images of a folder, less what it says to be masks."""
   found, others = image_io.find(folder)
+  if (folder / "manifest.csv").is_file():
+    say(f"{folder}: manifest.csv is not read here; where masks lie in this folder, name that of the images alone")
   if others:
     say(f"no images, left out: {_shortened(path.relative_to(folder) for path in others)}")
   kept, layout = _without_masks(folder, found)
@@ -61,8 +68,9 @@ def _below(folder: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
 
 def _without_masks(folder: pathlib.Path, found: list[Found]) -> tuple[list[Found], str]:
   """Keeps the images of the layouts of docs/own_data.md, and says which it is."""
-  if (folder / "images").is_dir() and (folder / "raters").is_dir():
-    return [image for image in found if image.key.startswith("images/")], "images/ beside raters/"
+  kept = [image for image in found if not _is_below_raters(image.path, folder)]
+  if len(kept) < len(found):
+    return kept, "images/ beside raters/"
   if (folder / "derivatives").is_dir() and any(image.key.startswith("sub-") for image in found):
     kept = [image for image in found if image.key.startswith("sub-")]
     words = ("_mask", "_seg", "_dseg", "_roi")
@@ -75,6 +83,12 @@ def _without_masks(folder: pathlib.Path, found: list[Found]) -> tuple[list[Found
     if image.key in images or not any(p.as_posix() in cases for p in pathlib.PurePosixPath(image.key).parents)
   ]
   return kept, "<case>/image.* beside masks"
+
+
+def _is_below_raters(path: pathlib.Path, root: pathlib.Path) -> bool:
+  """Returns whether a file lies in a folder ``raters`` with a folder ``images`` beside it."""
+  parents = [parent for parent in path.parents if parent.is_relative_to(root) and parent != root]
+  return any(parent.name == "raters" and (parent.parent / "images").is_dir() for parent in parents)
 
 
 def _matching(pattern: pathlib.Path, say: Callable[[str], None]) -> list[Found]:
