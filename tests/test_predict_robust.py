@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import errno
-import fcntl
 import os
 import pathlib
 import signal
@@ -18,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordseg import image_io, predict, predictor
+from ordseg import files, image_io, predict, predictor
 from ordseg.image_io import ImageFile, writing
-from ordseg.predict import leftovers, overlay, summary
+from ordseg.predict import overlay, summary
 from ordseg.sliding_window import Windows
 from tests.helpers import training
 from tests.test_image_io import write_dicom
@@ -238,23 +237,16 @@ def test_a_full_disk_ends_the_run_in_one_line(loaded, tmp_path, monkeypatch, cod
 
 def test_leftovers_go_unless_somebody_is_at_work(loaded, tmp_path):
   save(tmp_path / "in/a.png")
+  save(tmp_path / "in/deep/b.png")
   out = tmp_path / "out"
-  mine = [out / ".part-x1y2/0/mean_vote", out / "deep/.part-a_mask.png", out / ".summary.csv.4711.tmp"]
-  others = [out / ".hidden", out / "part-1", out / "deep/.partial", out / ".other.csv.4711.tmp"]
-  for path in (*mine, *others):
+  killed = [out / ".part-0a1b2c3d-scratch/0/mean_vote", out / "deep/.part-0a1b2c3d-a_mask.png"]
+  others = [out / ".hidden", out / "part-1", out / "deep/.partial", out / ".part-notes"]
+  for path in (*killed, *others):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
-  holder = os.open(out, os.O_RDONLY)
-  fcntl.flock(holder, fcntl.LOCK_SH)
-  run(loaded, tmp_path / "in", out)
-  assert [path.exists() for path in mine] == [True, False, True]
-  os.close(holder)
-  run(loaded, tmp_path / "in", out)
-  assert not any(path.exists() for path in mine) and all(path.exists() for path in others)
-  with leftovers.hold(out):
-    (out / ".part-z").mkdir()
-    leftovers.remove(out)
-    assert (out / ".part-z").exists()
+  with files.scratch(out) as at_work:
+    run(loaded, tmp_path / "in", out)
+    assert at_work.exists() and not any(path.exists() for path in killed) and all(path.exists() for path in others)
 
 
 def test_an_interrupted_loop_leaves_a_whole_summary(loaded, tmp_path, monkeypatch):
@@ -296,8 +288,7 @@ def test_killed_and_stopped_runs(workdir, tmp_path):
     rows = list(csv.DictReader((tmp_path / folder / "summary.csv").open()))
     assert 1 <= len(rows) < 200 and {row["status"] for row in rows} == {"ok"}
   assert not list((tmp_path / "stopped").glob(".*"))
-  (tmp_path / "killed/.part-left").mkdir()
-  leftovers.remove(tmp_path / "killed")
+  files.sweep(tmp_path / "killed")
   assert not list((tmp_path / "killed").glob(".*"))
 
 
