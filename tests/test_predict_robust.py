@@ -353,25 +353,6 @@ def test_overlays_of_volumes_are_hung_as_usual(tmp_path, across, down, want):
   assert drawn[550 if want[0] else 50, 500 if want[1] else 50, 0] == 255
 
 
-def test_two_predictions_at_once_in_one_folder(loaded, tmp_path):
-  """A second run that starts while the first is at work leaves its scratch folder alone."""
-  save(tmp_path / "in/a.png")
-  out = tmp_path / "out"
-  seen = []
-
-  def meanwhile(line):
-    if not seen:
-      scratch = out / ".part-first"
-      scratch.mkdir()
-      leftovers.remove(out)
-      seen.append(scratch.exists())
-      scratch.rmdir()
-
-  inputs = predict.find_inputs(str(tmp_path / "in"))
-  predict.predict_files(loaded, inputs, out, predict.Options(overlay=False), say=meanwhile)
-  assert seen == [True]
-
-
 def test_maps_in_a_folder_of_the_input_are_no_input(loaded, tmp_path):
   save(tmp_path / "in/a.png")
   run(loaded, tmp_path / "in", tmp_path / "in/maps")
