@@ -313,12 +313,16 @@ def _space(bench: Bench, share: float) -> Maker:
   # JAX would keep what it could only write in part, and other programs would meet it.
   no_cache = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
-  def one_line(name: str, place: Callable[[], Any], told: str, **options: Any) -> Callable[[random.Random], Outcome]:
+  def one_line(
+    name: str, place: Callable[[], Any], *, may_end_well: bool = False, **options: Any
+  ) -> Callable[[random.Random], Outcome]:
     def trial(draws: random.Random) -> Outcome:
       del draws
       with place() as output:
         done = bench.run(programs(bench, output)[name], environ=no_cache, **options)
-      right = done.status == 2 and done.is_one_line and told in done.errors
+      if done.status == 0 and may_end_well:
+        return "ended well", True, name
+      right = done.status == 2 and done.is_one_line
       return (
         ("one line, exit status 2" if right else "OTHERWISE"),
         right,
@@ -356,19 +360,22 @@ def _space(bench: Bench, share: float) -> Maker:
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
 
   def few_files() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14))
 
   names = list(programs(bench, bench.out))
   for name in names:
-    yield "No file may pass 64 bytes, 10 programs", one_line(name, small_files, "", preexec_fn=limit)
+    yield "No file may pass 64 bytes, 10 programs", one_line(name, small_files, preexec_fn=limit)
   if os.geteuid() == 0 and _can_mount(bench):
     for name in names:
       full = functools.partial(mounted, "", fill=True)
-      yield "The disk is full, 10 programs", one_line(name, full, "")
+      yield "The disk is full, 10 programs", one_line(name, full)
       read_only = functools.partial(mounted, "ro", fill=False)
-      yield "The disk is read-only, 10 programs", one_line(name, read_only, "")
+      yield "The disk is read-only, 10 programs", one_line(name, read_only)
   for name in ("run_train", "run_eval", "predict"):
-    yield "Too many open files (ulimit -n 24), 3 programs", one_line(name, small_files, "", preexec_fn=few_files)
+    yield (
+      "Too many open files (ulimit -n 14), 3 programs",
+      one_line(name, small_files, may_end_well=True, preexec_fn=few_files),
+    )
 
 
 def _can_mount(bench: Bench) -> bool:
