@@ -82,3 +82,10 @@ def test_from_pixels_to_the_interval():
   )
   of_pixels = benchmark.gap_interval(sums, units, chosen)
   assert (of_pixels.low, of_pixels.high) == pytest.approx((both.low, both.high), abs=1e-6)
+
+
+def test_the_documented_tables_are_those_of_the_record():
+  written = (ROOT / "docs/statistics.md").read_text().partition("--tables -->")[2].partition("<!-- end")[0]
+  done = subprocess.run([*COVERAGE, "--tables"], capture_output=True, text=True, cwd=ROOT, check=True)
+  assert written.strip() == done.stdout.strip()
+  assert (ROOT / "benchmarks/results/coverage.jsonl").stat().st_size < 200_000
