@@ -48,8 +48,7 @@ def _row_name(line: Line) -> str:
 def _coverage(lines: Sequence[Line]) -> str:
   sizes = sorted({line["n"] for line in lines})
   head = [
-    "Smallest coverage of the cells (mean), and mean width of the intervals. Last column: coverage of percentile "
-    f"intervals at n = {sizes[-1]}.\n",
+    f"Smallest coverage of the cells (mean), and mean width. Last column: percentile intervals at n = {sizes[-1]}.\n",
     "| | |" + "".join(f" n = {n} |" for n in sizes) + " percentile |",
     "|---|---|" + "---|" * (len(sizes) + 1),
   ]
