@@ -251,7 +251,6 @@ def run(cell: Cell, repetitions: int, num_resamples: int, seed: int) -> dict[str
   inside = (low <= truth + slack) & (truth <= high + slack)
   return {
     **dataclasses.asdict(cell),
-    "name": cell.name,
     "repetitions": repetitions,
     "num_resamples": num_resamples,
     "seed": seed,
@@ -318,7 +317,9 @@ def read(record: pathlib.Path) -> dict[str, dict[str, Any]]:
   if not record.exists():
     return {}
   lines = [json.loads(line) for line in record.read_text().splitlines() if line.strip()]
-  return {line["name"]: line for line in lines}
+  fields = [field.name for field in dataclasses.fields(Cell)]
+  named = [(Cell(**{name: line[name] for name in fields}).name, line) for line in lines]
+  return {name: {**line, "name": name} for name, line in named}
 
 
 def main() -> None:

@@ -8,18 +8,19 @@ import numpy as np
 Line = Mapping[str, Any]
 
 _NAMES = {
-  "sharp": "one effect of the image, errors 0 to .08",
+  "sharp": "too sure, error 0 to .08",
   "two errors": "errors .02 and .04",
   "near": "two models that hardly differ",
   "bad bin": "one bin wrong, the others perfect",
   "bad bins": "one bin wrong in each, another one",
   "shift": "a shift that images' effects can hide",
-  "shift on .02": "the same on an error of .02",
-  "raters": "four raters, three of them often missing",
-  "phantom": "88 % of the pixels near 0",
+  "shift on .02": "such a shift on an error of .02",
+  "raters": "of four raters three often missing",
+  "phantom": "too sure, 88 % of the pixels near 0",
 }
 _METRICS = {
-  "mr_ece": "MR-ECE", "rater_mean": "MR-ECE, mean over raters", "level_ece": "level ECE", "ace": "ACE", "mce": "MCE",
+  "mr_ece": "MR-ECE", "rater_mean": "MR-ECE, mean over raters",
+  "rater_pooled": "MR-ECE, mean over raters by answers", "level_ece": "level ECE", "ace": "ACE", "mce": "MCE",
   "brier": "Brier score", "dice": "Dice",
 }  # fmt: skip
 _UNITS = {"patients": "patients of 1 to 20 pictures", "lognormal": "images of very different sizes"}
@@ -47,7 +48,7 @@ def _row_name(line: Line) -> str:
 def _coverage(lines: Sequence[Line]) -> str:
   sizes = sorted({line["n"] for line in lines})
   head = [
-    "Smallest coverage of the cells (mean), and mean width. Last column: percentile intervals at the largest n.\n",
+    f"Smallest coverage of the cells (mean), and mean width. Last column: percentile intervals at n = {sizes[-1]}.\n",
     "| | |" + "".join(f" n = {n} |" for n in sizes) + " percentile |",
     "|---|---|" + "---|" * (len(sizes) + 1),
   ]

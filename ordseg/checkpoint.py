@@ -329,7 +329,8 @@ class Checkpoints:
       system = system_errors.find(error, more=(errno.ENOENT, errno.ENOTDIR, errno.EIO))
       if not isinstance(system, OSError):
         raise
-      raise OSError(system.errno, f"cannot {verb} a checkpoint: {system.strerror}", str(self._folder)) from error
+      kind = system_errors.HangingError if verb == "write" else OSError  # Orbax's threads wait for the failed save
+      raise kind(system.errno, f"cannot {verb} a checkpoint: {system.strerror}", str(self._folder)) from error
 
   def _position(self, saved: Mapping[str, Any]) -> Any:
     positions = saved["processes"]

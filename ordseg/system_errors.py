@@ -55,6 +55,10 @@ def find(error: BaseException, *, more: Collection[int] = ()) -> OSError | Memor
   return None
 
 
+class HangingError(OSError):
+  """After it threads of a library wait for what will never come: a program that has told it must not wait for them."""
+
+
 @contextlib.contextmanager
 def of(path: str | os.PathLike[str]) -> Iterator[None]:
   """Names a file, or its folder, in errors that carry no name, as those of writing do."""

@@ -62,7 +62,7 @@ def one_line_errors(*more: type[Exception]) -> Iterator[None]:
     except BrokenPipeError:
       _stop("", 128 + signal.SIGPIPE)
     except (OSError, MemoryError) as error:
-      _stop(f"error: {system_errors.describe(error)}")
+      _stop(f"error: {system_errors.describe(error)}", at_once=isinstance(error, system_errors.HangingError))
     except RuntimeError as error:
       if system_errors.is_out_of_memory(error):
         _stop(f"error: {system_errors.describe(error)}")
@@ -88,13 +88,15 @@ def leave_with(leave: Callable[[int], Any]) -> None:
 _leave: Callable[[int], Any] = sys.exit
 
 
-def _stop(line: str, status: int = 2) -> NoReturn:
+def _stop(line: str, status: int = 2, *, at_once: bool = False) -> NoReturn:
   try:
     sys.stdout.flush()
   except OSError:  # nobody reads it, or its disk is full: Python would say so again at its end
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   if line:
     print(line, file=sys.stderr, flush=True)
+  if at_once:
+    os._exit(status)
   _leave(status)
   raise SystemExit(status)
 

@@ -1,5 +1,6 @@
 """The benchmark of what intervals cover: a few cells, and its sums against the whole way from pixels."""
 
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -37,15 +38,23 @@ def test_the_benchmark_of_coverage(tmp_path):
   coverage(only.replace("20 images", "(10|20) images"), "--repetitions=40", "--resamples=200", record=record)
   again = [json.loads(line) for line in record.read_text().splitlines()]
   assert len(again) == 6 and again[:3] == lines
-  assert "| single |" in coverage("--tables", record=record)
 
 
-def test_from_pixels_to_the_interval():
+@pytest.fixture
+def benchmark(monkeypatch):
+  """benchmarks/coverage.py as a module; not by its name, which is that of a package."""
+  monkeypatch.syspath_prepend(ROOT / "benchmarks")
+  spec = importlib.util.spec_from_file_location("coverage_benchmark", ROOT / "benchmarks/coverage.py")
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  monkeypatch.setitem(sys.modules, spec.name, module)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_from_pixels_to_the_interval(benchmark):
   """Pixels of known truth through the whole evaluation, against the sums that the benchmark draws."""
-  sys.path.insert(0, str(ROOT / "benchmarks"))
-  import coverage as benchmark  # pyright: ignore[reportMissingImports]
-  import coverage_worlds as worlds  # pyright: ignore[reportMissingImports]
-
+  worlds = benchmark.worlds
   num, pixels = 12, 150
   cell = benchmark.Cell("difference", "sharp", "mr_ece", 0.03, 0.4, pixels, num)
   world = benchmark.build(cell)
@@ -82,3 +91,31 @@ def test_from_pixels_to_the_interval():
   )
   of_pixels = benchmark.gap_interval(sums, units, chosen)
   assert (of_pixels.low, of_pixels.high) == pytest.approx((both.low, both.high), abs=1e-6)
+
+
+def test_the_documented_tables_are_those_of_the_record(benchmark):
+  written = (ROOT / "docs/statistics.md").read_text().partition("--tables -->")[2].partition("<!-- end")[0]
+  found = benchmark.read(benchmark.RECORD)
+  names = [cell.name for cell in benchmark.cells() if cell.name in found]
+  assert written.strip() == benchmark.coverage_tables.tables([found[name] for name in names])
+  assert benchmark.RECORD.stat().st_size < 200_000 and len(names) > 300
+
+
+@pytest.mark.parametrize("what", ["sharp", "bad bin", "shift", "near", "raters", "phantom"])
+def test_the_truth_is_what_many_images_have(benchmark, what):
+  """The closed form against one large data set, of both models and every way of putting gaps together."""
+  error = 0.15 if what in ("bad bin", "shift") else 0.03
+  world = benchmark.build(benchmark.Cell("difference", what, "mr_ece", error, 0.8, 500, 10))
+  drawn = benchmark.worlds.draw(world, 6_000, 500, "images", np.random.default_rng(0))
+  for metric in ("mr_ece", "ace", "rater_mean", "rater_pooled"):
+    for model in (0, 1):
+      found = float(benchmark.worlds.bins_of(world, drawn, model, metric).error())
+      assert found == pytest.approx(benchmark.worlds.true_error(world, model, metric), abs=0.006), (metric, model)
+
+
+def test_the_truth_of_levels(benchmark):
+  world = benchmark.build(benchmark.Cell("single", "sharp", "level_ece", 0.03, 0.8, 500, 10))
+  drawn = benchmark.worlds.draw(world, 6_000, 500, "images", np.random.default_rng(0))
+  for model, want in ((0, 0.0), (1, 0.03)):
+    assert benchmark.worlds.true_error(world, model, "level_ece") == pytest.approx(want, abs=1e-9)
+    assert float(benchmark.worlds.bins_of(world, drawn, model, "level_ece").error()) == pytest.approx(want, abs=0.006)
