@@ -65,7 +65,7 @@ def read_out_gaps(sums: ImageSums, read_out: str) -> dict[str, GapBins]:
   votes = vote_bins(sums, read_out)
   return {
     "mr_ece_pooled": GapBins(votes, "pooled"),
-    "mr_ece_rater_mean": GapBins(rater_bins(sums, read_out), "pooled"),
+    "mr_ece_rater_mean": GapBins(rater_bins(sums, read_out), "rows"),
     "ece_majority": GapBins(majority_bins(sums, read_out), "pooled"),
     "ace": GapBins(votes, "bins"),
     "mce": GapBins(votes, "worst"),
