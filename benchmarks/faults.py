@@ -12,6 +12,7 @@ import argparse
 import collections
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +147,7 @@ def main() -> None:
   parser.add_argument("--share", type=float, default=1.0, help="of the trials")
   parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas")
   args = parser.parse_args()
+  signal.signal(signal.SIGINT, signal.default_int_handler)  # programs of a job in the background would ignore Ctrl-C
   record = Record(args.out / "trials.jsonl")
   bench = Bench(args.out.absolute(), args.seed)
   run(bench, record, tuple(args.only.split(",")), args.share)
