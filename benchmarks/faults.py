@@ -82,7 +82,7 @@ def _image_rows(trials: list[Trial], count: collections.Counter) -> list[tuple[s
   for has_checksum, what in ((True, "with"), (False, "without")):
     kinds = [name for name, (_, _, checksum) in fault_images.KINDS.items() if checksum is has_checksum and other[name]]
     text = ", ".join(f"{name} {other[name]} of {total[name]}" for name in kinds) or "none"
-    out.append((f"... other pixels, formats {what} a checksum", text, True))
+    out.append((f"... other pixels, formats {what} a checksum", text, not (has_checksum and kinds)))
   return out
 
 
