@@ -12,6 +12,7 @@ import argparse
 import collections
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -81,7 +82,7 @@ def _image_rows(trials: list[Trial], count: collections.Counter) -> list[tuple[s
   for has_checksum, what in ((True, "with"), (False, "without")):
     kinds = [name for name, (_, _, checksum) in fault_images.KINDS.items() if checksum is has_checksum and other[name]]
     text = ", ".join(f"{name} {other[name]} of {total[name]}" for name in kinds) or "none"
-    out.append((f"... other pixels, formats {what} a checksum", text, True))
+    out.append((f"... other pixels, formats {what} a checksum", text, not (has_checksum and kinds)))
   return out
 
 
@@ -146,6 +147,7 @@ def main() -> None:
   parser.add_argument("--share", type=float, default=1.0, help="of the trials")
   parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas")
   args = parser.parse_args()
+  signal.signal(signal.SIGINT, signal.default_int_handler)  # programs of a job in the background would ignore Ctrl-C
   record = Record(args.out / "trials.jsonl")
   bench = Bench(args.out.absolute(), args.seed)
   run(bench, record, tuple(args.only.split(",")), args.share)

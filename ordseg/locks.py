@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from typing import IO
 
+from ordseg import system_errors
 from ordseg.validate import InputError, note
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -69,10 +70,11 @@ def _holder(file: IO[str]) -> str:
 
 
 def _write(file: IO[str], holder: dict[str, object]) -> None:
-  file.seek(0)
-  file.truncate()
-  file.write(json.dumps(holder) + "\n" if holder else "")
-  file.flush()
+  with system_errors.of(file.name):
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(holder) + "\n" if holder else "")
+    file.flush()
 
 
 def _now() -> str:
