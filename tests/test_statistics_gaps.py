@@ -95,7 +95,7 @@ def test_every_calibration_error_is_corrected():
   section = evaluate.intervals(result, statistics.Settings(num_resamples=100))
   assert section["methods"].keys() == section["values"].keys()
   names = {path.split(".")[-1] for path, method in section["methods"].items() if method == noise.METHOD}
-  assert names == NAMES
+  assert names == NAMES == reading.GAP_METRICS
   others = {path.split(".")[-1] for path, method in section["methods"].items() if method == "percentile"}
   assert not {name for name in others if "ece" in name} - {
     "mr_ece_per_image_mean",

@@ -56,9 +56,9 @@ def _errors() -> list[tuple[str, terms.Metric, str]]:
     for group in terms.READ_OUT_GROUPS
     for m in group.metrics
     for name in reading.READ_OUTS
-    if m.key in reading.gap_metrics() and group.own in ("", name)
+    if m.key in reading.GAP_METRICS and group.own in ("", name)
   ]
-  levels = [(f"levels.{m.key}", m, "distribution") for m in terms.LEVEL_METRICS if m.key in reading.gap_metrics()]
+  levels = [(f"levels.{m.key}", m, "distribution") for m in terms.LEVEL_METRICS if m.key in reading.GAP_METRICS]
   return [*found, *levels]
 
 

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from ordseg import records
-from ordseg.metrics import gaps
 from ordseg.validate import InputError
 
 READ_OUTS = ("mean_vote", "majority")  # in the order in which a report shows them
+# Calibration errors that are made of absolute gaps, which noise raises: `metrics.gaps.NAMES`, without JAX.
+GAP_METRICS = frozenset(
+  {"mr_ece_pooled", "mr_ece_rater_mean", "ece_majority", "ace", "mce", "ece_top_label", "level_ece", "mr_ece"}
+)
 _CURVES = ("pooled", "majority", "raters")
 
 
@@ -66,7 +69,7 @@ class Evaluation:
 
     Those that earlier versions gave to calibration errors are left out: they do not hold what they say.
     """
-    if self.old_intervals and path.split(".")[-1] in gap_metrics():
+    if self.old_intervals and path.split(".")[-1] in GAP_METRICS:
       return None
     values = (self.metrics.get("intervals") or {}).get("values") or {}
     low, high = (finite(end) for end in values.get(path) or (None, None))
@@ -129,11 +132,6 @@ class Evaluation:
       return self.folder.parent.parent
     whole = self.folder.resolve()
     return whole.parent.parent if whole.parent.name == "eval" else whole
-
-
-def gap_metrics() -> frozenset[str]:
-  """Returns the names of the calibration errors that are made of absolute gaps, which noise raises."""
-  return gaps.NAMES
 
 
 def finite(value: Any) -> float | None:
