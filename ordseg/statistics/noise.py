@@ -84,6 +84,11 @@ class Estimate:
     """The error less what noise adds to resamples of it, at least 0."""
     return max(0.0, 2 * self.raw - float(np.nanmean(self.samples)))
 
+  @property
+  def doubtful(self) -> float:
+    """How much of the corrected error may still be bias."""
+    return max(0.0, self.corrected - (self.raw - self.bias))
+
   @functools.cached_property
   def spread(self) -> float:
     """Standard deviation: the larger one of the resamples' and the linearised error's."""
@@ -157,8 +162,10 @@ class Pair:
     t = self.apart.quantile(confidence)
     of_a, of_b = self._drifting
     curved = self.a.gaps.moved(of_a, _steps(t)) - self.b.gaps.moved(of_b, _steps(t))
-    low = self.difference - max(t * self.spread, -float(curved.min()))
-    high = self.difference + max(t * self.spread, float(curved.max()))
+    # Either error may still be too high, which adds to what chance does, as independent errors do.
+    below, above = (float(np.hypot(t * self.spread, x.doubtful)) for x in (self.a, self.b))
+    low = self.difference - max(below, -float(curved.min()))
+    high = self.difference + max(above, float(curved.max()))
     # The bias of an error that may be 0 is unknown: it may be all of it.
     if not self.a.p < 1 - confidence:
       low = min(low - self.a.corrected, -self.b.ends(confidence)[1])

@@ -8,7 +8,9 @@ from scipy import stats
 
 def folded(g, s):
   """E |N(g, s)|."""
-  return stats.foldnorm.mean(g / s, scale=s) if s > 0 else g
+  if not s > 0:
+    return g
+  return s * math.sqrt(2 / math.pi) * math.exp(-((g / s) ** 2) / 2) + g * (1 - 2 * stats.norm.cdf(-g / s))
 
 
 class GapError:
@@ -71,13 +73,17 @@ class GapError:
     share = (1 + sum(x >= self.raw for x in self.noise)) / (1 + len(self.noise))
     return share < (1 - confidence) / 2
 
-  def ends(self, confidence):
-    t = quantile(self.n, confidence)
+  def bias(self):
     bias = 0.0
     for j in range(self.J):
       s = math.sqrt(sum(self.residual[i][j] ** 2 for i in range(self.U)))
       g = max(abs(self.g[j]) - s, 0)
       bias += folded(g, s) - g
+    return bias
+
+  def ends(self, confidence):
+    t = quantile(self.n, confidence)
+    bias = self.bias()
     drift = math.sqrt(sum(sum(row) ** 2 for row in self.residual))
     curved = max(self.moved(self.along(self.total_noise()), z) for z in steps(t))
     if self.is_beyond_noise(confidence):
@@ -101,7 +107,8 @@ def difference(a, b, confidence):
   t = quantile(min(a.n, b.n), confidence)
   common = [x + y for x, y in zip(a.total_noise(), b.total_noise(), strict=True)]
   curved = [a.moved(a.along(common), z) - b.moved(b.along(common), z) for z in steps(t)]
-  low, high = d - max(t * sd, -min(curved)), d + max(t * sd, max(curved))
+  below, above = (math.sqrt((t * sd) ** 2 + max(0.0, x.corrected - x.raw + x.bias()) ** 2) for x in (a, b))
+  low, high = d - max(below, -min(curved)), d + max(above, max(curved))
   if not a.is_beyond_noise(confidence):
     low = min(low - a.corrected, -b.ends(confidence)[1])
   if not b.is_beyond_noise(confidence):
