@@ -22,4 +22,4 @@ def raise_all(problems: Sequence[str], headline: str) -> None:
     raise DataError(lines[0])
   if lines:
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    raise DataError("\n  ".join([f"{len(lines)} {headline}:", *lines[:SHOWN], *more]))
+    raise DataError("\n  ".join([f"{len(lines)} {headline.removesuffix('.')}:", *lines[:SHOWN], *more]))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from data.errors import DataError, raise_all
-from data.folder_raters.cases import Case, Names, folders, listed, shortened
+from data.folder_raters.cases import Case, Names, folders, listed, not_read, shortened
 from ordseg import image_io
 from ordseg.image_io import Found
 
@@ -51,6 +51,11 @@ def find(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iter
   left_out += [image.path for image in derived if not _is_mask(image)]
   masks = _of_one_label(root, [mask for mask in masks if fnmatch.fnmatchcase(_rater(mask), names.rater_pattern)], names)
   found: dict[str, dict[str, pathlib.Path]] = {image.key: {} for image in images}
+  unread = [path for path in left_out if image_io.suffix(path) in image_io.FOREIGN]
+  raise_all(
+    [f"{p}: is named like a mask, but {not_read(p)}" for p in unread if _is_mask(Found(image_io.stem(p), p))],
+    "masks are in formats that are not read",
+  )
   problems = [problem for mask in masks if (problem := _place(mask, images, found)) is not None]
   raise_all(problems, "masks under derivatives/ do not fit an image (builder_args.image_pattern, .rater_pattern)")
   for image in images:

@@ -82,6 +82,12 @@ def named(root: pathlib.Path, name: str) -> pathlib.Path:
   return next(same, root / name)
 
 
+def not_read(path: pathlib.Path) -> str:
+  """Returns why a file that is named like an image or a mask is none, and the way out."""
+  kind = f"of the kind {image_io.suffix(path)!r}" if image_io.suffix(path) else "without a suffix that are no DICOM"
+  return f"files {kind} are not read. Convert it to NIfTI, PNG or TIFF, or take it out of the folder."
+
+
 def listing(folder: pathlib.Path) -> str:
   """Returns the first names in a folder."""
   return shortened(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))

@@ -1,5 +1,6 @@
 """Builder of folder_raters: the user's own images with one mask file per rater."""
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -19,6 +20,7 @@ from data.folder_raters.layouts import Case
 from ordseg import image_io
 
 _UNRATED = ("error", "skip")
+_NOTES = 10  # of a split: different notes that are printed
 _FOUND = ("dataset", "rater_names", "num_channels", "dtype", "files")  # what `discover` fills in
 
 
@@ -225,15 +227,19 @@ class Builder(common.RaterBuilder):
       cases: of the split.
       ahead: those of all splits in the order of reading; the ones that are done are taken off.
     """
+    notes: dict[str, list[pathlib.Path]] = collections.defaultdict(list)
     for case in cases:
       try:
-        yield from self._read_case(case)
+        yield from self._read_case(case, notes)
       except DataError as error:
         raise_all([str(error), *_problems(ahead, self.config)], "files cannot be used")
         raise
       ahead.remove(case)
+    for note, paths in itertools.islice(notes.items(), _NOTES):
+      more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+      print(f"folder_raters: {paths[0]}{more}: {note}")
 
-  def _read_case(self, case: Case) -> Iterator[common.Example]:
+  def _read_case(self, case: Case, notes: dict[str, list[pathlib.Path]]) -> Iterator[common.Example]:
     config = self.config
     yield from reading.read_case(
       case,
@@ -246,6 +252,7 @@ class Builder(common.RaterBuilder):
       tile_size=config.tile_size,
       spacing=config.spacing,
       allow_gaps=config.allow_gaps,
+      notes=notes,
     )
 
 

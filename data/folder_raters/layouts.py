@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from data.errors import DataError, did_you_mean, raise_all
 from data.folder_raters import bids, manifests
-from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listing, named, shortened
+from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listing, named, not_read, shortened
 from ordseg import image_io
 from ordseg.image_io import SUFFIXES as KNOWN
 
@@ -94,7 +94,10 @@ def _by_rater(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) ->
   for folder in (image_dir, rater_dir):
     if not folder.is_dir():
       raise DataError(f"{folder}: there is no such folder. {root} holds {listing(root)}.")
-  found = [image for image in listed(image_dir, left_out, one_by_one=True) if names.is_image(_last(image.key), "*")]
+  others: list[pathlib.Path] = []
+  found = [image for image in listed(image_dir, others, one_by_one=True) if names.is_image(_last(image.key), "*")]
+  left_out += others
+  unread = {_key_of(path, image_dir): path for path in others}
   images = {image.key.removesuffix(image_io.plain(names.image_suffix)): image.path for image in found}
   if len(images) < len(found):
     raise DataError(f"{image_dir}: images differ in builder_args.image_suffix={names.image_suffix!r} alone.")
@@ -109,7 +112,8 @@ def _by_rater(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) ->
   strays: list[str] = []
   for rater in raters:
     problems += _match(rater, image_dir, names, masks, strays, left_out)
-  hint = _affix_hint(strays, images)
+  problems += [f"{unread[key]}: has masks, but {not_read(unread[key])}" for key in strays if key in unread]
+  hint = _affix_hint([key for key in strays if key not in unread], images)
   raise_all([problem + hint for problem in problems] if len(problems) == 1 else problems, f"masks do not fit.{hint}")
   for key, path in images.items():
     yield Case(key, path, masks[key])
@@ -125,9 +129,9 @@ def _match(
 ) -> Iterator[str]:
   """Adds a rater's masks to those of their images; yields what is wrong, and adds the names that fit nothing to
   `strays`."""
-  name, found = image_io.plain(rater.name), listed(rater, left_out, one_by_one=True)
-  if not found:
-    yield f"{rater}: holds no mask."
+  name, others = image_io.plain(rater.name), list[pathlib.Path]()
+  found = listed(rater, others, one_by_one=True)
+  left_out += others
   for mask in found:
     key = _without(mask.key, names.mask_prefix, names.mask_suffix)
     if key not in masks:
@@ -138,6 +142,19 @@ def _match(
       yield f"{mask.path}: {name} has two masks for {key!r}; the other is {masks[key][name]}."
     else:
       masks[key][name] = mask.path
+  unread = [path for path in others if name not in masks.get(_mask_key(_key_of(path, rater), names), {name: path})]
+  yield from (f"{path}: is named like a mask of {name}, but {not_read(path)}" for path in unread)
+  if not found and not unread:
+    yield f"{rater}: holds no mask."
+
+
+def _key_of(path: pathlib.Path, root: pathlib.Path) -> str:
+  return image_io.plain(path.with_name(image_io.stem(path)).relative_to(root).as_posix())
+
+
+def _mask_key(key: str, names: Names) -> str:
+  """Returns the key of the image that a mask's name means; ``s0.seg.nrrd`` of 3D Slicer means ``s0``."""
+  return _without(key, names.mask_prefix, names.mask_suffix).removesuffix(".seg")
 
 
 def _last(key: str) -> str:
@@ -158,6 +175,8 @@ def _affix_hint(strays: list[str], images: Collection[str]) -> str:
   """Says which setting would match most of the masks without an image."""
   if not strays:
     return ""
+  if all(any(name.casefold() == key.casefold() for key in images) for name in strays[:200]):
+    return ""  # capital letters, as each line says
   affixes = collections.Counter(pair for name in strays[:200] if (pair := _affixes(name, images)) is not None)
   if not affixes:
     return (
@@ -183,13 +202,16 @@ def _affixes(name: str, images: Collection[str]) -> tuple[str, str, str] | None:
 
 def _by_case(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iterator[Case]:
   """``<case>/image.*`` with ``<case>/*rater*``, folders of any depth; a rater is the mask's name without suffix."""
-  found = listed(root, left_out)
+  others: list[pathlib.Path] = []
+  found = listed(root, others)
+  left_out += others
   images: dict[str, list[image_io.Found]] = collections.defaultdict(list)
   for image in found:
     folder, _, name = image.key.rpartition("/")
     if folder and names.is_image(name, "image"):
       images[folder].append(image)
   masks, problems = _masks_of_cases(root, found, images, names)
+  problems += _unread_masks(root, others, masks, names)
   for folder in folders(root):
     key = image_io.plain(folder.name)
     if not any(case == key or case.startswith(f"{key}/") for case in images):
@@ -201,6 +223,20 @@ def _by_case(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> 
   raise_all(problems, "files or folders do not fit <case>/image.* (builder_args.image_pattern) with <case>/*rater*")
   for case, (image,) in images.items():
     yield Case(case, image.path, masks[case], group=case.partition("/")[0])
+
+
+def _unread_masks(
+  root: pathlib.Path, others: list[pathlib.Path], masks: dict[str, dict[str, pathlib.Path]], names: Names
+) -> Iterator[str]:
+  """Yields the masks that are stored in formats of other tools."""
+  for path in others:
+    case = next((key for p in path.relative_to(root).parents if (key := image_io.plain(p.as_posix())) in masks), None)
+    if case is None or image_io.suffix(path) not in image_io.FOREIGN:
+      continue
+    name = _key_of(path, root)[len(case) + 1 :].removesuffix(".seg")
+    is_rater = _RATER_WORDS.search(name) if names.rater_pattern == "*" else True
+    if is_rater and pathlib.PurePosixPath(name).match(names.rater_pattern) and name not in masks[case]:
+      yield f"{path}: is named like a rater's mask, but {not_read(path)}"
 
 
 def _masks_of_cases(

@@ -103,6 +103,7 @@ def read_case(
   tile_size: int,
   spacing: float,
   allow_gaps: bool = False,
+  notes: dict[str, list[pathlib.Path]] | None = None,
 ) -> Iterator[Example]:
   """Yields the examples of one image, which is the only one in memory.
 
@@ -117,11 +118,15 @@ def read_case(
     tile_size: pixels; 0 is the whole page.
     spacing: mm per pixel where the file does not say; 0 = unknown.
     allow_gaps: see `read_image`.
+    notes: gets the image under each note on how it was read (`ImageFile.notes`).
 
   Raises:
     DataError: names the file.
   """
   image = read_image(case.image, num_channels=num_channels, slice_axis=slice_axis, allow_gaps=allow_gaps)
+  if notes is not None:
+    for note in image.notes:
+      notes.setdefault(note, []).append(case.image)
   image = dataclasses.replace(image, pages=dtypes.convert(image.pages, dtype, case.image))
   masks = np.zeros((*image.pages.shape[:3], len(raters)), np.uint8)
   for r, rater in enumerate(raters):

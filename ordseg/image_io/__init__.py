@@ -15,13 +15,14 @@ stored. docs/files.md has the whole list.
 """
 
 from ordseg.image_io.finding import Found, find, is_rubbish
-from ordseg.image_io.formats import DICOMS, SUFFIXES, folder_and_series, is_dicom, plain, stem, suffix
+from ordseg.image_io.formats import DICOMS, FOREIGN, SUFFIXES, folder_and_series, is_dicom, plain, stem, suffix
 from ordseg.image_io.image_file import ImageFile
 from ordseg.image_io.masks import parse_rule, to_binary
 from ordseg.image_io.reading import read, read_marks, read_mask, read_picture, read_stored, stored_dtype
 
 __all__ = [
   "DICOMS",
+  "FOREIGN",
   "SUFFIXES",
   "Found",
   "ImageFile",

@@ -40,9 +40,7 @@ def check(
   """
   claim = f"its header claims {' x '.join(map(str, shape)) or needed} {'pixels' if shape else 'bytes'}"
   if ratio and (needed if packed is None else packed) > stored * ratio + _SLACK * ratio:
-    raise damaged(
-      path, f"{claim}, more than its {stored:,} bytes can hold; it is damaged or cut short. get the file again"
-    )
+    raise damaged(path, f"{claim}, more than its {stored:,} bytes can hold; it is damaged or cut short")
   limit = _limit()
   if needed > limit and needed > stored * _BOMB_RATIO:
     raise InputError(

@@ -131,8 +131,9 @@ def _order(path: pathlib.Path, planes: Sequence[Plane], places: np.ndarray) -> l
     keys = [key for key in one.variants if one.variants[key] != other.variants.get(key)]
     shown = "; ".join(f"{key} {one.variants[key]} and {other.variants.get(key)}" for key in keys)
     raise InputError(
-      f"{path}: {one.name} and {other.name} lie at the same place{f' ({shown})' if shown else ''}; "
-      f"so do {len(close)} pairs of {len(planes)}. One image is one stack; take the others out."
+      f"{path}: {one.name} and {other.name} lie at the same place{f' ({shown})' if shown else ''}"
+      f"{f'; {len(close)} pairs do' if len(close) > 1 else ''}. One image is one stack of slices; take the "
+      "others out."
     )
   return order.tolist()
 
@@ -155,7 +156,7 @@ def _step(
     if not allow_gaps:
       raise InputError(
         f"{path}: its {said}, most between {planes[wide].name} and {planes[wide + 1].name}; one may be missing. Add "
-        "it, or allow gaps (predict --allow_gaps)."
+        "it, or allow gaps (ordseg-predict --allow_gaps; in a data set builder_args.allow_gaps=True)."
       )
     notes.append(f"{said}; the map has them {length:.4g} mm apart, up to {along.max():.3g} mm from their places")
   elif along.max() > _EVEN * length + 1e-3:

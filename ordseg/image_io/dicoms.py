@@ -29,6 +29,7 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
       if len(slices) > 1:
         raise InputError(f"{path}: holds {len(slices)} objects, segmentations among them; expected one file.")
       return dicom_segments.read(*slices[0])
+    _check_alike(path, slices)
     planes, pages = [], []
     for file, data in slices:
       frames, places, told = _one(file, data, alone=len(slices) == 1)
@@ -61,6 +62,18 @@ def _ordered(pages: list[np.ndarray], order: list[int]) -> np.ndarray:
     return pages[0] if order == list(range(len(order))) else pages[0][order]
   dtype = np.result_type(*{page.dtype for page in pages})  # slices scaled by fractions and by whole numbers
   return np.concatenate([pages[k] for k in order], dtype=dtype, casting="same_kind")
+
+
+def _check_alike(path: pathlib.Path, slices: list[dicom_files.Slice]) -> None:
+  """Slices of several patients (bad anonymization gives them one UID), or of both polarities, are no volume."""
+  patients = [f"PatientID {data.get('PatientID') or 'empty'}" for _, data in slices]
+  colours = [str(data.get("PhotometricInterpretation") or "") for _, data in slices]
+  kinds = [kind if kind == "MONOCHROME1" else "another PhotometricInterpretation" for kind in colours]
+  for told in (patients, kinds):
+    common = max(told, key=told.count)
+    odd = next((k for k, one in enumerate(told) if one != common), None)
+    if odd is not None:
+      raise InputError(f"{path}: {slices[odd][0].name} has {told[odd]}, most slices {common}; take it out.")
 
 
 def _odd_size(slices: list[dicom_files.Slice]) -> str:

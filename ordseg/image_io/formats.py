@@ -11,6 +11,10 @@ NIFTIS = (".nii", ".nii.gz", ".hdr")
 NIFTI_DATA = (".img", ".img.gz")  # the voxels of a .hdr; read by either name, listed by the header's
 DICOMS = (".dcm", ".dicom", ".ima")
 SUFFIXES = (*PICTURES, *TIFFS, *NIFTIS, *DICOMS)
+# Images and masks of other tools, which are not read: a mask among them is not to be taken for a rater who is missing.
+FOREIGN = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pbm",
+           ".jp2", ".j2k", ".jxl", ".webp", ".heic", ".avif", ".tga", ".svg", ".xcf", ".psd", ".svs", ".ndpi", ".czi",
+           ".lif", ".nd2", ".roi", ".nii.zst", ".v3draw")  # fmt: skip
 
 _DOUBLE = (".nii.gz", ".img.gz", ".ome.tif", ".ome.tiff", ".ppm.gz")
 _UID = re.compile(r"[0-2](\.(0|[1-9]\d*)){2,}")

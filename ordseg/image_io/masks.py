@@ -215,9 +215,10 @@ class _Mask:
     seen = alpha > 0
     if not colours.is_constant(pages[seen]):
       names = colours.most_common(pages[seen])
+      brightest = max(names, key=lambda name: colours.luminance(colours.parse(name)))
       raise self._refusal(
         f"both the mask's colours ({', '.join(names)}) and its transparency vary",
-        *([f"=={names[-1]}"] if pages.shape[-1] == 3 else ["!=0"]),
+        *([f"=={brightest}"] if pages.shape[-1] == 3 else ["!=0"]),
         "alpha!=0",
       )
     levels = np.unique(alpha)

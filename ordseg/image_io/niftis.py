@@ -41,7 +41,7 @@ def read(path: pathlib.Path) -> ImageFile:
       image: Any = nibabel.load(path)
     except ImageFileError as error:
       nifti_data.check_stream(path)
-      raise InputError(f"{path}: is no NIfTI file, or its header is damaged.") from error
+      raise InputError(f"{path}: is no NIfTI file, or its header is damaged.{_misnamed(path, raw)}") from error
     if not isinstance(image, nibabel.Nifti1Pair):  # Nifti1Image, Nifti2Pair and Nifti2Image are kinds of it
       kind = type(image).__name__.removesuffix("Image")
       raise InputError(f"{path}: is {kind}, which does not say where left and right are; convert it to NIfTI.")
@@ -57,6 +57,18 @@ def read(path: pathlib.Path) -> ImageFile:
   except InputError as error:
     raise InputError(f"{path}: {error} (scl_slope, scl_inter).") from error
   return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *told), alpha=alpha)
+
+
+def _misnamed(path: pathlib.Path, raw: Any) -> str:
+  """Returns what to do where the name says packed and the content plain, or the other way round."""
+  if raw is None:
+    return ""
+  name, is_gz = path.name, path.suffix.lower() == ".gz"
+  return (
+    f" It is not packed by gzip, as its name says: rename it to {name[:-3]}."
+    if is_gz
+    else f" It is packed by gzip: rename it to {name}.gz."
+  )
 
 
 def stored_dtype(path: pathlib.Path) -> np.dtype | None:

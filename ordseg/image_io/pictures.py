@@ -22,6 +22,7 @@ _JPEG = b"\xff\xd8"
 _EIGHT_BITS = (_JPEG, b"BM", b"GIF8")
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not a stuffed byte, a fill byte or a restart marker
 _EOI, _ALONE = 0xD9, (0x01, 0xD8)  # the end; markers without a length
+_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # then length and precision
 _ORIENTATION, _WITH_EXIF = 274, ("JPEG", "MPO", "PNG")
 _HEAD_BYTES = 512
 
@@ -177,6 +178,8 @@ def _check_jpeg(path: pathlib.Path, content: bytes) -> None:
     kind, place = found[0][-1], found.end()
     if kind == _EOI:
       return
+    if kind in _FRAMES and content[place + 2 : place + 3] not in (b"", b"\x08"):
+      raise InputError(f"{path}: a JPEG of {content[place + 2]} bits a value is not read; store it as PNG or TIFF.")
     if kind not in _ALONE:
       place += int.from_bytes(content[place : place + 2], "big")
   raise damaged(path, f"the JPEG is cut short: it ends at byte {len(content):,} without its end marker")

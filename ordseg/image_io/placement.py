@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ordseg.image_io import orientation
 from ordseg.image_io.image_file import ImageFile
 from ordseg.validate import InputError
 
@@ -169,6 +170,8 @@ def _spread(mask: ImageFile, image: ImageFile) -> np.ndarray:
 def _other_size(mask: ImageFile, image: ImageFile) -> str:
   have, want = mask.pages.shape[:3], image.pages.shape[:3]
   swapped = " The axes look swapped." if sorted(have) == sorted(want) and have != want else ""
+  if swapped and orientation.NOTE in image.notes and orientation.NOTE not in mask.notes:
+    swapped = " The image was turned upright as its EXIF orientation says; was the mask drawn on the picture as stored?"
   return f"{mask.path}: the mask is {_size(have)}, its image {image.path} {_size(want)}.{swapped}"
 
 

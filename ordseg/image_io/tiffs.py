@@ -198,7 +198,13 @@ def _pages(path: pathlib.Path, series: Any) -> ImageFile:
     raise InputError(
       f"{path}: a TIFF of axes {axes} {series.shape} is not read; expected pages of [H, W] or [H, W, C]."
     )
+  if channel == "S" and sizes.get("C", 1) > 1:
+    raise InputError(
+      f"{path}: a TIFF of axes {axes} {series.shape} is not read: it has {sizes['C']} channels of {sizes['S']} colours "
+      "each. Store the channels as one axis."
+    )
   _check_colours(path, page, series.dtype)
+  turn = _check_alike(path, series)
   values = series.asarray()
   order = [*(a for a in axes if a not in ("Y", "X", channel)), "Y", "X", *([channel] if channel else [])]
   if order != list(axes):
@@ -212,7 +218,7 @@ def _pages(path: pathlib.Path, series: Any) -> ImageFile:
   file = _with_palette(path, values, page) if page.photometric == _PALETTE else ImageFile(path, values)
   if channel == "S":
     file = _without_alpha(file, page)
-  return orientation.turned(file, _orientation(path, series))
+  return orientation.turned(file, turn)
 
 
 def _check_colours(path: pathlib.Path, page: Any, dtype: np.dtype) -> None:
@@ -266,9 +272,28 @@ def _without_alpha(file: ImageFile, page: Any) -> ImageFile:
   return dataclasses.replace(file, pages=np.ascontiguousarray(pages), alpha=file.pages[..., clear[0]])
 
 
-def _orientation(path: pathlib.Path, series: Any) -> int:
-  keyframes = {id(page.keyframe): page.keyframe for page in series.pages if page is not None}
-  codes = {int(page.tags.valueof(_ORIENTATION, orientation.UPRIGHT)) for page in keyframes.values()}
+def _check_alike(path: pathlib.Path, series: Any) -> int:
+  """Checks every page against the first, whose tags tifffile decodes them all by; returns their Orientation.
+
+  tifffile itself looks at the second, the eighth and the last page of a long stack.
+  """
+  first, codes = series.keyframe, set()
+  kind = _kind(first)
+  for number, one in enumerate(series.pages):
+    if one is None or one.is_virtual:  # no tags of its own
+      continue
+    page = one.aspage()
+    if _kind(page) != kind:
+      sizes = " and ".join(dict.fromkeys(f"{' x '.join(map(str, one.shape))} {one.dtype}" for one in (first, page)))
+      raise InputError(
+        f"{path}: page {number} is of another kind than the first ({sizes}): size, type, compression, colours, "
+        "NewSubfileType or ColorMap. Store one stack of equal pages per file."
+      )
+    codes.add(int(page.tags.valueof(_ORIENTATION, orientation.UPRIGHT)))
   if len(codes) > 1:
     raise InputError(f"{path}: its pages are turned differently (Orientation {sorted(codes)}); store them alike.")
-  return codes.pop()
+  return codes.pop() if codes else orientation.UPRIGHT
+
+
+def _kind(page: Any) -> tuple[Any, ...]:
+  return page.hash, page.subfiletype & 1, None if page.colormap is None else page.colormap.tobytes()

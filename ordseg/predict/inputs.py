@@ -38,6 +38,8 @@ def find_inputs(
     found = _matching(path, say)
   if output is not None and output.resolve() != path.resolve() and path.is_dir():
     found = [image for image in found if not image.path.resolve().is_relative_to(output.resolve())]
+  if not found and not path.exists() and not glob.has_magic(text):
+    raise InputError(f"--input={text}: there is no such file or folder.")
   if not found:
     raise InputError(
       f"--input={text}: there is no image. Known formats: {', '.join(SUFFIXES)}, and DICOM files of any name."

@@ -53,6 +53,12 @@ ODD = {
   "half a place": ({"ImageOrientationPatient": [1, 0, 0]}, r"x\.dcm has no valid"),
   "zero orientation": ({"ImageOrientationPatient": [0] * 6}, r"x\.dcm has no valid"),
   "beside": ({"ImagePositionPatient": [*making.place(5)[:2], 99]}, r"dcm"),
+  "other patient": ({"PatientID": "q"}, r"x\.dcm has PatientID q, most slices PatientID p; take it out"),
+  "no patient": ({"PatientID": ""}, r"x\.dcm has PatientID empty, most slices PatientID p"),
+  "polarity": (
+    {"PhotometricInterpretation": "MONOCHROME1"},
+    r"x\.dcm has MONOCHROME1, most slices another Photometric",
+  ),
   "other series": ({"SeriesInstanceUID": "9"}, "holds 2 DICOM series"),
   "several frames": ({"NumberOfFrames": 1, "Rows": 63, "Columns": 1}, r"x\.dcm is 63 x 1 pixels"),
 }

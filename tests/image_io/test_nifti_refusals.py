@@ -195,3 +195,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
   *lines, memory = out.stdout.splitlines()
   assert [line.split()[1] for line in lines] == ["refused"] * 7, lines
   assert int(memory) < 1000 and out.stderr == ""
+
+
+@pytest.mark.parametrize(
+  ("kind", "name", "way_out"),
+  [(".nii", "a.nii.gz", "rename it to a.nii."), (".nii.gz", "a.nii", "rename it to a.nii.gz.")],
+)
+def test_a_name_that_is_wrong_about_gzip(tmp_path, kind, name, way_out):
+  path = tmp_path / f"made{kind}"
+  nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4)), path)
+  assert refused(path.rename(tmp_path / name), "is no NIfTI file").endswith(way_out)

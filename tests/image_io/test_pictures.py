@@ -4,6 +4,7 @@ import gzip
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
@@ -165,3 +166,11 @@ def test_files_named_otherwise_than_they_are(tmp_path):
   for kind, name in (("TIFF", "a.png"), ("PNG", "a.tif"), ("PNG", "a.jpg"), ("BMP", "a.tiff")):
     PIL.Image.fromarray(values).save(tmp_path / name, format=kind)
     np.testing.assert_array_equal(image_io.read(tmp_path / name).pages[0], values)
+
+
+def test_jpeg_of_12_bits_is_refused_with_a_way_out(tmp_path):
+  path = tmp_path / "a.jpg"
+  values = np.arange(0, 4096, 8, dtype=np.uint16).reshape(16, 32)
+  path.write_bytes(imagecodecs.jpeg_encode(values, bitspersample=12, lossless=False))
+  with pytest.raises(InputError, match=r"a.jpg: a JPEG of 12 bits a value is not read; store it as PNG or TIFF.$"):
+    image_io.read(path)

@@ -170,3 +170,45 @@ def test_a_tile_that_was_never_written(tmp_path):
     file.pages[0].tags["TileByteCounts"].overwrite([0, *counts[1:]])
   with pytest.raises(InputError, match="page 0 lacks strips or tiles"):
     read(tmp_path / "a.tif")
+
+
+COLORMAP = (np.arange(256) * np.asarray([[257], [0], [0]])).astype(np.uint16)
+ODD_PAGES = {
+  "WhiteIsZero": ({}, {"photometric": "miniswhite"}),
+  "size": ({}, {"data": np.zeros((4, 9), np.uint8)}),
+  "type": ({}, {"data": np.zeros((6, 9), np.uint16)}),
+  "predictor": ({"compression": "lzw"}, {"predictor": True}),
+  "compression": ({"compression": "lzw"}, {"compression": "zlib"}),
+  "ColorMap": ({"photometric": "palette", "colormap": COLORMAP}, {"colormap": COLORMAP[::-1]}),
+  "reduced": ({}, {"subfiletype": 1}),
+}
+
+
+@pytest.mark.parametrize("count", [3, 12])  # tifffile compares all pages of the short stack
+@pytest.mark.parametrize("name", ODD_PAGES)
+def test_one_odd_page_in_a_stack_is_refused(tmp_path, name, count):
+  alike, odd = ODD_PAGES[name]
+  with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+    for number in range(count):
+      tags = {"photometric": "minisblack", "data": np.full((6, 9), number, np.uint8), **alike}
+      tags |= odd if number == count // 2 else {}
+      tiff.write(tags.pop("data"), metadata=None, **tags)
+  with pytest.raises(InputError, match=r"a.tif: (page \d+ is of another kind than the first|holds 2 pictures)"):
+    image_io.read(tmp_path / "a.tif")
+
+
+def test_a_page_in_a_long_stack_that_is_turned_otherwise_is_refused(tmp_path):
+  with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+    for number in range(12):
+      tiff.write(np.zeros((6, 9), np.uint8), metadata=None, extratags=[(274, 3, 1, 3 if number == 4 else 1, True)])
+  with pytest.raises(InputError, match=r"turned differently \(Orientation \[1, 3\]\)"):
+    image_io.read(tmp_path / "a.tif")
+
+
+def test_channels_of_colours_are_not_taken_for_pages(tmp_path):
+  values = np.random.default_rng(0).integers(0, 250, (2, 6, 9, 3)).astype(np.uint8)
+  for axes in ("CYXS", "ZYXS"):
+    tifffile.imwrite(tmp_path / f"{axes}.ome.tif", values, photometric="rgb", metadata={"axes": axes}, ome=True)
+  np.testing.assert_array_equal(image_io.read(tmp_path / "ZYXS.ome.tif").pages, values)
+  with pytest.raises(InputError, match=r"axes CYXS .* has 2 channels of 3 colours each"):
+    image_io.read(tmp_path / "CYXS.ome.tif")
