@@ -103,7 +103,6 @@ def train(
   learner = make_learner(
     config, num_raters=panel.num_raters, num_channels=panel.num_channels, num_classes=panel.num_classes
   )
-  memory.check_training(config, learner, panel)
   if not (workdir / run_info.FILE).exists():  # before anything is written: a slip in the path must not start a run
     models.read_encoder(config.model, num_channels=panel.num_channels)
   iterator = input_pipeline.train_iterator(
@@ -117,6 +116,7 @@ def train(
     process_count=parallel.process_count(),
     label_weights=losses.LOSSES[config.loss.name].label_weights,
   )
+  memory.check_training(config, learner, panel)
   with parallel.together(), contextlib.ExitStack() as stack:
     changed = parallel.first_process_first(lambda: _open_workdir(workdir, config, learner, info, stack))
     for name, change in changed.items():

@@ -62,7 +62,7 @@ def test_an_image_with_nan_is_named(tmp_path):
   for example in source.examples:
     example["image"] = example["image"].astype(np.float32)
   source.examples[3]["image"][2, 1] = np.nan
-  with pytest.raises(InputError, match="example example3: image has 1 pixels that are NaN or infinite"):
+  with pytest.raises(InputError, match="example example3: image holds 1 values that are NaN or infinite"):
     train_loop.train(
       training.tiny_config(),
       train_source=source,
@@ -185,6 +185,6 @@ def test_a_damaged_row_of_the_log_is_not_dropped_without_a_word(tmp_path, line):
   path = tmp_path / "train_metrics.jsonl"
   path.write_bytes(b'{"step": 1}\n' + line.encode("latin1") + b'\n{"step": 3}\n')
   before = path.read_bytes()
-  with pytest.raises(InputError, match=r"train_metrics\.jsonl: line 2 is damaged"):
+  with pytest.raises(InputError, match=r"train_metrics\.jsonl is damaged: line 2 is no row"):
     MetricsLog(tmp_path, step=3)
   assert path.read_bytes() == before

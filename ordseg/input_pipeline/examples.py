@@ -62,7 +62,7 @@ class Panel:
       raise InputError(f"rater_masks must hold integers in {{0, 1}}; got {masks.dtype} up to {masks.max()}.")
     pixels = np.asarray(example["image"])
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-      raise InputError(f"image has {np.size(pixels) - np.isfinite(pixels).sum()} pixels that are NaN or infinite.")
+      raise InputError(f"image holds {np.size(pixels) - np.isfinite(pixels).sum()} values that are NaN or infinite.")
     valid = np.asarray(example["rater_valid"])
     if valid.shape != masks.shape[self.num_axes :] or not ((valid == 0) | (valid == 1)).all():
       wanted = " x ".join(map(str, masks.shape[self.num_axes :]))

@@ -41,7 +41,7 @@ def path_of(root, name):
 
 def truncated(root):
   damage(path_of(root, "image.nii.gz"))
-  return "liver", r"UKCHLL002/image.nii.gz: cannot be read as an image"
+  return "liver", r"UKCHLL002/image.nii.gz: its gzip stream ends early; it is cut short"
 
 
 def a_rater_is_missing(root):
@@ -59,7 +59,7 @@ def swapped(root):
 
 def elsewhere(root):
   save_nifti(path_of(root, "annotation_2.nii.gz"), np.zeros(SHAPE, np.uint8), -AFFINE)
-  return "liver", r"annotation_2.nii.gz: lies elsewhere in space"
+  return "liver", r"annotation_2.nii.gz: the mask lies elsewhere in space"
 
 
 def labels(root):

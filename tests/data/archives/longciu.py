@@ -39,7 +39,7 @@ def write(root):
 
 def truncated(root):
   damage(root / "longciu_2_tgt.nii.gz")
-  return "any", r"longciu_2_tgt.nii.gz: cannot be read as an image"
+  return "any", r"longciu_2_tgt.nii.gz: its gzip stream ends early; it is cut short"
 
 
 def a_rater_is_missing(root):

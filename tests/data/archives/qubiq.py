@@ -42,7 +42,7 @@ def path_of(root, name):
 
 def truncated(root):
   damage(path_of(root, "kidney/case02/image.nii.gz"))
-  return "kidney", r"case02/image.nii.gz: cannot be read as an image"
+  return "kidney", r"case02/image.nii.gz: its gzip stream ends early; it is cut short"
 
 
 def one_rater_too_many(root):
