@@ -19,7 +19,7 @@ _LAYOUTS = {
   "stare": "stare-images/imNNNN.ppm[.gz], labels-ah/imNNNN.ah.ppm[.gz], labels-vk/imNNNN.vk.ppm[.gz]",
   "chase_db1": "Image_NN{L,R}.jpg, Image_NN{L,R}_1stHO.png, Image_NN{L,R}_2ndHO.png",
 }
-_VESSEL = image_io.parse_rule(">=128")  # in grey or in the colours of a palette, whatever their order
+_BRIGHT = ">=128"  # DRIVE: vessels are the brighter colour of a palette, whatever their order
 _OBSERVERS = {"drive": ("1st_manual", "2nd_manual"), "stare": ("ah", "vk"), "chase_db1": ("1stHO", "2ndHO")}
 
 
@@ -142,7 +142,8 @@ def _read(case: _Case) -> common.Example:
   image = image_io.read_picture(case.image, num_channels=3)
   masks: list[np.ndarray | None] = []
   for path in case.masks:
-    mask = image_io.read_marks(path, _VESSEL).pages[0, ..., 0]
+    rule = _BRIGHT if path.suffix == ".gif" else "binary"
+    mask = image_io.read_marks(path, image_io.parse_rule(rule)).pages[0, ..., 0]
     files.check_size(mask, path, image, case.image)
     if mask.mean() > 0.5:
       raise DataError(f"{path}: more than half of the pixels are vessels; the mask looks inverted.")

@@ -53,7 +53,7 @@ def swapped(root):
   save_nifti(path_of(root, "annotation_2.nii.gz"), np.zeros(SHAPE[::-1], np.uint8), AFFINE)
   return (
     "liver",
-    r"annotation_2.nii.gz: the mask is 20 x 24 x 4 pixels, its image .* 4 x 24 x 20. The axes look swapped",
+    r"annotation_2.nii.gz: the mask is 20 x 24 x 4 pixels, its image .* 4 x 24 x 20 pixels. The axes look swapped",
   )
 
 
