@@ -23,7 +23,7 @@ def trials_of(out):
 
 def test_damaged_images_are_refused_or_read_and_the_record_goes_on_where_it_stopped(tmp_path):
   first = run(tmp_path, "--only=images", "--share=0.02")
-  assert first.returncode in (0, 1) and "Traceback" not in first.stderr, first.stdout + first.stderr
+  assert first.returncode == 0 and "Traceback" not in first.stderr, first.stdout + first.stderr
   done = trials_of(tmp_path)
   assert [trial["number"] for trial in done] == list(range(24)) and len({trial["kind"] for trial in done}) == 20
   assert {trial["outcome"] for trial in done} <= {"refused", "equal", "other pixels"}
@@ -32,7 +32,7 @@ def test_damaged_images_are_refused_or_read_and_the_record_goes_on_where_it_stop
   text = (tmp_path / "trials.jsonl").read_text()
   (tmp_path / "trials.jsonl").write_text("".join(text.splitlines(keepends=True)[:5]) + '{"torn')
   again = run(tmp_path, "--only=images", "--share=0.08")
-  assert again.returncode in (0, 1) and "NOT AS PROMISED" not in again.stderr, again.stdout + again.stderr
+  assert again.returncode == 0 and "NOT AS PROMISED" not in again.stderr, again.stdout + again.stderr
   more = trials_of(tmp_path)
   assert [trial["number"] for trial in more] == list(range(96)) and more[:5] == done[:5]
   assert [trial["outcome"] for trial in more[:24]] == [trial["outcome"] for trial in done]  # drawn from the seed
