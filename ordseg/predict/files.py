@@ -204,7 +204,7 @@ class _Maps:
       votes, pages = self._sinks["mean_vote"], self._image.pages
       shown = int(np.argmax(votes.sum(axis=(1, 2)))) if len(pages) > 1 else 0
       picture = overlay.draw(pages[shown], votes[shown], self._sinks["mask"][shown], flips=overlay.flips(self._image))
-      picture.save(target.with_name(f"{target.name}_overlay.png"))
+      picture.save(target.with_name(f"{target.name}_overlay.png"), compress_level=1)  # 3 times as fast
       if self._options.dicom and segmentations.is_dicom(self._image):
         path = target.with_name(f"{target.name}_overlay.dcm")
         segmentations.write_capture(path, np.asarray(picture), self._image)

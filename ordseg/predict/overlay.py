@@ -37,13 +37,12 @@ def draw(
   """
   step = max(1, -(-max(image.shape[:2]) // MAX_SIDE))
   rows, columns = (slice(None, None, -1 if turned else 1) for turned in flips)
-  grey = _enlarged(_grey(np.asarray(image[::step, ::step]))[rows, columns])
-  prob = _enlarged(mean_vote[::step, ::step][rows, columns])
-  inside = _enlarged(mask[::step, ::step][rows, columns] > 0)
+  grey = _grey(np.asarray(image[::step, ::step]))[rows, columns]
+  prob = mean_vote[::step, ::step][rows, columns]
   opacity = np.clip(prob * 1.5, 0, 0.6)[..., None]
-  colours = grey * (1 - opacity) + _colour(prob) * opacity
-  colours[_outline(inside)] = 255
-  picture = PIL.Image.fromarray(np.rint(colours).astype(np.uint8))
+  colours = _enlarged(np.rint(grey * (1 - opacity) + _colour(prob) * opacity).astype(np.uint8))
+  colours[_outline(_enlarged(mask[::step, ::step][rows, columns] > 0))] = 255
+  picture = PIL.Image.fromarray(colours)
   out = PIL.Image.new("RGB", (max(picture.width, 260), picture.height + _LEGEND), (20, 20, 20))
   out.paste(picture, (0, 0))
   _legend(out, picture.height)
