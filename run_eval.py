@@ -9,7 +9,7 @@ The config, the data set and the preprocessing come from the workdir. Where the 
 say so with --data_dir or --manual_dir.
 """
 
-from ordseg import interrupts
+from ordseg.errors import interrupts
 
 interrupts.leave_at_once()  # Ctrl-C during the slow imports
 
@@ -18,7 +18,10 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 import data
-from ordseg import eval_loop, parallel, predictor, run_data, validate
+from ordseg.cli import evaluate, data_sets
+from ordseg.training import parallel
+from ordseg.prediction import predictor
+from ordseg import errors
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folder of a run that run_train.py wrote; several make an ensemble.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate; TFDS slices such as test[:10%] work.")
@@ -36,14 +39,14 @@ flags.mark_flag_as_required("workdir")
 def main(argv: Sequence[str]) -> None:
   """Opens the run's data set, evaluates the checkpoint and prints the summary."""
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
-  with validate.one_line_errors():
+  with errors.one_line_errors():
     if argv[1:]:
-      raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
+      raise errors.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     workdirs = _WORKDIR.value or []
     run = predictor.load_run(workdirs[0])
     parallel.setup(run.config.parallel.distributed, **parallel.timeouts(run.config.parallel))
-    builder = run_data.open_builder(data, run, data_dir=_DATA_DIR.value, manual_dir=_MANUAL_DIR.value)
-    eval_loop.evaluate_run(
+    builder = data_sets.open_builder(data, run, data_dir=_DATA_DIR.value, manual_dir=_MANUAL_DIR.value)
+    evaluate.evaluate_run(
       workdirs,
       predictor.How(_STEP.value, _FLIPS.value, _DROPOUT_SAMPLES.value, _RECALIBRATION.value),
       source=data.data_source(builder, _SPLIT.value),
@@ -53,4 +56,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=validate.one_line(flags.FLAGS, flags.Error))
+  app.run(main, flags_parser=errors.one_line(flags.FLAGS, flags.Error))

@@ -8,7 +8,7 @@ configs/default.py lists every field with its unit and allowed values. A run con
 workdir then holds config.json, checkpoints/, train_metrics.jsonl and TensorBoard events. Next: run_eval.py.
 """
 
-from ordseg import interrupts
+from ordseg.errors import interrupts
 
 interrupts.leave_at_once()  # Ctrl-C during the slow imports
 
@@ -19,7 +19,8 @@ from ml_collections import config_flags
 
 import data
 from configs import default
-from ordseg import config_check, parallel, train_loop, validate
+from ordseg import config_check, errors
+from ordseg.training import parallel, loop
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -33,13 +34,13 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses flags; what is wrong with them becomes one line that names the field and the nearest right name."""
-  with validate.one_line_errors(flags.Error):
+  with errors.one_line_errors(flags.Error):
     path = config_check.config_path(argv)
     config_check.check_config_file(path)
     try:
       return flags.FLAGS(argv)
     except flags.IllegalFlagValueError as error:
-      raise validate.InputError(config_check.explain_flag_error(error)) from error
+      raise errors.InputError(config_check.explain_flag_error(error)) from error
     except (AttributeError, KeyError):  # ml_collections met an override of a field that is not there
       plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
       config_check.check_overrides(plain, argv)
@@ -49,9 +50,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
   """Prepares the data and trains."""
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
-  with validate.one_line_errors():
+  with errors.one_line_errors():
     if argv[1:]:
-      raise validate.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
+      raise errors.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     config = _CONFIG.value
     config_check.check(config, default.get_config())
     parallel.setup(config.parallel.distributed, **parallel.timeouts(config.parallel))
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
       overrides=config.data.builder_args.to_dict(),
     )
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=config.data.manual_dir))
-    train_loop.train(
+    loop.train(
       config,
       train_source=data.data_source(builder, config.data.train_split, skip=("level_probs",)),
       validation_source=data.data_source(builder, config.data.validation_split),

@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 
-from ordseg import metrics, scoring, statistics
+from ordseg import metrics, statistics
+from ordseg.evaluation import scoring
 
 
 def made_up_sums(num_images: int, num_raters: int, num_bins: int, seed: int = 0) -> metrics.ImageSums:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from ordseg import calibration
+from ordseg.metrics import calibration
 
 try:
   import torch

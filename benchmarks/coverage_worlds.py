@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
-from ordseg.calibration import BinSums
 from ordseg.metrics import GapBins
+from ordseg.metrics.calibration import BinSums
 
 K = 15  # bins
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(48)

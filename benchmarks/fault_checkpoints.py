@@ -17,13 +17,15 @@ from typing import Any
 import damage
 import numpy as np
 
-from ordseg import checkpoint, predictor, run_info, train_loop
-from ordseg.validate import InputError
+from ordseg import run_record
+from ordseg.errors import InputError
+from ordseg.prediction import predictor
+from ordseg.training import checkpoint, loop
 
 
 def read_best(workdir: pathlib.Path) -> tuple[str, int]:
   """Returns the digest of the parameters to evaluate with, and their step."""
-  with train_loop.open_checkpoints(run_info.read(workdir)["config"], workdir) as checkpoints:
+  with loop.open_checkpoints(run_record.read(workdir)["config"], workdir) as checkpoints:
     params, step = checkpoints.restore_eval_params("best")
   return predictor.digest(params), step
 

@@ -32,7 +32,7 @@ import tifffile
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 MEMORY_BYTES = 1_000_000_000  # beyond what the process has taken when its libraries are loaded
 _DRAWS = np.random.default_rng(0)

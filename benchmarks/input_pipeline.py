@@ -3,7 +3,7 @@
 Three contenders make the same batches from the same uint8 images in memory, with all augmentations on:
   ordseg            train_iterator with threads
   torch, own ops    DataLoader over a Dataset that augments with torch operations (affine_grid, grid_sample)
-  torch, our code   DataLoader over a Dataset that calls ordseg.augment
+  torch, our code   DataLoader over a Dataset that calls ordseg.input_pipeline.augment
 The DataLoaders run without workers and with `--workers` worker processes; the faster of the two counts.
 
 Usage: python benchmarks/input_pipeline.py [--size 128] [--raters 4] [--batch_size 16] [--rounds 5]
@@ -26,7 +26,8 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from configs import default
-from ordseg import augment, input_pipeline, preprocess
+from ordseg import input_pipeline
+from ordseg.input_pipeline import augment, preprocess
 
 try:
   import torch

@@ -20,7 +20,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from ordseg import evaluate, ordinal
+from ordseg import ordinal
+from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
 from tests.reference import programs
 from tests.reference.programs import BINS, NUM, TOLERANCE, Found, Panel, R
@@ -34,7 +35,7 @@ def evaluated(data: Panel) -> dict[str, Any]:
   batch = {"image": data.probs[..., :1], "rater_masks": data.masks, "rater_valid": data.valid, "mask": data.counts}
   item = EvalBatch([f"i{k:02d}" for k in range(NUM)], data.groups, {**batch, "level_probs": data.probs}, NUM)
   predict = lambda _: data.probs  # noqa: E731
-  return evaluate.evaluate(predict, [item], num_raters=R, num_bins=BINS, surface_tolerance=TOLERANCE).metrics
+  return evaluator.evaluate(predict, [item], num_raters=R, num_bins=BINS, surface_tolerance=TOLERANCE).metrics
 
 
 # --- The table --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import torch
 import torch_worker
 from monai.inferers.utils import sliding_window_inference
 
-from ordseg import heads, models, sliding_window
+from ordseg import heads, models
+from ordseg.models import sliding_window
 
 WIDTH, DEPTH, NUM_RATERS = 16, 4, 7
 MODEL = {"name": "unet", "width": WIDTH, "depth": DEPTH, "blocks_per_level": 2, "norm": "group", "dropout": 0.0}

@@ -28,7 +28,8 @@ import jax.numpy as jnp
 import optax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from ordseg import heads, losses, models, step
+from ordseg import heads, losses, models
+from ordseg.training import step
 
 NUM_RATERS = 7
 NUM_OUTPUTS = NUM_RATERS + 1

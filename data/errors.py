@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ordseg.validate import InputError as DataError
-from ordseg.validate import did_you_mean
+from ordseg.errors import InputError as DataError
+from ordseg.errors import did_you_mean
 
 __all__ = ["DataError", "did_you_mean", "raise_all"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from data import common
 from data.errors import DataError
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 STRUCTURES = ("disc", "cup")
 _CROP = 0.35  # of the shorter side, in the configs that crop

@@ -7,9 +7,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ordseg import augment, heads, losses, metrics, models, optim, preprocess
+from ordseg import heads, losses, metrics, models
+from ordseg.errors import InputError, did_you_mean
+from ordseg.input_pipeline import augment, preprocess
+from ordseg.training import optim
 from ordseg.types import Config
-from ordseg.validate import InputError, did_you_mean
 
 # Sections whose fields the builder, not this project's default config, defines.
 _OPEN_SECTIONS = ("data.builder_args",)

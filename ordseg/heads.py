@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from ordseg.errors import check_choice
 from ordseg.types import Array
-from ordseg.validate import check_choice
 
 # Stands for log 0. Finite, so that 0 * log 0 and its gradient stay 0; exp of it is exactly 0.
 LOG_ZERO = -1e9

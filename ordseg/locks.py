@@ -11,8 +11,7 @@ import socket
 from collections.abc import Iterator
 from typing import IO
 
-from ordseg import system_errors
-from ordseg.validate import InputError, note
+from ordseg.errors import InputError, note, system_errors
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 

@@ -14,8 +14,8 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from ordseg import files, records, system_errors
-from ordseg.validate import InputError
+from ordseg import files, records
+from ordseg.errors import InputError, system_errors
 
 _events: Any = event_pb2  # its classes are made when it is imported
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ordseg import files
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 DIGEST = "sha256"  # the field of a JSON record
 METRICS = "metrics.json"  # of an evaluation

@@ -13,7 +13,7 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 from absl import flags
 
-from ordseg import xla_guard
+from ordseg.training import xla_guard
 
 xla_guard.guard()  # as programs do before they touch a device
 flags.FLAGS.mark_as_parsed()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from ordseg import agreement, metrics
+from ordseg import metrics
+from ordseg.metrics import agreement
 from tests.helpers import panels
 from tests.helpers.panels import NUM_BINS, R
 from tests.reference import metrics_np

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from configs import default
-from ordseg import augment
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.input_pipeline import augment
 
 OFF = {
   "enabled": True,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from ordseg import calibration
+from ordseg.metrics import calibration
 from tests.reference import metrics_np
 
 R = 5

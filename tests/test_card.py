@@ -11,9 +11,11 @@ import sys
 import jax.numpy as jnp
 import pytest
 
-from ordseg import card, compute_log, run_info
-from ordseg.card import writing
-from ordseg.validate import InputError
+from ordseg import run_record
+from ordseg.errors import InputError
+from ordseg.reporting import card
+from ordseg.reporting.card import writing
+from ordseg.training import compute_log
 from tests.helpers import evaluations, training
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,7 +30,7 @@ SESSION = {"first_step": 0, "last_step": 6, "seconds": 5400.0, "platform": "gpu"
 
 def workdir(folder, *, old=False):
   """A run with an evaluation, as this version leaves them, or an earlier one."""
-  info = run_info.describe(
+  info = run_record.describe(
     training.tiny_config(),
     data_info=evaluations.INFO["data"] if old else DATA,
     num_raters=3,
@@ -40,7 +42,7 @@ def workdir(folder, *, old=False):
     for name in ("num_examples", "image"):
       info.pop(name)
     info["data"] = {k: v for k, v in info["data"].items() if k != "licence"}
-  run_info.open_run(folder, info)
+  run_record.open_run(folder, info)
   if not old:
     content = {"num_parameters": 482517, "sessions": [{**SESSION, "num_processes": 1}] * 2}
     (folder / "compute.json").write_text(json.dumps(content))
@@ -103,7 +105,7 @@ def test_the_card_holds_what_the_files_hold(written, run):
       f"{scores['raters']['pairwise_dice_mean']:.3f}",
       "python run_eval.py --workdir=mine --split=test --step=40",
       "Not stated by the authors of this model.",
-      f"python {run_info.versions()['python']}",
+      f"python {run_record.versions()['python']}",
       "jax 0.10.2",
     ):
       assert fact in text, fact

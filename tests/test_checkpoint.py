@@ -3,9 +3,9 @@ import numpy as np
 import optax
 import pytest
 
-from ordseg import checkpoint, parallel, state
-from ordseg.checkpoint import Checkpoints
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.training import checkpoint, parallel, state
+from ordseg.training.checkpoint import Checkpoints
 
 TX = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.scale(-0.1))
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import damage
-from ordseg import checkpoint, seals
-from ordseg.checkpoint import Checkpoints, DamagedCheckpointError
+from ordseg.training import checkpoint, seals
+from ordseg.training.checkpoint import Checkpoints, DamagedCheckpointError
 from tests.test_checkpoint import fill, state_at
 
 STEPS = {2: 0.5, 4: 0.1, 6: 0.7}

@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from ordseg import scoring, statistics
-from ordseg.compare import __main__ as program
-from ordseg.compare import differences, runs, words, writing
-from ordseg.report import __main__ as reports
-from ordseg.report import figures
-from ordseg.validate import InputError
+from ordseg import statistics
+from ordseg.cli import compare as program
+from ordseg.cli import report as reports
+from ordseg.errors import InputError
+from ordseg.evaluation import scoring
+from ordseg.reporting.compare import differences, runs, words, writing
+from ordseg.reporting.report import figures
 from tests.helpers import comparisons, evaluations
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ordseg import statistics
-from ordseg.compare import differences, runs, words, writing
+from ordseg.reporting.compare import differences, runs, words, writing
 from tests.helpers import comparisons
 
 FAST = statistics.Settings(num_resamples=200)

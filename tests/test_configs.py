@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from configs import common, default
 from ordseg import config_check
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 CONFIGS = sorted(
   p.stem for p in pathlib.Path(common.__file__).parent.glob("*.py") if p.stem not in ("__init__", "common")

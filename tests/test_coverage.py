@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from ordseg import calibration, evaluate, statistics
+from ordseg import statistics
+from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
+from ordseg.metrics import calibration
 
 ROOT = pathlib.Path(__file__).parent.parent
 COVERAGE = [sys.executable, str(ROOT / "benchmarks/coverage.py")]
@@ -77,8 +79,8 @@ def test_from_pixels_to_the_interval(benchmark):
       "mask": np.ones((num, 1, pixels), np.uint8),
     }
     item = EvalBatch([f"{k:02d}" for k in range(num)], [""] * num, batch, num)
-    result = evaluate.evaluate(lambda _, levels=levels: levels, [item], num_raters=1)
-    section.append(evaluate.intervals(result, chosen))
+    result = evaluator.evaluate(lambda _, levels=levels: levels, [item], num_raters=1)
+    section.append(evaluator.intervals(result, chosen))
     sums.append(result.model.gap_bins()["read_outs.mean_vote.mr_ece_pooled"])
     mine = worlds.bins_of(world, drawn, model, "mr_ece")
     one = benchmark.gap_interval([mine], units, chosen)

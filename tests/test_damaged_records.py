@@ -13,13 +13,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ordseg import predictor, recalibration, records, run_info, validate
-from ordseg.card import __main__ as card
-from ordseg.compare import __main__ as compare
+from ordseg import errors, recalibration, records, run_record
+from ordseg.cli import card as card
+from ordseg.cli import compare as compare
+from ordseg.cli import report as report
+from ordseg.errors import InputError
 from ordseg.logging_utils import MetricsLog
-from ordseg.report import __main__ as report
-from ordseg.report import figures
-from ordseg.validate import InputError
+from ordseg.prediction import predictor
+from ordseg.reporting.report import figures
 from tests.helpers import evaluations, training
 
 INFO = {**evaluations.INFO["data"], "raters": ["ann", "bob", "cy"]}
@@ -27,13 +28,13 @@ SESSION = {"first_step": 0, "last_step": 6, "seconds": 54.0, "platform": "cpu", 
 
 
 def describe():
-  return run_info.describe(training.tiny_config(), data_info=INFO, num_raters=3, num_channels=1)
+  return run_record.describe(training.tiny_config(), data_info=INFO, num_raters=3, num_channels=1)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
   root = tmp_path_factory.mktemp("runs") / "mine"
-  run_info.open_run(root, describe())
+  run_record.open_run(root, describe())
   log = MetricsLog(root, step=0)
   for step in range(1, 4):
     log.write(step, {"loss": 1 / step})
@@ -57,7 +58,7 @@ def undrawn(monkeypatch):
 
 def continued(run):
   """What run_train does with the folder it finds."""
-  run_info.open_run(run, describe(), write=False)
+  run_record.open_run(run, describe(), write=False)
   MetricsLog(run, step=2).close()
   print((run / "train_metrics.jsonl").read_text())
 
@@ -94,7 +95,7 @@ READ_BY = {
 def outcome(program, run, capsys):
   """Returns ('line', what it said) or ('done', all that it printed and wrote)."""
   try:
-    with validate.one_line_errors():
+    with errors.one_line_errors():
       PROGRAMS[program](run)
   except SystemExit as stop:
     said = capsys.readouterr()

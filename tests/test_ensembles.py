@@ -6,8 +6,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordseg import ensembles
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.models import ensembles
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 5, 4, 1)).astype(np.float32)
 

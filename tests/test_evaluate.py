@@ -6,9 +6,10 @@ import chex
 import numpy as np
 import pytest
 
-from ordseg import evaluate, gallery, ordinal
+from ordseg import ordinal
+from ordseg.errors import InputError
+from ordseg.evaluation import evaluator, gallery
 from ordseg.input_pipeline import EvalBatch
-from ordseg.validate import InputError
 from tests.helpers import panels
 from tests.helpers.panels import NUM_BINS, R
 
@@ -52,7 +53,7 @@ def test_what_is_predicted_for_dummies_and_masked_pixels_does_not_count(data, re
     return out
 
   batches = panels.batches_of(data)
-  assert_same(evaluate.evaluate(predict, batches, num_raters=R, num_bins=NUM_BINS), result)
+  assert_same(evaluator.evaluate(predict, batches, num_raters=R, num_bins=NUM_BINS), result)
 
 
 def test_images_of_many_sizes_are_cut_nowhere():
@@ -60,24 +61,24 @@ def test_images_of_many_sizes_are_cut_nowhere():
   parts = [panels.images(seed=k, num=1, size=size) for k, size in enumerate((1, 7, 16, 31))]
   batches = [b for part in parts for b in panels.batches_of((*part[:2], np.ones((1, R), np.uint8), part[3]), 2)]
   named = [dataclasses.replace(b, ids=[f"{k}"]) for k, b in enumerate(batches)]
-  together = evaluate.evaluate(panels.predict, named, num_raters=R, num_bins=NUM_BINS)
+  together = evaluator.evaluate(panels.predict, named, num_raters=R, num_bins=NUM_BINS)
   assert together.model.sums.num_pixels.tolist() == [1, 49, 256, 961]
   assert together.metrics["num_pixels"] == 1 + 49 + 256 + 961
   for k, item in enumerate(named):
-    alone = evaluate.evaluate(panels.predict, [item], num_raters=R, num_bins=NUM_BINS)
+    alone = evaluator.evaluate(panels.predict, [item], num_raters=R, num_bins=NUM_BINS)
     chex.assert_trees_all_equal(alone.model.sums, together.model.sums.rows(np.asarray([k])))
 
 
 def test_one_program_per_padded_size(data):
-  count = evaluate._count_batch(NUM_BINS)
+  count = evaluator._count_batch(NUM_BINS)
   panels.run(data)
   before = count._cache_size()
   panels.run(panels.images(seed=1))
   panels.run(panels.images(seed=1, size=16))
   assert count._cache_size() == before
-  sizes = {evaluate._padded_size(n) for n in range(2**16 + 1, 2**18 + 1)}
-  assert len(sizes) == 8 and evaluate._padded_size(256 * 256) == 256 * 256
-  assert all(n <= evaluate._padded_size(n) <= max(n + 255, 1.25 * n) for n in range(1, 5000))
+  sizes = {evaluator._padded_size(n) for n in range(2**16 + 1, 2**18 + 1)}
+  assert len(sizes) == 8 and evaluator._padded_size(256 * 256) == 256 * 256
+  assert all(n <= evaluator._padded_size(n) <= max(n + 255, 1.25 * n) for n in range(1, 5000))
 
 
 def test_the_oracle_goes_through_the_same_code(data):
@@ -93,8 +94,8 @@ def read_csv(path):
 def test_files(data, tmp_path):
   result = panels.run(data)
   folder = tmp_path / "w/eval"
-  evaluate.write(result, folder, {"split": "test", "step": 3})
-  evaluate.write(result, folder, {"split": "test", "step": 4})
+  evaluator.write(result, folder, {"split": "test", "step": 3})
+  evaluator.write(result, folder, {"split": "test", "step": 4})
   assert {p.name for p in folder.iterdir()} == {
     "metrics.json",
     "per_image.csv",
@@ -122,7 +123,7 @@ def test_files(data, tmp_path):
 
 
 def test_curves_amount_to_the_errors(data, result):
-  curves = evaluate.curves(result.model)
+  curves = evaluator.curves(result.model)
 
   def error(curve):
     gaps = [
@@ -147,7 +148,7 @@ def test_curves_amount_to_the_errors(data, result):
 def test_undefined_numbers_are_null(tmp_path):
   probs, masks, valid, counts = panels.images()
   nobody = panels.run((probs, masks, 0 * valid, counts))
-  evaluate.write(nobody, tmp_path, {})
+  evaluator.write(nobody, tmp_path, {})
   written = json.loads((tmp_path / "metrics.json").read_text())
   assert written["num_images"] == 6 and written["num_pixels"] == written["num_images_scored"] == 0
   assert set(written["read_outs"]["majority"].values()) == {None}
@@ -159,7 +160,7 @@ def test_undefined_numbers_are_null(tmp_path):
 
 def test_examples_are_the_best_the_worst_and_typical_and_never_twice(tmp_path):
   result = panels.run(panels.images(seed=2, num=20), batch_size=5)
-  scores = {r["id"]: r["mean_vote_dice"] for r in evaluate.per_image_rows(result) if r["majority_pixels"] > 0}
+  scores = {r["id"]: r["mean_vote_dice"] for r in evaluator.per_image_rows(result) if r["majority_pixels"] > 0}
   ranked = sorted(scores, key=scores.__getitem__)
   kinds = {kind: [e.id for k, e in result.examples if k == kind] for kind in ("worst", "typical", "best")}
   assert kinds["worst"] == ranked[:3] and kinds["best"] == ranked[:-4:-1]
@@ -170,7 +171,7 @@ def test_examples_are_the_best_the_worst_and_typical_and_never_twice(tmp_path):
   with np.load(tmp_path / "examples.npz") as arrays:
     meta = json.loads(str(arrays["meta"]))
     assert [m["id"] for m in meta] == kinds["worst"] + kinds["typical"] + kinds["best"]
-    row = next(r for r in evaluate.per_image_rows(result) if r["id"] == meta[0]["id"])
+    row = next(r for r in evaluator.per_image_rows(result) if r["id"] == meta[0]["id"])
     assert [meta[0][k] for k in ("dice", "mr_ece", "brier")] == [
       row[f"mean_vote_{k}"] for k in ("dice", "mr_ece", "brier")
     ]
@@ -209,12 +210,12 @@ def test_large_pictures_are_thinned_out():
 
 def test_progress_and_errors(data):
   seen = []
-  evaluate.evaluate(panels.predict, panels.batches_of(data), num_raters=R, num_bins=NUM_BINS, progress=seen.append)
+  evaluator.evaluate(panels.predict, panels.batches_of(data), num_raters=R, num_bins=NUM_BINS, progress=seen.append)
   assert seen == [4, 6]
   with pytest.raises(InputError, match="nothing to evaluate"):
-    evaluate.evaluate(panels.predict, [], num_raters=R)
+    evaluator.evaluate(panels.predict, [], num_raters=R)
   with pytest.raises(InputError, match=r"shape \(4, 12, 12, 5\), expected \(4, 12, 12, 6\)"):
-    evaluate.evaluate(panels.predict, panels.batches_of(data), num_raters=R + 1)
+    evaluator.evaluate(panels.predict, panels.batches_of(data), num_raters=R + 1)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 2.0])
@@ -225,4 +226,4 @@ def test_a_prediction_that_is_no_distribution_names_its_image(data, wrong):
     return out
 
   with pytest.raises(InputError, match="'image-02' is no distribution"):
-    evaluate.evaluate(predict, panels.batches_of(data), num_raters=R, num_bins=NUM_BINS)
+    evaluator.evaluate(predict, panels.batches_of(data), num_raters=R, num_bins=NUM_BINS)

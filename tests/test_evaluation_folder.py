@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ordseg import evaluation_folder
+from ordseg.evaluation import folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -32,5 +32,5 @@ def test_killed_at_any_step_the_folder_holds_the_old_evaluation_or_the_new_one(t
 def test_what_is_ours():
   ours = ("metrics.json", "report.html", "figures/examples.png", "figures/reliability_votes.pdf")
   theirs = ("notes.md", "figures/mine.png", "sub/metrics.json", "figures", "figures/examples.svg", "metrics.json.bak")
-  assert all(evaluation_folder.is_ours(pathlib.PurePath(name)) for name in ours)
-  assert not any(evaluation_folder.is_ours(pathlib.PurePath(name)) for name in theirs)
+  assert all(folder.is_ours(pathlib.PurePath(name)) for name in ours)
+  assert not any(folder.is_ours(pathlib.PurePath(name)) for name in theirs)

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from ordseg import export, predictor, preprocess
-from ordseg.validate import InputError
+from ordseg.cli import export as export_program
+from ordseg.errors import InputError
+from ordseg.input_pipeline import preprocess
+from ordseg.prediction import export, predictor
 from tests.helpers import training
 
 
@@ -24,7 +26,7 @@ def loaded(workdir):
 
 def run_main(capsys, *args):
   try:
-    export.main([str(arg) for arg in args])
+    export_program.main([str(arg) for arg in args])
     code = 0
   except SystemExit as stopped:
     code = stopped.code
@@ -79,7 +81,7 @@ def test_onnx_in_onnxruntime(workdir, loaded, tmp_path, capsys):
 
 
 def test_an_export_that_differs_is_not_written(workdir, tmp_path, monkeypatch):
-  monkeypatch.setattr(export, "_TOLERANCE", -1.0)
+  monkeypatch.setattr(export, "TOLERANCE", -1.0)
   with pytest.raises(InputError, match=r"differs from the run by .*; nothing was written"):
     export.export_run(predictor.load_run(workdir), tmp_path / "out", file_format="jax", step="last", size=(16, 16))
   assert not (tmp_path / "out").exists()

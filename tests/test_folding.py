@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from ordseg import folding, heads, losses, ordinal, step
+from ordseg import heads, losses, ordinal
+from ordseg.ordinal import folding
+from ordseg.training import step
 
 B, D, H, W, K, R = 2, 3, 4, 5, 3, 4
 HEAD = heads.get_head("softmax")

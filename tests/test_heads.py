@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordseg import heads, models, ordinal
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 MODEL = {"name": "unet", "width": 4, "depth": 2, "blocks_per_level": 1, "norm": "group", "dropout": 0.0}
 MODEL |= {"dtype": "float32"}

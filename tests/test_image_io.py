@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 
 def numbers(shape, dtype=np.uint8, seed=0):

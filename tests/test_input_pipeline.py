@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import default
-from ordseg import input_pipeline, preprocess
-from ordseg.validate import InputError
+from ordseg import input_pipeline
+from ordseg.errors import InputError
+from ordseg.input_pipeline import preprocess
 from tests.reference import ordinal_np
 
 SIZE = (12, 10)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ordseg import locks
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 HOLDER = """if True:
   import pathlib, sys, time

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordseg import heads, losses, ordinal
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 from tests.reference import ordinal_np
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs import default
 from ordseg import config_check, heads, losses, ordinal
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 from tests.reference import ordinal_np
 from tests.test_losses import prediction_of, target_of
 

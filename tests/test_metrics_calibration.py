@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordseg import calibration, evaluate, metrics, ordinal
-from ordseg.metrics import cells
+from ordseg import metrics, ordinal
+from ordseg.evaluation import evaluator
+from ordseg.metrics import calibration, cells
 from tests.helpers import panels
 from tests.helpers.panels import NUM_BINS, R
 from tests.reference import metrics_np, scores_np
@@ -211,7 +212,7 @@ def test_curvas_against_the_published_definition(data, result, name):
   assert got["ece_curvas"] == pytest.approx(np.mean([case([k]) for k in rated]), abs=1e-6)
   groups = [[0, 1], [2], [4, 5]]  # image 3 was not rated
   assert got["ece_curvas_by_group"] == pytest.approx(np.mean([case(images) for images in groups]), abs=1e-6)
-  rows = evaluate.per_image_rows(result)
+  rows = evaluator.per_image_rows(result)
   assert rows[1][f"{name}_ece_curvas"] == pytest.approx(case([1]), abs=1e-6) and np.isnan(rows[3][f"{name}_ece_curvas"])
   p, y = metrics_np.pairs(prob, masks, valid, counts)
   confidence, correct = scores_np.top_label(p, y)
@@ -258,7 +259,7 @@ def one_row(prob, votes):
   data = np.stack([1 - p, p], -1), np.asarray(votes, np.uint8)[None, None, :, None], np.ones((1, 1), np.uint8)
   batch = {"rater_masks": data[1], "rater_valid": data[2], "mask": np.ones(p.shape, np.uint8), "image": p[..., None]}
   item = panels.EvalBatch(["a"], [""], batch, 1)
-  return evaluate.evaluate(lambda _: data[0], [item], num_raters=1, num_bins=10)
+  return evaluator.evaluate(lambda _: data[0], [item], num_raters=1, num_bins=10)
 
 
 def test_golden_values_of_top_labels():
@@ -272,7 +273,7 @@ def test_golden_values_of_top_labels():
 
 
 def test_top_label_curve(result):
-  curve = evaluate.curves(result.model)["read_outs"]["mean_vote"]["top_label"]
+  curve = evaluator.curves(result.model)["read_outs"]["mean_vote"]["top_label"]
   assert len(curve["count"]) == 25 and curve["bin_edges"][0] == 0.5 and curve["bin_edges"][-1] == 1.0
   for low, high, mean in zip(curve["bin_edges"], curve["bin_edges"][1:], curve["mean_prob"], strict=False):
     assert mean is None or low - 1e-6 <= mean <= high + 1e-6

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ordseg import evaluate, metrics, ordinal, report
+from ordseg import metrics, ordinal
+from ordseg.errors import InputError
+from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import Region, surface
-from ordseg.report import figures, reading, terms
-from ordseg.validate import InputError
+from ordseg.reporting import report
+from ordseg.reporting.report import figures, reading, terms
 from tests.helpers import evaluations, panels
 from tests.helpers.panels import NUM_BINS, R
 from tests.reference import scores_np
@@ -49,7 +51,7 @@ def run_one(level_probs, masks, valid=None, **kwargs):
   batch = {
     "rater_masks": masks, "rater_valid": valid, "mask": np.ones(masks.shape[:3], np.uint8), "image": masks[..., :1],
   }  # fmt: skip
-  return evaluate.evaluate(
+  return evaluator.evaluate(
     lambda _: np.asarray(level_probs, np.float32)[None],
     [EvalBatch(["a"], [""], batch, 1)],
     num_raters=masks.shape[-1],
@@ -61,7 +63,7 @@ def run_one(level_probs, masks, valid=None, **kwargs):
 
 
 def test_nested_scores_against_the_oracle(data, result):
-  rows = evaluate.per_image_rows(result)
+  rows = evaluator.per_image_rows(result)
   rated = np.flatnonzero(data[2].any(1))
   ged = {k: scores_np.ged(*masks_of(data, k)) for k in rated}
   ncc = {k: scores_np.ncc(*masks_of(data, k)) for k in rated}
@@ -181,14 +183,14 @@ def with_spacing(batches, spacing):
 
 def measured(data, spacing=(0.0, 0.0), **kwargs):
   batches = with_spacing(panels.batches_of(data, **kwargs), spacing)
-  return evaluate.evaluate(panels.predict, batches, num_raters=R, num_bins=NUM_BINS, surface_tolerance=1.5)
+  return evaluator.evaluate(panels.predict, batches, num_raters=R, num_bins=NUM_BINS, surface_tolerance=1.5)
 
 
 def test_surface_scores_of_an_evaluation(data, result):
   found = measured(data, (0.5, 2.0))
   assert found.metrics["surface"] == {"tolerance": 1.5, "unit": "mm"} and "surface" not in result.metrics
   _, masks, valid, counts = data
-  rows = evaluate.per_image_rows(found)
+  rows = evaluator.per_image_rows(found)
   for name in ordinal.READ_OUTS:
     scores = []
     for k in np.flatnonzero(valid.any(1)):
@@ -225,9 +227,9 @@ def test_processes_and_order_change_no_outline(data):
   for order in ([1, 3, 5], [0, 2, 4]):
     kwargs = {"num_raters": R, "num_bins": NUM_BINS, "surface_tolerance": 1.5}
     batches = with_spacing(panels.batches_of(data, order=order), (0, 0))
-    evaluate.evaluate(panels.predict, batches, gather=lambda tree: states.append(tree) or tree, **kwargs)
+    evaluator.evaluate(panels.predict, batches, gather=lambda tree: states.append(tree) or tree, **kwargs)
   merged = jax.tree.map(lambda *parts: np.concatenate(parts), *states)
-  got = evaluate.evaluate(panels.predict, [], gather=lambda _: merged, **kwargs)
+  got = evaluator.evaluate(panels.predict, [], gather=lambda _: merged, **kwargs)
   chex.assert_trees_all_equal(got.model.surface, want.model.surface)
   assert json.dumps(got.metrics) == json.dumps(want.metrics)
   chex.assert_trees_all_equal(measured(data, order=[5, 4, 3, 2, 1, 0]).model.surface, want.model.surface)
@@ -275,7 +277,7 @@ def test_a_region_is_as_if_the_rest_were_masked(data):
   want = panels.run((probs, masks, valid, inside))
   batches = panels.batches_of((probs, masks, valid, counts))
   kwargs = {"num_raters": R, "num_bins": NUM_BINS, "region": Region("union_dilated", 3)}
-  got = evaluate.evaluate(panels.predict, batches, **kwargs)
+  got = evaluator.evaluate(panels.predict, batches, **kwargs)
   chex.assert_trees_all_equal(got.model.sums, want.model.sums)
   assert got.metrics["roi"] == {"kind": "union_dilated", "margin": 3} and want.metrics["roi"] == {"kind": "image"}
   assert got.metrics["num_pixels"] == inside[valid.any(1)].sum()
@@ -293,10 +295,10 @@ def test_a_region_never_looks_at_the_prediction_or_at_foreground_alone():
 
 
 def test_settings_of_older_runs_have_their_defaults():
-  old = evaluate.from_config(ConfigDict({"num_bins": 15, "batch_size": 2}))
+  old = evaluator.from_config(ConfigDict({"num_bins": 15, "batch_size": 2}))
   assert old == {"num_bins": 15, "region": Region("image", 16), "surface_tolerance": None}
   new = ConfigDict({"num_bins": 5, "roi": "union_dilated", "roi_margin": 2, "surface": True, "surface_tolerance": 1.0})
-  assert evaluate.from_config(new) == {
+  assert evaluator.from_config(new) == {
     "num_bins": 5, "region": Region("union_dilated", 2), "surface_tolerance": 1.0,
   }  # fmt: skip
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ordseg import models
+from ordseg.errors import InputError
 from ordseg.models import layers, products
-from ordseg.validate import InputError
 
 SMALL = {
   "name": "unet",

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import default
-from ordseg import optim
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.training import optim
 
 
 def optim_config(**changes):

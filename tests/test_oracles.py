@@ -51,7 +51,7 @@ def test_every_number_is_its_oracle_s(oracles):
 
 def test_the_comparison_would_notice(oracles, monkeypatch):
   """A rater mean that weighs by pixels is another number where raters are missing."""
-  from ordseg import calibration
+  from ordseg.metrics import calibration
 
   def weighted(bins):
     weight = bins.count.sum(-1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ordseg import ordinal
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 from tests.reference import ordinal_np
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ordseg.errors import InputError
 from ordseg.input_pipeline import panels
-from ordseg.validate import InputError
 
 
 def choose(valid, raters, seed=0):

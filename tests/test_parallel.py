@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ordseg import parallel
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.training import parallel
 from tests.helpers import learning
 
 NUM_DEVICES = 4  # see conftest.py

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ordseg import peers
+from ordseg.training import peers
 from tests.helpers import processes
 
 PROGRAM = """if True:

@@ -12,12 +12,14 @@ import pydicom.uid
 import pytest
 import tifffile
 
-from ordseg import predict, predictor, preprocess, records, sliding_window
+from ordseg import prediction, records
+from ordseg.cli.predict import main
+from ordseg.errors import InputError
 from ordseg.image_io import read, writing
-from ordseg.predict import maps, measures, overlay
-from ordseg.predict.__main__ import main
-from ordseg.sliding_window import Windows
-from ordseg.validate import InputError
+from ordseg.input_pipeline import preprocess
+from ordseg.models import sliding_window
+from ordseg.models.sliding_window import Windows
+from ordseg.prediction import maps, measures, overlay, predictor
 from tests.helpers import training
 from tests.test_image_io import write_dicom
 
@@ -50,7 +52,7 @@ def quiet(line):
 
 def run_one(loaded, path, tmp_path, **options):
   settings = {"windows": Windows(size=0), "overlay": False} | options
-  rows = predict.predict_files(loaded, {"x": path}, tmp_path / "out", predict.Options(**settings), say=quiet)
+  rows = prediction.predict_files(loaded, {"x": path}, tmp_path / "out", prediction.Options(**settings), say=quiet)
   return rows[0], tmp_path / "out"
 
 
@@ -202,7 +204,7 @@ def test_large_pages_stay_on_disk_and_change_nothing(loaded, tmp_path, monkeypat
   tifffile.imwrite(tmp_path / "a.tif", picture(90, 70))
   windows = Windows(size=32, overlap=0.25)
   _, small = run_one(loaded, tmp_path / "a.tif", tmp_path / "1", windows=windows)
-  monkeypatch.setattr(predict.files, "LARGE_PIXELS", 100)
+  monkeypatch.setattr(prediction.files, "LARGE_PIXELS", 100)
   _, large = run_one(loaded, tmp_path / "a.tif", tmp_path / "2", windows=windows)
   for name in ("mean_vote", "majority", "mask"):
     np.testing.assert_array_equal(
@@ -222,19 +224,19 @@ def test_which_files(tmp_path):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"")
-  assert predict.find_inputs(str(tmp_path)) == {
+  assert prediction.find_inputs(str(tmp_path)) == {
     "a": tmp_path / "a.nii.gz",
     "b": tmp_path / "b.png",
     "deep/c": tmp_path / "deep/c.tif",
     "s1": tmp_path / "s1",
   }
-  assert predict.find_inputs(str(tmp_path / "s1")) == {"s1": tmp_path / "s1"}
-  assert list(predict.find_inputs(str(tmp_path / "*.png")).values()) == [tmp_path / "b.png"]
+  assert prediction.find_inputs(str(tmp_path / "s1")) == {"s1": tmp_path / "s1"}
+  assert list(prediction.find_inputs(str(tmp_path / "*.png")).values()) == [tmp_path / "b.png"]
   (tmp_path / "b.tif").write_bytes(b"")
-  assert sorted(predict.find_inputs(str(tmp_path / "b.*"))) == ["b", "b.tif"]
+  assert sorted(prediction.find_inputs(str(tmp_path / "b.*"))) == ["b", "b.tif"]
   for nothing, said in (("*.gif", r"there is no image. Known formats: .png"), ("none.png", "no such file or folder")):
     with pytest.raises(InputError, match=said):
-      predict.find_inputs(str(tmp_path / nothing))
+      prediction.find_inputs(str(tmp_path / nothing))
 
 
 # --- Bad input
@@ -247,8 +249,8 @@ def test_one_bad_file_does_not_stop_the_others(loaded, tmp_path):
   PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).save(folder / "colour.png")
   (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:80])
   tifffile.imwrite(folder / "nan.tif", np.full((8, 8), np.nan, np.float32))
-  rows = predict.predict_files(
-    loaded, predict.find_inputs(str(folder)), tmp_path / "out", predict.Options(overlay=False), say=quiet
+  rows = prediction.predict_files(
+    loaded, prediction.find_inputs(str(folder)), tmp_path / "out", prediction.Options(overlay=False), say=quiet
   )
   status = {pathlib.Path(row["file"]).name: (row["status"], row["message"]) for row in rows}
   assert status["good.png"] == ("ok", "")
@@ -273,7 +275,7 @@ def test_other_types_and_spacings_are_said(loaded, tmp_path):
 def test_an_output_that_is_a_file(loaded, tmp_path):
   (tmp_path / "out").write_text("")
   with pytest.raises(InputError, match="out: cannot be made"):
-    predict.predict_files(loaded, {}, tmp_path / "out", predict.Options())
+    prediction.predict_files(loaded, {}, tmp_path / "out", prediction.Options())
 
 
 def test_a_workdir_of_a_newer_version(workdir, tmp_path):

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordseg import files, image_io, predict, predictor
+from ordseg import files, image_io, prediction
 from ordseg.image_io import ImageFile, writing
-from ordseg.predict import overlay, summary
-from ordseg.sliding_window import Windows
+from ordseg.models.sliding_window import Windows
+from ordseg.prediction import overlay, predictor, summary
 from tests.helpers import training
 from tests.test_image_io import write_dicom
 
@@ -46,8 +46,8 @@ def save(path, seed=0, shape=(17, 19)):
 def run(loaded, folder, out, *, said=None, **options):
   settings = {"windows": Windows(size=0), "overlay": False, "maps": "mean_vote"} | options
   lines = said if said is not None else []
-  inputs = predict.find_inputs(str(folder), say=lines.append)
-  rows = predict.predict_files(loaded, inputs, out, predict.Options(**settings), say=lines.append)
+  inputs = prediction.find_inputs(str(folder), say=lines.append)
+  rows = prediction.predict_files(loaded, inputs, out, prediction.Options(**settings), say=lines.append)
   written = list(csv.DictReader((out / "summary.csv").open()))
   assert [row["status"] for row in written] == [row["status"] for row in rows]
   return dict(zip(inputs, rows, strict=True))
@@ -73,7 +73,7 @@ def test_dicom_without_names_and_pictures_in_one_folder(loaded, tmp_path):
   assert [row["pages"] for row in rows.values()] == [5, 5, 1, 1, 1, 1]
   assert len(list((tmp_path / "out/xrays").glob("x?_mean_vote.nii.gz"))) == 4
   for name, count in (("noext", 1), ("ima", 1), ("xrays", 4), ("noext/IM0003", 1), ("xrays/*.dcm", 4), ("*", 6)):
-    assert len(predict.find_inputs(str(folder / name))) == count
+    assert len(prediction.find_inputs(str(folder / name))) == count
 
 
 def test_each_series_of_a_folder_is_predicted(loaded, tmp_path):
@@ -86,7 +86,7 @@ def test_each_series_of_a_folder_is_predicted(loaded, tmp_path):
   rows = run(loaded, tmp_path / "in", tmp_path / "out")
   assert {name: row["pages"] for name, row in rows.items()} == {"series-11": 3, "series-12": 4}
   assert nibabel.load(tmp_path / "out/series-12_mean_vote.nii.gz").shape == (8, 9, 4)
-  assert list(predict.find_inputs(str(tmp_path / "in/1.2.2"))) == ["1.2.2"]
+  assert list(prediction.find_inputs(str(tmp_path / "in/1.2.2"))) == ["1.2.2"]
 
 
 @pytest.mark.parametrize("layout", ["raters", "several", "cases", "bids"])
@@ -108,7 +108,7 @@ def test_masks_are_not_predicted(loaded, tmp_path, layout):
   assert any("2 images, 2 others are taken for masks and not predicted" in line for line in said)
   assert "no images, left out: readme.txt" in said
   alone = (tmp_path / "in" / names[2]).parent
-  assert len(predict.find_inputs(str(alone / "*.png"))) >= 1  # named by themselves they are images
+  assert len(prediction.find_inputs(str(alone / "*.png"))) >= 1  # named by themselves they are images
 
 
 def test_dicom_output_of_a_picture_is_told(loaded, tmp_path):
@@ -357,8 +357,8 @@ def test_maps_in_a_folder_of_the_input_are_no_input(loaded, tmp_path):
   save(tmp_path / "in/a.png")
   run(loaded, tmp_path / "in", tmp_path / "in/maps")
   assert (tmp_path / "in/maps/a_mean_vote.png").exists()
-  assert list(predict.find_inputs(str(tmp_path / "in"), output=tmp_path / "in/maps")) == ["a"]
+  assert list(prediction.find_inputs(str(tmp_path / "in"), output=tmp_path / "in/maps")) == ["a"]
   (tmp_path / "in/manifest.csv").write_text("image,a\n")
   said = []
-  predict.find_inputs(str(tmp_path / "in"), say=said.append)
+  prediction.find_inputs(str(tmp_path / "in"), say=said.append)
   assert any("manifest.csv is not read here" in line for line in said)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from ordseg import input_pipeline
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 
 def take(iterator, num_items):

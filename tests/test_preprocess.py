@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import default
-from ordseg import preprocess
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.input_pipeline import preprocess
 
 
 def config(intensity="range", low=0.0, high=255.0):

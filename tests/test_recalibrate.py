@@ -8,21 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from ordseg import (
-  eval_loop,
-  export,
-  ordinal,
-  predictor,
-  preprocess,
-  recalibrate,
-  recalibration,
-  records,
-  report,
-  run_data,
-)
+from ordseg import ordinal, recalibration, records
+from ordseg.cli import data_sets, recalibrate
+from ordseg.cli import evaluate as eval_loop
+from ordseg.cli import export as export_program
+from ordseg.errors import InputError
 from ordseg.heads import LOG_ZERO
-from ordseg.predictor import How
-from ordseg.validate import InputError
+from ordseg.input_pipeline import preprocess
+from ordseg.prediction import predictor
+from ordseg.prediction.predictor import How
+from ordseg.reporting import report
 from tests.helpers import training
 
 INFO = {"builder": "tiny", "version": "1", "fingerprint": "0" * 64, "settings": {}, "licence": "none"}
@@ -205,7 +200,7 @@ def test_exports_hold_the_map(workdir, fitted, tmp_path, capsys, file_format, me
     pytest.importorskip("jax2onnx")
     runtime = pytest.importorskip("onnxruntime")
   args = [f"--workdir={workdir}", f"--out={tmp_path}", "--step=last", "--size=16,16", f"--recalibration={method}"]
-  export.main([*args, f"--format={file_format}"])
+  export_program.main([*args, f"--format={file_format}"])
   about = json.loads((tmp_path / "metadata.json").read_text())["recalibration"]
   assert about["method"] == method and about["fitted"]["split"] == "validation" and str(workdir) not in str(about)
   want = predictor.load([workdir], How("last", recalibration=method)).predict(images())
@@ -285,8 +280,8 @@ def test_a_slip_gets_one_line(args, message, capsys):
 
 
 def test_builders_are_looked_up_by_name(monkeypatch, tmp_path):
-  assert hasattr(run_data.builders(), "data_source")
+  assert hasattr(data_sets.builders(), "data_source")
   for module, message in ((None, "cannot be imported"), (types.ModuleType("data"), "is not that of ordseg's builders")):
     monkeypatch.setitem(sys.modules, "data", module)
     with pytest.raises(InputError, match=message):
-      run_data.builders()
+      data_sets.builders()

@@ -12,9 +12,9 @@ import scipy.special
 from hypothesis import strategies as st
 
 from ordseg import recalibration
+from ordseg.errors import InputError
 from ordseg.heads import HEADS, LOG_ZERO
 from ordseg.recalibration import METHODS, Recalibration, Sample, Sampler, maps, tilting
-from ordseg.validate import InputError
 from tests.reference import metrics_np
 from tests.reference import recalibration_np as reference
 

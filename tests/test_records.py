@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ordseg import card, records, report, run_info, scoring
-from ordseg.compare import runs
-from ordseg.report import figures, reading
-from ordseg.validate import InputError
+from ordseg import records, run_record
+from ordseg.errors import InputError
+from ordseg.evaluation import scoring
+from ordseg.reporting import card, report
+from ordseg.reporting.compare import runs
+from ordseg.reporting.report import figures, reading
 from tests.helpers import evaluations, training
 
 VALUE = st.recursive(
@@ -84,7 +86,8 @@ def made(tmp_path_factory):
   """A run with two evaluations of the same images."""
   root = tmp_path_factory.mktemp("runs") / "mine"
   data_info = {**evaluations.INFO["data"], "raters": ["ann", "bob", "cy"]}
-  run_info.open_run(root, run_info.describe(training.tiny_config(), data_info=data_info, num_raters=3, num_channels=1))
+  described = run_record.describe(training.tiny_config(), data_info=data_info, num_raters=3, num_channels=1)
+  run_record.open_run(root, described)
   evaluations.write(root / "eval/test", sharpen=2.0, info={"data": data_info})
   evaluations.write(root / "eval/validation", sharpen=1.5, info={"data": data_info})
   return root
@@ -194,7 +197,7 @@ def test_names_of_raters_stay(run, undrawn):
     assert f"Reliability diagram, {name}." in page
   assert "rater 1" not in page and "rater 2" not in page
   assert "ann, bob, cy" in card.write_card(run).read_text()
-  assert run_info.read(run)["data"]["raters"] == ["ann", "bob", "cy"]
+  assert run_record.read(run)["data"]["raters"] == ["ann", "bob", "cy"]
 
 
 def test_where_raters_are_missing_outlines_are_of_those_who_answered(tmp_path, undrawn):

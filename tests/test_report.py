@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ordseg import report
-from ordseg.report import figures, page, pictures, prose, reading, terms
-from ordseg.validate import InputError
+from ordseg.errors import InputError
+from ordseg.reporting import report
+from ordseg.reporting.report import figures, page, pictures, prose, reading, terms
 from tests.helpers import evaluations
 
 FIGURES = ("examples", "reliability_levels", "reliability_majority", "reliability_raters", "reliability_votes")

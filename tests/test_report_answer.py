@@ -11,7 +11,7 @@ from hypothesis import given
 from scipy import ndimage
 
 from ordseg import ordinal
-from ordseg.report import answer, outlines, reading
+from ordseg.reporting.report import answer, outlines, reading
 from tests.helpers import evaluations
 
 

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from ordseg import report
+from ordseg.reporting import report
 from tests.helpers import evaluations
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")

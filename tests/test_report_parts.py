@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ordseg.report import figures, pictures, prose, text
+from ordseg.reporting.report import figures, pictures, prose, text
 
 
 def curve(*bins):

@@ -4,20 +4,20 @@ import re
 import jax
 import pytest
 
-from ordseg import run_info
-from ordseg.validate import InputError
+from ordseg import run_record
+from ordseg.errors import InputError
 from tests.helpers import training
 
 
 def info_of(config, *, fingerprint="0" * 64, num_raters=3, data_dir="/a"):
   data_info = {"builder": "tiny", "fingerprint": fingerprint, "data_dir": data_dir}
-  return run_info.describe(config, data_info=data_info, num_raters=num_raters, num_channels=1)
+  return run_record.describe(config, data_info=data_info, num_raters=num_raters, num_channels=1)
 
 
 def test_a_run_is_read_back_as_it_was_described(tmp_path):
   config = training.tiny_config(optim__learning_rate=0.25)
-  run_info.open_run(tmp_path / "new" / "run", info_of(config))
-  got = run_info.read(tmp_path / "new" / "run")
+  run_record.open_run(tmp_path / "new" / "run", info_of(config))
+  got = run_record.read(tmp_path / "new" / "run")
   assert got["config"] == config
   assert isinstance(got["config"].data.crop_size, tuple)
   assert got["versions"]["jax"] == jax.__version__
@@ -25,7 +25,7 @@ def test_a_run_is_read_back_as_it_was_described(tmp_path):
 
 
 def test_changes_that_change_no_result_are_taken_over(tmp_path):
-  run_info.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny_config()))
   config = training.tiny_config(
     train__num_steps=100,
     train__log_every_steps=7,
@@ -36,8 +36,8 @@ def test_changes_that_change_no_result_are_taken_over(tmp_path):
     data__data_dir="elsewhere",
     eval__batch_size=1,
   )
-  assert run_info.open_run(tmp_path, info_of(config, data_dir="/b")) == {}
-  assert run_info.read(tmp_path)["config"] == config
+  assert run_record.open_run(tmp_path, info_of(config, data_dir="/b")) == {}
+  assert run_record.read(tmp_path)["config"] == config
 
 
 @pytest.mark.parametrize(
@@ -52,42 +52,42 @@ def test_changes_that_change_no_result_are_taken_over(tmp_path):
   ],
 )
 def test_a_workdir_of_another_config_is_refused_by_field(tmp_path, changes, told):
-  run_info.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny_config()))
   before = (tmp_path / "config.json").read_text()
   with pytest.raises(InputError, match=re.escape(told) + ".*another workdir"):
-    run_info.open_run(tmp_path, info_of(training.tiny_config(**changes)))
+    run_record.open_run(tmp_path, info_of(training.tiny_config(**changes)))
   assert (tmp_path / "config.json").read_text() == before
 
 
 def test_several_differences_are_all_told(tmp_path):
-  run_info.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny_config()))
   with pytest.raises(InputError) as error:
-    run_info.open_run(tmp_path, info_of(training.tiny_config(loss__alpha=0.1), fingerprint="1" * 64, num_raters=4))
+    run_record.open_run(tmp_path, info_of(training.tiny_config(loss__alpha=0.1), fingerprint="1" * 64, num_raters=4))
   for part in ("config.loss.alpha was 0.8 and is 0.1", "num_raters was 3 and is 4", "fingerprint was 000", "is 111"):
     assert part in str(error.value)
   assert "\n" not in str(error.value)
 
 
 def test_a_check_alone_writes_nothing(tmp_path):
-  run_info.open_run(tmp_path / "run", info_of(training.tiny_config()), write=False)
+  run_record.open_run(tmp_path / "run", info_of(training.tiny_config()), write=False)
   assert not (tmp_path / "run").exists()
-  run_info.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny_config()))
   before = (tmp_path / "config.json").read_text()
-  run_info.open_run(tmp_path, info_of(training.tiny_config(train__num_steps=50)), write=False)
+  run_record.open_run(tmp_path, info_of(training.tiny_config(train__num_steps=50)), write=False)
   assert (tmp_path / "config.json").read_text() == before
 
 
 def test_other_versions_are_told_but_allowed(tmp_path):
   info = info_of(training.tiny_config())
   old = {**info, "versions": {**info["versions"], "jax": "0.0.1"}}
-  run_info.open_run(tmp_path, old)
-  assert run_info.open_run(tmp_path, info) == {"jax": f"0.0.1 -> {jax.__version__}"}
+  run_record.open_run(tmp_path, old)
+  assert run_record.open_run(tmp_path, info) == {"jax": f"0.0.1 -> {jax.__version__}"}
 
 
 def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(tmp_path):
   with pytest.raises(InputError, match=r"holds no run: there is no config\.json"):
-    run_info.read(tmp_path)
+    run_record.read(tmp_path)
   for text in ("{", json.dumps({"data": {}}), "[]"):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=r"config\.json is damaged"):
-      run_info.read(tmp_path)
+      run_record.read(tmp_path)

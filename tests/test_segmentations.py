@@ -7,9 +7,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from ordseg import predict, predictor
+from ordseg import prediction
 from ordseg.image_io import segmentations
-from ordseg.sliding_window import Windows
+from ordseg.models.sliding_window import Windows
+from ordseg.prediction import predictor
 from tests.helpers import training
 from tests.test_image_io import write_dicom
 
@@ -41,8 +42,8 @@ def write_series(folder, *, slices=5, without=()):
 
 
 def run(loaded, inputs, out, **options):
-  settings = predict.Options(windows=Windows(size=0), dicom=True, **options)
-  return predict.predict_files(loaded, inputs, out, settings, say=lambda _: None)
+  settings = prediction.Options(windows=Windows(size=0), dicom=True, **options)
+  return prediction.predict_files(loaded, inputs, out, settings, say=lambda _: None)
 
 
 def test_segmentations_carry_the_maps_to_the_right_places(loaded, tmp_path):

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordseg import heads, models, sliding_window
-from ordseg.sliding_window import Windows
-from ordseg.validate import InputError
+from ordseg import heads, models
+from ordseg.errors import InputError
+from ordseg.models import sliding_window
+from ordseg.models.sliding_window import Windows
 
 MODEL = {"name": "unet", "width": 4, "depth": 3, "blocks_per_level": 1, "norm": "none", "dropout": 0.0}
 MODEL |= {"dtype": "float32"}

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ordseg import ordinal, staple
+from ordseg import ordinal
+from ordseg.ordinal import staple
 
 
 def posterior(masks, valid):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ordseg import state
+from ordseg.training import state
 
 
 def test_a_new_state_is_at_step_0_and_evaluates_its_own_params():

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ordseg import evaluate, logging_utils, metrics, records, report, scoring, statistics
+from ordseg import logging_utils, metrics, records, statistics
+from ordseg.errors import InputError
+from ordseg.evaluation import evaluator, scoring
 from ordseg.metrics import Resamples
-from ordseg.validate import InputError
+from ordseg.reporting import report
 from tests.helpers import evaluations, panels
 from tests.reference import metrics_np
 
@@ -314,7 +316,7 @@ def test_sums_come_back(folder):
 
 def test_intervals_of_an_evaluation(tmp_path):
   result = panels.run(panels.images(num=20), truth=True)
-  evaluate.write(result, tmp_path, {}, statistics.Settings(num_resamples=400))
+  evaluator.write(result, tmp_path, {}, statistics.Settings(num_resamples=400))
   found = json.loads((tmp_path / "metrics.json").read_text())["intervals"]
   per_metric = {"values", "methods", "corrected", "miscalibration_p"}
   assert {k: v for k, v in found.items() if k not in per_metric} == {
@@ -332,7 +334,7 @@ def test_intervals_of_an_evaluation(tmp_path):
   )
   low, high = found["values"]["read_outs.mean_vote.brier"]
   assert low < result.metrics["read_outs"]["mean_vote"]["brier"] < high
-  evaluate.write(result, tmp_path, {}, statistics.Settings(num_resamples=400))
+  evaluator.write(result, tmp_path, {}, statistics.Settings(num_resamples=400))
   assert json.loads((tmp_path / "metrics.json").read_text())["intervals"] == found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from ordseg import step
+from ordseg.training import step
 from tests.helpers import learning
 from tests.reference import ordinal_np
 

@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.study import cells, folds, plan, record, sums, tables
-from ordseg import evaluate
+from ordseg.errors import InputError
+from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics.rank_rule import rank_rule
-from ordseg.validate import InputError
 from tests.helpers import evaluations
 from tests.reference import ordinal_np
 
@@ -138,7 +138,7 @@ def test_tables_agree_with_an_evaluation_by_ordseg(tmp_path, monkeypatch):
     "mask": np.ones(masks.shape[:3]),
   }
   item = EvalBatch([f"i{k:02d}" for k in range(12)], groups, batch, 12)
-  metrics = evaluate.evaluate(lambda _: probs, [item], num_raters=3).metrics
+  metrics = evaluator.evaluate(lambda _: probs, [item], num_raters=3).metrics
   own = counted([(k // 3, probs[k], masks[k], np.ones(3)) for k in range(12)], 4)
   monkeypatch.setattr(record, "_UNITS", [8.0])  # a coarse unit must not move an estimate
   record.write(record.from_sums({}, sorted(set(groups)), own, []), tmp_path / "r.npz")

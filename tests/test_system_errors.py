@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from ordseg import system_errors, validate
+from ordseg import errors
+from ordseg.errors import system_errors
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -35,7 +36,7 @@ def program(body, **options):
   ],
 )
 def test_one_line_with_the_way_out(capsys, error, told):
-  with pytest.raises(SystemExit) as stop, validate.one_line_errors():
+  with pytest.raises(SystemExit) as stop, errors.one_line_errors():
     raise error
   (line,) = capsys.readouterr().err.splitlines()
   assert stop.value.code == 2 and line.startswith("error: ")
@@ -45,7 +46,7 @@ def test_one_line_with_the_way_out(capsys, error, told):
 
 
 def test_other_errors_keep_their_traceback():
-  with pytest.raises(RuntimeError, match="a bug"), validate.one_line_errors():
+  with pytest.raises(RuntimeError, match="a bug"), errors.one_line_errors():
     raise RuntimeError("a bug")
 
 
@@ -87,13 +88,13 @@ def test_a_reader_that_leaves_ends_the_program_without_a_word():
 
 
 def test_where_nothing_can_be_written_is_found_at_once(tmp_path):
-  validate.check_writable(tmp_path / "not" / "yet" / "there", num_bytes=1)
+  errors.check_writable(tmp_path / "not" / "yet" / "there", num_bytes=1)
   assert list(tmp_path.iterdir()) == []
-  with pytest.raises(validate.InputError, match=r"the maps need about 1,000,000,000 MB, and .* MB are free"):
-    validate.check_writable(tmp_path, num_bytes=10**15, what="the maps")
+  with pytest.raises(errors.InputError, match=r"the maps need about 1,000,000,000 MB, and .* MB are free"):
+    errors.check_writable(tmp_path, num_bytes=10**15, what="the maps")
   (tmp_path / "file").write_text("")
   with pytest.raises(NotADirectoryError):
-    validate.check_writable(tmp_path / "file" / "under")
+    errors.check_writable(tmp_path / "file" / "under")
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from configs import default
-from ordseg import checkpoint, config_check, memory, train_loop
-from ordseg.checkpoint import Checkpoints
+from ordseg import config_check
+from ordseg.errors import InputError
 from ordseg.input_pipeline.examples import Panel
-from ordseg.learner import make_learner
 from ordseg.logging_utils import MetricsLog
-from ordseg.validate import InputError
+from ordseg.training import checkpoint, loop, memory
+from ordseg.training.checkpoint import Checkpoints
+from ordseg.training.learner import make_learner
 from tests.helpers import processes, training
 from tests.test_train_loop import read_rows, without_timings
 
@@ -63,7 +64,7 @@ def test_an_image_with_nan_is_named(tmp_path):
     example["image"] = example["image"].astype(np.float32)
   source.examples[3]["image"][2, 1] = np.nan
   with pytest.raises(InputError, match="example example3: image holds 1 values that are NaN or infinite"):
-    train_loop.train(
+    loop.train(
       training.tiny_config(),
       train_source=source,
       validation_source=training.validation_source(),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from configs import default
-from ordseg import config_check, heads, input_pipeline, run_info, train_loop
-from ordseg.checkpoint import FOLDER, Checkpoints
-from ordseg.learner import make_learner
-from ordseg.validate import InputError
+from ordseg import config_check, heads, input_pipeline, run_record
+from ordseg.errors import InputError
+from ordseg.training import loop
+from ordseg.training.checkpoint import FOLDER, Checkpoints
+from ordseg.training.learner import make_learner
 from tests.helpers import processes, training
 
 TIMINGS = ("images_per_second", "data_wait_share", "seconds_left")
@@ -73,7 +74,7 @@ def test_a_run_leaves_what_it_promises(unbroken):
     *("config.json", "train_metrics.jsonl", "compute.json", "tensorboard", ".lock"),
     FOLDER,
   }
-  info = run_info.read(workdir)
+  info = run_record.read(workdir)
   assert info["config"] == noisy_config() and info["data"] == training.DATA_INFO
   assert (info["num_raters"], info["num_channels"]) == (training.NUM_RATERS, 1)
 
@@ -86,7 +87,7 @@ def test_a_run_leaves_what_it_promises(unbroken):
   assert int(summary.state.step) == 10
   values = {row["step"]: row["validation"]["read_outs"]["mean_vote"]["brier"] for row in rows if "validation" in row}
   assert summary.best_step == min(values, key=values.get) and summary.best_value == min(values.values())
-  with train_loop.open_checkpoints(noisy_config(), workdir) as checkpoints:
+  with loop.open_checkpoints(noisy_config(), workdir) as checkpoints:
     assert set(checkpoints.steps()) == {8, 10} | {summary.best_step}
     params, step = checkpoints.restore_eval_params("last")
   assert step == 10
@@ -106,7 +107,7 @@ def test_the_untrained_network_predicts_the_level_frequencies(tmp_path):
 def test_a_signal_ends_the_step_saves_and_leaves_a_run_to_continue(tmp_path, capsys, unbroken, number):
   before = signal.getsignal(number)
   with pytest.raises(SystemExit) as stop:
-    train_loop.train(
+    loop.train(
       noisy_config(),
       train_source=SignallingSource(number, after=60),
       validation_source=training.validation_source(),
@@ -231,7 +232,7 @@ def test_a_run_that_is_complete_is_left_as_it_is(unbroken, capsys):
 
 def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
   with pytest.raises(InputError, match=r"the training split has .*num_raters=3.*the validation split .*num_raters=4"):
-    train_loop.train(
+    loop.train(
       training.tiny_config(),
       train_source=training.TinySource(),
       validation_source=training.TinySource(num_raters=4),
@@ -242,16 +243,16 @@ def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
 
 
 def test_a_validation_split_smaller_than_the_number_of_processes_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(train_loop.parallel, "process_count", lambda: 6)
+  monkeypatch.setattr(loop.parallel, "process_count", lambda: 6)
   with pytest.raises(InputError, match="the validation split has 5 examples for 6 processes"):
     training.train_tiny(tmp_path, training.tiny_config())
 
 
 def test_find_metric():
   metrics = {"levels": {"rps": 0.25, "num": 3}, "none": None, "flag": True, "text": "x"}
-  assert train_loop.find_metric(metrics, "levels.rps") == 0.25
-  assert train_loop.find_metric(metrics, "levels.num") == 3.0
-  assert np.isnan(train_loop.find_metric(metrics, "none"))
+  assert loop.find_metric(metrics, "levels.rps") == 0.25
+  assert loop.find_metric(metrics, "levels.num") == 3.0
+  assert np.isnan(loop.find_metric(metrics, "none"))
   for path in ("levels.rsp", "levels", "levels.rps.x", "flag", "text", "x"):
     with pytest.raises(InputError, match="is no metric"):
-      train_loop.find_metric(metrics, path)
+      loop.find_metric(metrics, path)

@@ -9,12 +9,17 @@ import nibabel
 import numpy as np
 import pytest
 
-from ordseg import augment, eval_loop, evaluate, predictor, sliding_window, staple, train_loop
 from ordseg import input_pipeline as pipeline
+from ordseg.cli import evaluate as eval_loop
+from ordseg.errors import InputError
+from ordseg.evaluation import evaluator
+from ordseg.input_pipeline import augment
 from ordseg.metrics import Region, surface
-from ordseg.predict import Options, predict_files
-from ordseg.sliding_window import Windows
-from ordseg.validate import InputError
+from ordseg.models import sliding_window
+from ordseg.models.sliding_window import Windows
+from ordseg.ordinal import staple
+from ordseg.prediction import Options, predict_files, predictor
+from ordseg.training import loop
 from tests.helpers.training import tiny_config
 
 R, CLASSES = 3, ("core", "rim")
@@ -63,7 +68,7 @@ def config_for(**changes):
 def train(workdir, classes, **changes):
   info = {**INFO, **({"classes": list(CLASSES)} if classes > 1 else {})}
   config = config_for(**changes)
-  train_loop.train(
+  loop.train(
     config, train_source=source(classes), validation_source=source(classes, 3, 10), workdir=workdir, data_info=info
   )
   return workdir, info
@@ -201,29 +206,29 @@ def test_records_that_break_the_schema_are_named(change, message):
 
 
 def test_each_class_is_evaluated_as_if_it_were_alone():
-  together = evaluate.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
+  together = evaluator.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
   for k, found in enumerate(together):
     alone = [{**e, "rater_masks": e["rater_masks"][..., k, :], "rater_valid": e["rater_valid"][k]} for e in source(2)]
     own = pipeline.eval_batches(alone, preprocess_config=config_for().preprocess, batch_size=2)
-    want = evaluate.evaluate(lambda batch, k=k: uncertain(batch)[..., k, :], own, num_raters=R)
+    want = evaluator.evaluate(lambda batch, k=k: uncertain(batch)[..., k, :], own, num_raters=R)
     assert_same(found, want)
-  mean = evaluate.mean_metrics(together)
+  mean = evaluator.mean_metrics(together)
   path = [result.metrics["read_outs"]["mean_vote"]["brier"] for result in together]
   assert mean["read_outs"]["mean_vote"]["brier"] == pytest.approx(np.mean(path))
   assert mean["classes_with"]["read_outs"]["mean_vote"]["brier"] == 2
-  assert evaluate.mean_metrics(together[:1]) is together[0].metrics
+  assert evaluator.mean_metrics(together[:1]) is together[0].metrics
 
 
 def test_a_class_without_a_majority_takes_no_number_from_the_others():
   """Training chooses a checkpoint by the mean over classes: NaN of one class must not make it NaN."""
-  have, lacks = (evaluate.evaluate(lambda b: b["prediction"], some, num_raters=3) for some in one_structure())
+  have, lacks = (evaluator.evaluate(lambda b: b["prediction"], some, num_raters=3) for some in one_structure())
   assert np.isnan(lacks.metrics["read_outs"]["majority"]["dice"]) and have.metrics["read_outs"]["majority"]["dice"] > 0
-  mean = evaluate.mean_metrics([lacks, have])
+  mean = evaluator.mean_metrics([lacks, have])
   for name in ("dice", "iou", "soft_dice_5"):
     assert mean["read_outs"]["majority"][name] == have.metrics["read_outs"]["majority"][name]
     assert mean["classes_with"]["read_outs"]["majority"][name] == 1
   assert mean["classes_with"]["levels"]["rps"] == 2
-  assert train_loop.find_metric(mean, "read_outs.majority.dice") == have.metrics["read_outs"]["majority"]["dice"]
+  assert loop.find_metric(mean, "read_outs.majority.dice") == have.metrics["read_outs"]["majority"]["dice"]
 
 
 def one_structure():
@@ -236,9 +241,9 @@ def one_structure():
 
 
 def test_counting_in_parts_changes_no_number(monkeypatch):
-  whole = evaluate.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
-  monkeypatch.setattr(evaluate, "MAX_PIXELS", 300)
-  parts = evaluate.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
+  whole = evaluator.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
+  monkeypatch.setattr(evaluator, "MAX_PIXELS", 300)
+  parts = evaluator.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
   for a, b in zip(parts, whole, strict=True):
     assert_same(a, b)
 
@@ -327,7 +332,7 @@ def test_windows_of_a_volume_cover_it_and_blend():
 def test_windows_with_a_margin_are_the_whole_volume():
   config = config_for()
   config.model.norm = "none"
-  from ordseg.learner import make_learner
+  from ordseg.training.learner import make_learner
 
   net = make_learner(config, num_raters=R, num_channels=1)
   params = net.create(np.ones(R + 1)).params
@@ -342,7 +347,7 @@ def test_an_export_takes_volumes_and_names_the_classes(run, tmp_path):
   pytest.importorskip("flatbuffers")
   import jax
 
-  from ordseg import export
+  from ordseg.prediction import export
 
   workdir, _ = run
   path = export.export_run(predictor.load_run(workdir), tmp_path, file_format="jax", step="last", size=(4, 16, 16))

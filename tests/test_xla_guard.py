@@ -8,7 +8,8 @@ import jaxlib
 import numpy as np
 import pytest
 
-from ordseg import heads, losses, metrics, ordinal, recalibration, xla_guard
+from ordseg import heads, losses, metrics, ordinal, recalibration
+from ordseg.training import xla_guard
 
 R = 4
 # 40,000 is where jax 0.10.2 is wrong (32,769 to 40,001 rows), 65,537 the first size past a power of two above it.

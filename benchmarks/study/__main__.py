@@ -13,7 +13,7 @@ import sys
 
 from benchmarks.study import cells, folds, plan, tables
 from data import DataError
-from ordseg.validate import InputError, check_choice, one_line_errors
+from ordseg.errors import InputError, check_choice, one_line_errors
 
 
 def parse() -> argparse.Namespace:

@@ -16,11 +16,12 @@ import data
 from benchmarks.study import folds, plan, record
 from benchmarks.study.plan import METHODS, Cell, Study
 from benchmarks.study.sums import SCORES, Sums
-from ordseg import input_pipeline, losses, parallel, run_info
+from ordseg import input_pipeline, losses, run_record
+from ordseg.errors import InputError
 from ordseg.input_pipeline import examples
-from ordseg.learner import Learner, make_learner
-from ordseg.train_loop import BIAS_EXAMPLES
-from ordseg.validate import InputError
+from ordseg.training import parallel
+from ordseg.training.learner import Learner, make_learner
+from ordseg.training.loop import BIAS_EXAMPLES
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -212,7 +213,7 @@ def run_cell(
     "config": plan.essence(config),
     "curve": list(study.curve),
     "data": {key: opened.info[key] for key in ("builder", "version", "fingerprint")},
-    "versions": run_info.versions(),
+    "versions": run_record.versions(),
     "sources": sources_digest(),
     "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
     "steps": judged[-1],

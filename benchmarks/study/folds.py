@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 FOLDER = pathlib.Path(__file__).parent / "manifests"
 _SALT = "ordseg study 1"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import default
-from ordseg import config_check, losses, run_info
-from ordseg.validate import check_choice
+from ordseg import config_check, losses, run_record
+from ordseg.errors import check_choice
 
 VERSION = 1  # of the records; another number, other cells
 
@@ -193,7 +193,7 @@ _SECTIONS = ("data", "preprocess", "augment", "model", "optim")
 
 def essence(config: Any) -> dict[str, Any]:
   """Returns the fields that a cell's numbers depend on, by dotted path: of the loss, those that it reads."""
-  plain = run_info.plain(config)
+  plain = run_record.plain(config)
   found = {f"{section}.{field}": value for section in _SECTIONS for field, value in plain[section].items()}
   found |= {f"loss.{field}": plain["loss"][field] for field in losses.LOSSES[config.loss.name].hyper_parameters}
   found |= {f"train.{field}": plain["train"][field] for field in ("batch_size", "num_steps")}

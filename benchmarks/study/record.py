@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.study import sums as counting
 from benchmarks.study.sums import Sums
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 MAX_BYTES = 20_000
 _UNITS = [2.0**k for k in range(-2, 7)]  # pixels; gaps and counts per patient are integers of one of these

@@ -14,7 +14,7 @@ from benchmarks.study import sums as counting
 from benchmarks.study.plan import METHODS
 from benchmarks.study.record import Record
 from ordseg import rng, statistics
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 DOCS = pathlib.Path(__file__).parent.parent.parent / "docs" / "results.md"
 BEGIN, END = "<!-- study: made by `make results` -->", "<!-- study: end -->"

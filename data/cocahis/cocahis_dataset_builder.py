@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from data import common, files
 from data.errors import DataError
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 NUM_RATERS = 7
 STAINS = ("raw", "sn1", "sn2")

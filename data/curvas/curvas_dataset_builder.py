@@ -11,8 +11,8 @@ import tensorflow_datasets as tfds
 from data import common, files
 from data.errors import DataError
 from ordseg import image_io
+from ordseg.errors import check_choice
 from ordseg.image_io import placement
-from ordseg.validate import check_choice
 
 NUM_RATERS = 3
 LABELS = {"pancreas": 1, "kidney": 2, "liver": 3}

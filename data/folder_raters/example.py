@@ -12,7 +12,7 @@ import PIL.Image
 
 from data.errors import DataError
 from data.rater_phantom.rater_phantom_dataset_builder import PhantomConfig, draw_example
-from ordseg.validate import one_line_errors
+from ordseg.errors import one_line_errors
 
 RATERS = ("anna", "ben", "carl")
 GROUPS = r"(patient\d+)_"  # finds the patient in a picture's name

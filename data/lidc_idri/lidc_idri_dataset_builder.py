@@ -13,7 +13,7 @@ from data import common, files
 from data.errors import DataError
 from data.lidc_idri import database, examples, raw
 from data.lidc_idri.scan import NUM_READERS, Scan
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 _LAYOUTS = {"raw": raw.LAYOUT, "contours": database.LAYOUT}
 _CHOICES = {"source": tuple(_LAYOUTS), "empty_slot": ("vote", "missing"), "keep": ("marked", "all")}

@@ -15,7 +15,7 @@ from data import common, files
 from data.downloads import Download
 from data.errors import DataError
 from ordseg import image_io
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 NUM_RATERS = 3
 LABELS = {"any": (1, 2), "ggo": (1,), "consolidation": (2,)}

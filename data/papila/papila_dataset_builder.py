@@ -15,7 +15,7 @@ from data import common, files
 from data.downloads import Download
 from data.errors import DataError
 from ordseg import image_io
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 NUM_RATERS = 2
 STRUCTURES = ("disc", "cup")

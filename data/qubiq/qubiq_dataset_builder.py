@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from data import common, files
 from data.errors import DataError
 from ordseg import image_io
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 _LAYOUT = (
   "{training_data_v3_QC/<organ>/Training,validation_data_qubiq2021_QC/<organ>/Validation}/caseNN/"

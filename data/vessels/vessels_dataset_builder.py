@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from data import common, files
 from data.errors import DataError
 from ordseg import image_io
-from ordseg.validate import check_choice
+from ordseg.errors import check_choice
 
 NUM_RATERS = 2
 _LAYOUTS = {

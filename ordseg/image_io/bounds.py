@@ -3,8 +3,8 @@
 import os
 import pathlib
 
+from ordseg.errors import InputError
 from ordseg.image_io.image_file import damaged
-from ordseg.validate import InputError
 
 VARIABLE = "ORDSEG_MAX_IMAGE_GIB"
 _BOMB_RATIO = 250  # pictures shrink to a 100th at most where they show something; blank ones to a 1000th and less

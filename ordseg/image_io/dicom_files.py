@@ -4,8 +4,8 @@ import pathlib
 import re
 from typing import Any
 
+from ordseg.errors import InputError
 from ordseg.image_io import formats
-from ordseg.validate import InputError
 
 Slice = tuple[pathlib.Path, Any]  # a file and its pydicom data set
 

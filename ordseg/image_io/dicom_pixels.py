@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import dicom_decoders
 from ordseg.image_io.dicom_files import reason
 from ordseg.image_io.dicom_planes import group, has_groups, integer, number
 from ordseg.image_io.scaling import rescaled
-from ordseg.validate import InputError
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")

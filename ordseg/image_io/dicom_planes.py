@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 # What else may tell frames of one file apart, each with the sequence it lies in (PS3.3 C.7.6.16, C.8.13.5).
 _VARIANTS = (

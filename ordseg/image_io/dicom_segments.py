@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import dicom_pixels, dicom_planes, dicom_stacks
 from ordseg.image_io.dicom_planes import group
 from ordseg.image_io.image_file import ImageFile
-from ordseg.validate import InputError
 
 _CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segmentation, label map segmentation
 _SAME = 1e-3  # mm

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import placement
 from ordseg.image_io.dicom_planes import Plane
-from ordseg.validate import InputError
 
 _SAME = 1e-4  # mm: closer planes lie at the same place
 _EVEN = 0.01  # of a step: what rounded positions explain

@@ -5,10 +5,10 @@ import warnings
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import dicom_files, dicom_pixels, dicom_planes, dicom_segments, dicom_stacks
 from ordseg.image_io.dicom_planes import Plane
 from ordseg.image_io.image_file import ImageFile
-from ordseg.validate import InputError
 
 
 def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:

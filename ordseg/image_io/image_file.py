@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 
 class OtherFormatError(InputError):

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import colours
 from ordseg.image_io.image_file import ImageFile
-from ordseg.validate import InputError
 
 TOLERANCE = 1e-4  # of a float mask: relative to the whole number, absolute below 1
 NEAR = 127  # of 255, in every channel: half the way from black to the full colour

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 MAX_RATIO = 1032  # deflate cannot shrink more (zlib.net/zlib_tech.html)
 MAX_START = 2**26  # bytes of extensions

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import formats, nifti_data, placement
 from ordseg.image_io.image_file import ImageFile
 from ordseg.image_io.scaling import rescaled
-from ordseg.validate import InputError
 
 _UNITS = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}  # in mm; without a unit everybody means mm
 

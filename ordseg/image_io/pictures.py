@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from ordseg.errors import InputError
 from ordseg.image_io import bounds, orientation, pngs, pnm
 from ordseg.image_io.image_file import ImageFile, OtherFormatError, damaged
-from ordseg.validate import InputError
 
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM")
 _RATIOS = {"JPEG": bounds.JPEG, "MPO": bounds.JPEG, "GIF": bounds.LZW}

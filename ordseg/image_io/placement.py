@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import orientation
 from ordseg.image_io.image_file import ImageFile
-from ordseg.validate import InputError
 
 STEP_TOLERANCE = 1e-3  # voxels: of one step along an axis
 CORNER_TOLERANCE = 0.05  # voxels: of a whole image, to which rounded spacings add up

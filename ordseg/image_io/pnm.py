@@ -10,9 +10,9 @@ import zlib
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import bounds
 from ordseg.image_io.image_file import ImageFile, damaged
-from ordseg.validate import InputError
 
 _KINDS = {b"P2": 1, b"P3": 3, b"P5": 1, b"P6": 3}
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import dicoms, formats, masks, niftis, pictures, tiffs
 from ordseg.image_io.image_file import ImageFile, OtherFormatError, as_image
 from ordseg.image_io.masks import Rule
-from ordseg.validate import InputError
 
 
 def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 _WHOLE = (np.int16, np.int32, np.int64)
 

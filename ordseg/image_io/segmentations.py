@@ -11,9 +11,9 @@ import numpy as np
 
 import ordseg
 from ordseg import files
+from ordseg.errors import InputError
 from ordseg.image_io import dicom_planes, dicom_stacks
 from ordseg.image_io.image_file import ImageFile
-from ordseg.validate import InputError
 
 MAX_FRACTION = 255  # stands for probability 1
 _MAKER = {"manufacturer": "ordseg", "manufacturer_model_name": "ordseg", "device_serial_number": "0"}

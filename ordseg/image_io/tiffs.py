@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ordseg.errors import InputError
 from ordseg.image_io import bounds, orientation
 from ordseg.image_io.image_file import ImageFile, OtherFormatError, damaged
-from ordseg.validate import InputError
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8")
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

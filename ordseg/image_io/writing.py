@@ -7,9 +7,9 @@ import numpy as np
 import PIL.Image
 
 from ordseg import files
+from ordseg.errors import InputError
 from ordseg.image_io import formats
 from ordseg.image_io.image_file import ImageFile
-from ordseg.validate import InputError
 
 PRECISIONS = ("float32", "uint16")
 

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from ordseg import ordinal, preprocess
-from ordseg.input_pipeline import examples
+from ordseg import ordinal
+from ordseg.errors import InputError
+from ordseg.input_pipeline import examples, preprocess
 from ordseg.types import Batch, Config
-from ordseg.validate import InputError
 
 _Item = tuple[str, str, dict[str, np.ndarray]]  # id, group, arrays
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from ordseg.errors import InputError, did_you_mean
 from ordseg.types import Config
-from ordseg.validate import InputError, did_you_mean
 
 Example = Mapping[str, Any]
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 ALL, RANDOM = "all", "random"
 

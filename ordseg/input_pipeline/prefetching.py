@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 
 class Prefetcher(Iterator[Any]):

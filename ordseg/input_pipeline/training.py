@@ -12,10 +12,10 @@ import cv2
 import grain
 import numpy as np
 
-from ordseg import augment, preprocess, rng
-from ordseg.input_pipeline import examples, panels
+from ordseg import rng
+from ordseg.errors import InputError
+from ordseg.input_pipeline import augment, examples, panels, preprocess
 from ordseg.types import Config
-from ordseg.validate import InputError
 
 LabelWeights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

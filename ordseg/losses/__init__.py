@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ordseg import staple
+from ordseg.errors import InputError, check_choice
 from ordseg.heads import Head, Prediction
 from ordseg.losses.binary import (
   bce_majority,
@@ -30,9 +30,8 @@ from ordseg.losses.hybrids import BINARY_TERMS, rps_bce, rps_bce_dml
 from ordseg.losses.levels import DIVISORS, nll, rps, sa_rps, sord, squared_emd, w1
 from ordseg.losses.ranked import parse_weights, ranked_ignorance
 from ordseg.losses.regions import bce_dice, bce_ml1_ace, dice, dml
-from ordseg.ordinal import OrdinalTarget
+from ordseg.ordinal import OrdinalTarget, staple
 from ordseg.types import Array
-from ordseg.validate import InputError, check_choice
 
 __all__ = [
   "BINARY_TERMS",

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from ordseg import ordinal
+from ordseg.errors import InputError
 from ordseg.heads import Prediction
 from ordseg.ordinal import OrdinalTarget
 from ordseg.types import Array
-from ordseg.validate import InputError
 
 
 def binary_cross_entropy(logits: Array, labels: Array) -> Array:

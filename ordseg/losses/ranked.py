@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ordseg import ordinal
+from ordseg.errors import InputError
 from ordseg.heads import Prediction
 from ordseg.ordinal import OrdinalTarget
 from ordseg.types import Array
-from ordseg.validate import InputError
 
 
 def ranked_ignorance(prediction: Prediction, target: OrdinalTarget, *, threshold_weights: str = "") -> Array:

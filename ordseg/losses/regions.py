@@ -7,9 +7,10 @@ losses are, an image counts by the number of its valid pixels.
 import jax
 import jax.numpy as jnp
 
-from ordseg import calibration, ordinal
+from ordseg import ordinal
 from ordseg.heads import Prediction
 from ordseg.losses.binary import bce_majority, majority_logit
+from ordseg.metrics import calibration
 from ordseg.ordinal import OrdinalTarget
 from ordseg.types import Array
 

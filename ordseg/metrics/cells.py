@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ordseg import calibration
+from ordseg.metrics import calibration
 from ordseg.types import Array, ArrayLike
 
 _CELLS_PER_UNIT, _TAIL, _TAIL_BITS = 4096, 2.0**-6, 4

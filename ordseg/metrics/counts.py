@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from ordseg import calibration
+from ordseg.metrics import calibration
 from ordseg.types import Array
 
 # Bins of [0, 1] for the confidence max(p, 1 - p), as in the CURVAS challenge; it never is below 1/2, so half of them.

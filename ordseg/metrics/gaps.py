@@ -8,8 +8,9 @@ import dataclasses
 
 import numpy as np
 
-from ordseg import calibration, ordinal
-from ordseg.calibration import BinSums
+from ordseg import ordinal
+from ordseg.metrics import calibration
+from ordseg.metrics.calibration import BinSums
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.scores import level_bins, majority_bins, rater_bins, vote_bins
 from ordseg.metrics.sums import ImageSums

@@ -8,8 +8,8 @@ number of images. Binning anew is adding up cells, so it is exact for any edges 
 import numpy as np
 import scipy.fft
 
-from ordseg import calibration
-from ordseg.calibration import BinSums
+from ordseg.metrics import calibration
+from ordseg.metrics.calibration import BinSums
 from ordseg.metrics.cells import cell_edges
 from ordseg.metrics.scores import auc
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.calibration import ratio
+from ordseg.metrics.calibration import ratio
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.sums import ImageSums
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.calibration import BinSums, ratio
+from ordseg.metrics.calibration import BinSums, ratio
 
 
 def mean_of(values: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from ordseg.errors import InputError, check_choice
 from ordseg.types import Batch
-from ordseg.validate import InputError, check_choice
 
 KINDS = ("image", "union_dilated")
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import calibration, ordinal
-from ordseg.calibration import BinSums, ratio
+from ordseg import ordinal
+from ordseg.metrics import calibration
+from ordseg.metrics.calibration import BinSums, ratio
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
 from ordseg.metrics.sums import AT_HALF, NAT_BITS, SOFT_DICE_TENTHS, SQUARE_BITS, ImageSums
 

@@ -17,8 +17,8 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from ordseg import calibration, ordinal
-from ordseg.metrics import cells, counts
+from ordseg import ordinal
+from ordseg.metrics import calibration, cells, counts
 from ordseg.metrics.cells import NUM_RANKS, rank_cell
 from ordseg.types import Array, Batch
 

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ordseg.errors import InputError, check_choice
 from ordseg.models import layers, pretrained, resnet
 from ordseg.models.resnet_fpn import ResNetFPN
 from ordseg.models.resnet_unet import ResNetUNet
 from ordseg.models.unet import UNet
 from ordseg.models.unet3d import UNet3D
 from ordseg.types import ArrayLike, Params
-from ordseg.validate import InputError, check_choice
 
 MODELS: dict[str, type[nn.Module]] = {
   "unet": UNet,

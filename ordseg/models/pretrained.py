@@ -15,9 +15,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ordseg.errors import InputError
 from ordseg.models import resnet
 from ordseg.types import Params
-from ordseg.validate import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)

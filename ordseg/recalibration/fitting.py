@@ -15,12 +15,12 @@ import numpy as np
 import scipy.optimize
 
 from ordseg import ordinal
+from ordseg.errors import InputError, check_choice
 from ordseg.heads import LOG_ZERO
 from ordseg.recalibration import maps, tilting
 from ordseg.recalibration.maps import KNOWN, METHODS, Method, Parameter, Parameters, Recalibration
 from ordseg.recalibration.sampling import Sample
 from ordseg.types import Array
-from ordseg.validate import InputError, check_choice
 
 LOSSES = ("nll", "rps")
 _CHUNK = 1 << 16  # pixels summed in float32; the sums of chunks are added in float64

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ordseg import calibration, ordinal
+from ordseg import ordinal
+from ordseg.metrics import calibration
 from ordseg.recalibration.fitting import fit
 from ordseg.recalibration.maps import NONE, Recalibration
 from ordseg.recalibration.sampling import Sample

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ordseg import records
+from ordseg.errors import InputError, check_choice
 from ordseg.heads import HEADS, LOG_ZERO, log_sigmoid
 from ordseg.recalibration import tilting
 from ordseg.types import Array, ArrayLike
-from ordseg.validate import InputError, check_choice
 
 FORMAT = 1  # of the files
 MAX_LOGIT = 1e4  # of a mean vote: beyond it nothing is told apart

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ordseg.errors import InputError, check_choice
 from ordseg.metrics import Resamples
 from ordseg.metrics.top_label import cases_of
-from ordseg.validate import InputError, check_choice
 
 Values = Mapping[str, np.ndarray]  # path of a metric -> [S], its value in each resample
 Measure = Callable[[Resamples], Values]

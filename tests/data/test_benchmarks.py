@@ -10,7 +10,8 @@ import pytest
 import data
 from configs import default
 from data import DataError
-from ordseg import config_check, train_loop
+from ordseg import config_check
+from ordseg.training import loop
 from tests.data import archives
 
 ARCHIVES = {
@@ -110,7 +111,7 @@ def test_training_takes_steps_on_it_under_its_own_config(written, tmp_path, name
   )
   data.prepare(builder, manual_dir=str(root))
   sources = [data.data_source(builder, split) for split in ("train", "validation")]
-  summary = train_loop.train(
+  summary = loop.train(
     config, train_source=sources[0], validation_source=sources[1], workdir=tmp_path / "w", data_info=data.info(builder)
   )
   assert int(summary.state.step) == 2 and summary.best_step == 2

@@ -12,8 +12,9 @@ import tifffile
 
 import data
 from data import DataError
-from ordseg import predict, predictor
-from ordseg.sliding_window import Windows
+from ordseg import prediction
+from ordseg.models.sliding_window import Windows
+from ordseg.prediction import predictor
 from tests.data.archives import folder_raters as archive
 from tests.data.helpers import ROOT
 from tests.data.test_folder_raters import build, records
@@ -218,9 +219,9 @@ def test_prediction_of_turned_doubled_and_cut_pictures(tmp_path, loaded):
     tifffile.imwrite(tmp_path / f"{name}.tif", upright.astype(dtype))
   tifffile.imwrite(tmp_path / "cut.tif", np.stack([upright] * 6), photometric="minisblack", compression="lzw")
   (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:900])
-  options = predict.Options(windows=Windows(size=0), maps="mean_vote")
-  inputs = predict.find_inputs(str(tmp_path))
-  rows = predict.predict_files(loaded, inputs, tmp_path / "out", options, say=quiet)
+  options = prediction.Options(windows=Windows(size=0), maps="mean_vote")
+  inputs = prediction.find_inputs(str(tmp_path))
+  rows = prediction.predict_files(loaded, inputs, tmp_path / "out", options, say=quiet)
   status = {pathlib.Path(row["file"]).stem: row["status"] for row in rows}
   assert status == {"turned": "ok", "upright": "ok", "phone": "ok", "wide": "ok", "half": "ok", "cut": "failed"}
   (failed,) = [row["message"] for row in rows if row["status"] == "failed"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.rater_phantom import rater_phantom_dataset_builder as phantom
-from ordseg.doctor import common_faults, examine, page, survey, surveys, tables
+from ordseg.data_check import common_faults, examine, page, survey, surveys, tables
 from tests.data.archives import folder_raters as archive
 from tests.doctor import faults
 from tests.doctor.test_doctor import phantom_set, run, words

@@ -10,10 +10,10 @@ import pytest
 
 import data
 from data.rater_phantom import rater_phantom_dataset_builder as phantom
-from ordseg import agreement
-from ordseg.doctor import examine, misfits, page, survey, tables
-from ordseg.doctor.__main__ import main
-from ordseg.doctor.suspicions import area_ratios
+from ordseg.cli.check import main
+from ordseg.data_check import examine, misfits, page, survey, tables
+from ordseg.data_check.suspicions import area_ratios
+from ordseg.metrics import agreement
 from tests.data.archives import folder_raters
 from tests.doctor import faults
 

@@ -1,6 +1,6 @@
 """Runs that can be compared, of made-up predictors."""
 
-from ordseg import scoring
+from ordseg.evaluation import scoring
 from tests.helpers import evaluations
 
 PLAN = {"a": (2.0, 7), "b": (1.1, 7), "s0": (1.5, 0), "s1": (1.6, 1), "t0": (1.51, 0), "t1": (1.57, 1)}

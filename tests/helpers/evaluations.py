@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 
-from ordseg import evaluate, records, scoring
+from ordseg import records
+from ordseg.evaluation import evaluator, scoring
 from ordseg.input_pipeline import EvalBatch
 
 H, W = 20, 24
@@ -71,10 +72,10 @@ def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, 
   if oracle:
     batch["level_probs"] = levels
   ids = [f"image-{k:02d}" for k in range(num_images)]
-  result = evaluate.evaluate(
+  result = evaluator.evaluate(
     lambda _: prediction, [EvalBatch(ids, ["p"] * num_images, batch, num_images)], num_raters=num_raters, **options
   )
-  evaluate.write(result, folder, {**INFO, **(info or {})})
+  evaluator.write(result, folder, {**INFO, **(info or {})})
   return folder
 
 

@@ -9,8 +9,10 @@ import pathlib
 import signal
 import sys
 
-from ordseg import evaluation_folder, records, scoring
-from ordseg.report import reading
+from ordseg import records
+from ordseg.evaluation import folder as evaluation_folder
+from ordseg.evaluation import scoring
+from ordseg.reporting.report import reading
 from tests.helpers import evaluations
 
 STEPS = ("open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "ctypes.dlopen")

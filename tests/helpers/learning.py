@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ordseg import heads, losses, optim, state, step
+from ordseg import heads, losses
+from ordseg.training import optim, state, step
 from tests.helpers import training
 
 NUM_RATERS = training.NUM_RATERS

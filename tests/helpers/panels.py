@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from ordseg import evaluate
+from ordseg.errors import InputError
+from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
-from ordseg.validate import InputError
 from tests.reference import ordinal_np
 
 R, SIZE, NUM_BINS = 4, 12, 10
@@ -68,7 +68,7 @@ def predict(batch):
 
 
 def run(data, gather=lambda tree: tree, **kwargs):
-  return evaluate.evaluate(predict, batches_of(data, **kwargs), num_raters=R, num_bins=NUM_BINS, gather=gather)
+  return evaluator.evaluate(predict, batches_of(data, **kwargs), num_raters=R, num_bins=NUM_BINS, gather=gather)
 
 
 def run_processes(data, orders, **kwargs):

@@ -5,7 +5,8 @@ import sys
 
 import numpy as np
 
-from ordseg import parallel, validate
+from ordseg import errors
+from ordseg.training import parallel
 from tests.helpers import training
 
 
@@ -26,7 +27,7 @@ def check_gathering() -> None:
     parallel.first_process_first(lambda: 1 // 0 if me == 0 else calls.append("too far"))
   except ZeroDivisionError:
     assert me == 0
-  except validate.InputError as error:
+  except errors.InputError as error:
     assert me != 0 and "first process stopped" in str(error)
   else:
     raise AssertionError("the first process failed and nobody said so")
@@ -40,7 +41,7 @@ def main() -> None:
     path, _, text = change.partition("=")
     section, field = path.split(".")
     config[section][field] = ast.literal_eval(text)
-  with validate.one_line_errors():
+  with errors.one_line_errors():
     parallel.setup(config.parallel.distributed)
     if parallel.process_count() > 1:
       check_gathering()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from configs import default
-from ordseg import train_loop
+from ordseg.training import loop
 
 NUM_RATERS = 3
 
@@ -69,9 +69,8 @@ DATA_INFO = {"builder": "tiny", "version": "1.0.0", "fingerprint": "0" * 64}
 
 def train_tiny(workdir, config):
   """Trains on the tiny source."""
-  from ordseg import train_loop
 
-  return train_loop.train(
+  return loop.train(
     config,
     train_source=TinySource(),
     validation_source=validation_source(),
@@ -84,7 +83,7 @@ def small_run(workdir):
   """Trains a few steps with dropout into `workdir`, which it returns."""
   config = tiny_config(model__dropout=0.2)
   info = {"builder": "tiny", "version": "1", "fingerprint": "0" * 64, "settings": {}, "licence": "none"}
-  train_loop.train(
+  loop.train(
     config, train_source=TinySource(), validation_source=TinySource(4, seed=1, size=16), workdir=workdir, data_info=info
   )
   return workdir

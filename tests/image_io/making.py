@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 SPACING, DEPTH = [0.5, 0.25], 2.5  # mm: rows, columns; slices
 AXES = [0.8, 0.6, 0.0, 0.0, 0.0, -1.0]  # oblique

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 MARKS = np.zeros((12, 16), bool)
 MARKS[2:7, 3:9] = True

@@ -11,7 +11,7 @@ import PIL.ImageOps
 import pytest
 
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 TURNED = "turned upright as its EXIF orientation says"

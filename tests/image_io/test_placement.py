@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from data.folder_raters import reading
 from ordseg import image_io
+from ordseg.errors import InputError
 from ordseg.image_io import ImageFile, placement, segmentations
-from ordseg.validate import InputError
 from tests.image_io import making
 from tests.image_io.making import series
 

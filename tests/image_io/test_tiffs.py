@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 
 
 def numbers(*shape, high=250, dtype=np.uint8, seed=0):

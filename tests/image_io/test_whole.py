@@ -13,8 +13,8 @@ import pytest
 import tifffile
 
 from ordseg import image_io
+from ordseg.errors import InputError
 from ordseg.image_io import bounds
-from ordseg.validate import InputError
 from tests.image_io.test_pictures import chunk, write_png
 
 SMOOTH = (np.add.outer(np.arange(60) ** 2, 7 * np.arange(70)) // 16 % 256).astype(np.uint8)
@@ -160,7 +160,7 @@ CLAIMS = {
 CHILD = r"""
 import pathlib, re, sys, time
 from ordseg import image_io
-from ordseg.validate import InputError
+from ordseg.errors import InputError
 for path in sys.argv[1:]:
   start = time.monotonic()
   try:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ordseg import models
+from ordseg.errors import InputError
 from ordseg.models import layers, resnet
-from ordseg.validate import InputError
 from tests.helpers import resnets
 
 NETS = ("resnet_fpn", "resnet_unet")

@@ -13,8 +13,8 @@ import pytest
 import safetensors.numpy
 
 from ordseg import models
+from ordseg.errors import InputError
 from ordseg.models import pretrained, resnet
-from ordseg.validate import InputError
 from tests.helpers import resnets
 
 # Written out: the entries of torchvision's and timm's resnet18 and resnet50 that the rest follow.

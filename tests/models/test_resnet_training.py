@@ -13,11 +13,11 @@ import optax
 import pytest
 import safetensors.numpy
 
-from ordseg import optim
-from ordseg.checkpoint import Checkpoints
-from ordseg.learner import make_learner
+from ordseg.errors import InputError
 from ordseg.models import pretrained
-from ordseg.validate import InputError
+from ordseg.training import optim
+from ordseg.training.checkpoint import Checkpoints
+from ordseg.training.learner import make_learner
 from tests.helpers import resnets, training
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

@@ -7,9 +7,9 @@ import pytest
 
 from configs import default
 from ordseg import models
+from ordseg.errors import InputError
 from ordseg.models import unet3d
 from ordseg.models.unet3d import UNet3D
-from ordseg.validate import InputError
 
 
 def volume(*shape, seed=0):

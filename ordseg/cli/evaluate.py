@@ -1,0 +1,151 @@
+"""The evaluation program: from a trained workdir and a data source to metrics, tables and a report."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ordseg import errors, input_pipeline, run_record
+from ordseg.cli import data_sets
+from ordseg.evaluation import evaluator
+from ordseg.evaluation import folder as evaluation_folder
+from ordseg.logging_utils import format_duration
+from ordseg.models import sliding_window
+from ordseg.prediction import predictor as predictors
+from ordseg.prediction.predictor import How, Predictor
+from ordseg.reporting import report
+from ordseg.training import parallel
+
+
+def evaluate_run(
+  workdirs: Sequence[str | pathlib.Path],
+  how: How,
+  *,
+  source: input_pipeline.Source,
+  split: str,
+  data_info: Mapping[str, Any],
+) -> list[pathlib.Path]:
+  """Evaluates a run, or several as an ensemble, and writes ``<first workdir>/eval/<split>/``. All processes must call.
+
+  Args:
+    workdirs: of the runs.
+    how: what to predict with; anything but the plain way is added to the folder's name.
+    source: the examples of `split`.
+    split: its name; characters that do not belong in a folder name become ``_``.
+    data_info: of the data set that `source` belongs to.
+
+  Returns:
+    The folder written to; one per class, ``<split>-<class>``, where there are several.
+
+  Raises:
+    InputError: another data set than the run was trained on, or what `predictor.load` says.
+  """
+  predictor = predictors.load(workdirs, how)
+  run = predictor.run
+  data_sets.check_same(run, data_info)
+  name = _folder(split, how, len(workdirs))
+  out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
+  if parallel.is_first_process():
+    errors.check_writable(run.workdir / "eval")
+    for out_dir in out_dirs:
+      evaluation_folder.sweep(out_dir)
+  predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
+  results = evaluator.evaluate_classes(
+    lambda batch: predict(np.asarray(batch["image"])),
+    input_pipeline.eval_batches(
+      source,
+      preprocess_config=run.config.preprocess,
+      batch_size=run.config.eval.batch_size,
+      process_index=parallel.process_index(),
+      process_count=parallel.process_count(),
+      keep=("level_probs", "spacing"),
+    ),
+    num_raters=run.num_raters,
+    num_classes=run.num_classes,
+    **evaluator.from_config(run.config.eval),
+    gather=parallel.gather_across_processes,
+    progress=Progress(len(source) // parallel.process_count(), split),
+  )
+  about = _describe(predictor, workdirs, how, split, data_info)
+  if parallel.is_first_process():
+    _write(results, out_dirs, [{**about, **({"class": label} if label else {})} for label in run.class_names])
+  return out_dirs
+
+
+def _write(
+  results: Sequence[evaluator.EvalResult], out_dirs: Sequence[pathlib.Path], infos: Sequence[Mapping[str, Any]]
+) -> None:
+  """Writes the folders of all classes, with their reports; none replaces its former one before all are whole."""
+  with contextlib.ExitStack() as stack:
+    for result, out_dir, info in zip(results, out_dirs, infos, strict=True):
+      folder = stack.enter_context(evaluation_folder.replacing(out_dir))
+      evaluator.write_files(result, folder, info)
+      report.write_report(folder)
+  for out_dir in out_dirs:
+    print(report.text_summary(out_dir))
+    print(f"report: {out_dir / 'report.html'}")
+
+
+def _class_suffix(label: str) -> str:
+  return f"-{_file_name(label)}" if label else ""
+
+
+def _folder(split: str, how: How, num_runs: int) -> str:
+  return _file_name(split + how.label(num_runs))
+
+
+def _file_name(text: str) -> str:
+  return "".join(c if c.isalnum() or c in "-." else "_" for c in text)
+
+
+def _describe(
+  predictor: Predictor,
+  workdirs: Sequence[str | pathlib.Path],
+  how: How,
+  split: str,
+  data_info: Mapping[str, Any],
+) -> dict[str, Any]:
+  run = predictor.run
+  names = {"raters": data_info["raters"]} if data_info.get("raters") else {}  # runs of earlier versions lack them
+  plain_way = len(workdirs) == 1 and not how.label()
+  return {
+    "split": split,
+    "step": predictor.steps[0],
+    "data": {**run.data_info, **names},
+    "model": {"head": run.config.model.head, "loss": run.config.loss.name, "config": run_record.plain(run.config)},
+    "versions": run_record.versions(),
+    **({} if plain_way else {"predicted_by": {"workdirs": [str(w) for w in workdirs], "steps": list(predictor.steps)}}),
+    **({} if plain_way else {"flips": how.flips, "dropout_samples": how.dropout_samples}),
+    **_recalibration(predictor, how, split, len(workdirs)),
+  }
+
+
+def _recalibration(predictor: Predictor, how: How, split: str, num_runs: int) -> dict[str, Any]:
+  """What the report of a recalibrated evaluation must know: the map, and the folder of the evaluation without it."""
+  if predictor.recalibration is None:
+    return {}
+  before = _folder(split, how.uncalibrated(), num_runs)
+  about = {key: value for key, value in predictor.recalibration.items() if key != "parameters"}
+  return {"recalibration": {**about, "named": how.recalibration, "before": before}}
+
+
+class Progress:
+  """Says how far an evaluation is and how long it will take; a line at most every few seconds."""
+
+  _SECONDS_BETWEEN_LINES = 10.0
+
+  def __init__(self, num_images: int, split: str):
+    self._num_images, self._split = num_images, split
+    self._start = self._last = time.monotonic()
+
+  def __call__(self, num_done: int) -> None:
+    """Says where it stands, unless it did so a moment ago."""
+    now = time.monotonic()
+    if now - self._last < self._SECONDS_BETWEEN_LINES:
+      return
+    self._last = now
+    left = (now - self._start) / num_done * (self._num_images - num_done)
+    print(f"{self._split}: {num_done}/{self._num_images} images | ETA {format_duration(left)}", flush=True)

@@ -1,0 +1,1 @@
+"""From maps and masks to one result."""

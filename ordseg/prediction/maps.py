@@ -1,0 +1,95 @@
+"""What can be drawn from the level probabilities of a page; each map is [H, W] float32 in [0, 1], masks uint8."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ordseg.errors import InputError, did_you_mean
+
+ALWAYS = ("mean_vote", "majority", "mask")
+
+
+def mean_vote(level_probs: np.ndarray) -> np.ndarray:
+  """Probability that a rater drawn from the panel marks the pixel: sum_k (k / R) p_k."""
+  num_raters = level_probs.shape[-1] - 1
+  return level_probs @ (np.arange(num_raters + 1, dtype=np.float32) / num_raters)
+
+
+def majority(level_probs: np.ndarray) -> np.ndarray:
+  """Probability that at least half of the panel marks the pixel."""
+  num_raters = level_probs.shape[-1] - 1
+  return at_least(level_probs, (num_raters + 1) // 2)
+
+
+def at_least(level_probs: np.ndarray, j: int) -> np.ndarray:
+  """Probability that j raters or more mark the pixel, j = 1..R."""
+  return np.minimum(level_probs[..., j:].sum(-1), 1)
+
+
+def entropy(level_probs: np.ndarray) -> np.ndarray:
+  """Entropy of the number of votes over its largest value, log(R + 1)."""
+  safe = np.maximum(level_probs, np.finfo(np.float32).tiny)
+  return (-(level_probs * np.log(safe)).sum(-1) / np.log(level_probs.shape[-1])).astype(np.float32)
+
+
+def disagreement(level_probs: np.ndarray) -> np.ndarray:
+  """Probability that two different raters of the panel say different things; 0 for a panel of one."""
+  num_raters = level_probs.shape[-1] - 1
+  k = np.arange(num_raters + 1, dtype=np.float32)
+  return level_probs @ (2 * k * (num_raters - k) / max(num_raters * (num_raters - 1), 1)).astype(np.float32)
+
+
+def mask(level_probs: np.ndarray) -> np.ndarray:
+  """1 where the majority is more likely to mark the pixel than not."""
+  return (majority(level_probs) >= 0.5).astype(np.uint8)
+
+
+_MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+  "mean_vote": mean_vote,
+  "majority": majority,
+  "mask": mask,
+  "entropy": entropy,
+  "disagreement": disagreement,
+}
+
+
+def is_probability(name: str) -> bool:
+  """Returns whether a map is the probability that a pixel belongs to something."""
+  return name in ("mean_vote", "majority") or name.startswith("at_least_")
+
+
+def describe(name: str, num_raters: int) -> str:
+  """Returns what a map is in words, for a viewer's list."""
+  words = {
+    "mean_vote": "a rater marks it",
+    "majority": f"at least half of {num_raters} raters",
+    "mask": f"mask: majority of {num_raters} raters",
+  }
+  return words.get(name, f"{name.replace('_', ' ')} of {num_raters} raters")
+
+
+def get_maps(names: str, num_raters: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+  """Looks maps up.
+
+  Args:
+    names: with commas between, or ``all``.
+    num_raters: R.
+
+  Returns:
+    name -> (level_probs [..., L]) -> [...].
+
+  Raises:
+    InputError: an unknown name.
+  """
+  known = dict(_MAPS)
+  for j in range(1, num_raters + 1):
+    known[f"at_least_{j}"] = lambda level_probs, j=j: at_least(level_probs, j)
+  if names == "all":
+    return known
+  wanted = [name.strip() for name in names.split(",") if name.strip()]
+  for name in wanted:
+    if name not in known:
+      raise InputError(f"--maps: {name!r} is unknown.{did_you_mean(name, known)} Maps: all, or {', '.join(known)}.")
+  if not wanted:
+    raise InputError(f"--maps is empty. Maps: all, or {', '.join(known)}.")
+  return {name: known[name] for name in wanted}

@@ -1,0 +1,297 @@
+"""From the workdirs of one or several runs to one function that predicts images."""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import ordseg
+from ordseg import models, recalibration, rng, run_record
+from ordseg.errors import InputError, check_choice
+from ordseg.heads import LOG_ZERO
+from ordseg.models import ensembles
+from ordseg.models.ensembles import LevelPredictFn
+from ordseg.recalibration import Recalibration
+from ordseg.training import learner, loop, parallel
+from ordseg.types import Config, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What a workdir's config.json says.
+
+  Attributes:
+    workdir: folder of the run.
+    config: the resolved config it was trained with.
+    num_raters: R.
+    num_channels: C of the images.
+    num_classes: structures that are segmented side by side.
+    image_info: 'dtype' and 'spacing' in mm along (D,) H, W of a training image.
+    data_info: name, version and fingerprint of the data set.
+    versions: of the packages it was trained with.
+  """
+
+  workdir: pathlib.Path
+  config: Config
+  num_raters: int
+  num_channels: int
+  num_classes: int
+  image_info: Mapping[str, Any]
+  data_info: Mapping[str, Any]
+  versions: Mapping[str, str]
+
+  @property
+  def num_axes(self) -> int:
+    """2 for images, 3 for volumes."""
+    return models.num_axes(self.config.model)
+
+  @property
+  def class_names(self) -> list[str]:
+    """One per class; [''] where there is one."""
+    if self.num_classes == 1:
+      return [""]
+    return list(self.data_info.get("classes") or [f"class_{k + 1}" for k in range(self.num_classes)])
+
+  def make_learner(self) -> learner.Learner:
+    """Returns the functions of the run's network."""
+    sizes = {"num_raters": self.num_raters, "num_channels": self.num_channels, "num_classes": self.num_classes}
+    return learner.make_learner(self.config, **sizes)
+
+
+def load_run(workdir: str | pathlib.Path) -> Run:
+  """Reads config.json.
+
+  Raises:
+    InputError: the folder holds no run, or one of a newer version of ordseg.
+  """
+  info = run_record.read(workdir)
+  made = info["versions"].get("ordseg", "0")
+  if _numbers(made) > _numbers(ordseg.__version__):
+    raise InputError(f"{workdir} was made by ordseg {made}; this is {ordseg.__version__}. Update it.")
+  return Run(
+    workdir=pathlib.Path(workdir),
+    config=info["config"],
+    num_raters=info["num_raters"],
+    num_channels=info["num_channels"],
+    num_classes=info.get("num_classes", 1),
+    image_info=info.get("image", {}),
+    data_info=info["data"],
+    versions=info["versions"],
+  )
+
+
+def _numbers(version: str) -> list[int]:
+  return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+  """What is predicted with.
+
+  Attributes:
+    step: a checkpoint's step, 'best' or 'last'.
+    flips: average over the mirror images.
+    dropout_samples: passes with dropout active to average over; 0 is the usual pass without.
+    recalibration: a method that was fitted for these runs, or the path of its file; '' leaves predictions as they are.
+  """
+
+  step: str | int = "best"
+  flips: bool = False
+  dropout_samples: int = 0
+  recalibration: str = ""
+
+  def label(self, num_runs: int = 1) -> str:
+    """Returns what tells the results from the plain ones in the name of a folder: '', '-flips', '-temperature', .."""
+    parts = [f"ensemble{num_runs}" * (num_runs > 1), "flips" * self.flips]
+    parts.append(f"dropout{self.dropout_samples}" * (self.dropout_samples > 0))
+    parts.append(pathlib.Path(self.recalibration).stem)
+    return "".join(f"-{part}" for part in parts if part)
+
+  def uncalibrated(self) -> "How":
+    """Returns the same without recalibration."""
+    return dataclasses.replace(self, recalibration="")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A function and what it needs to be used.
+
+  Attributes:
+    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32; see `step.predict_levels`.
+    run: the first of the runs: its config's preprocess section prepares the images.
+    steps: of the checkpoints.
+    log_predict: images -> log_level_probs, before any recalibration.
+    checkpoints: hexadecimal digests of the parameters, by which a recalibration knows what it was fitted on.
+    recalibration: content of its file, with ``file``; None without.
+  """
+
+  predict: LevelPredictFn
+  run: Run
+  steps: tuple[int, ...]
+  log_predict: LevelPredictFn
+  checkpoints: tuple[str, ...]
+  recalibration: Mapping[str, Any] | None = None
+
+
+def load(workdirs: Sequence[str | pathlib.Path], how: How) -> Predictor:
+  """Loads one run, or several as an ensemble.
+
+  Runs that were each trained on one rater, all of the panel, are combined into the distribution of that panel's votes;
+  others into the mean of their distributions (`ensembles`).
+
+  A recalibration is applied to what all of them say together.
+
+  Raises:
+    InputError: no run, no such checkpoint, runs on different data or with different preprocessing, dropout samples of
+      a network without dropout, or a recalibration that was fitted on something else.
+  """
+  runs = [load_run(workdir) for workdir in workdirs]
+  for run in runs[1:]:
+    _check_same(runs[0], run)
+  members = [_load_member(run, how) for run in runs]
+  raters = [str(run.config.data.get("raters", "all")) for run in runs]
+  is_panel = ensembles.check_panel(raters, runs[0].num_raters)
+  fns = [member.predict for member in members]
+  predict = ensembles.panel(fns) if is_panel else ensembles.average(fns) if len(fns) > 1 else fns[0]
+  if how.flips:
+    predict = ensembles.with_flips(predict)
+  # One network says itself what log p is. Of an average only p is known, and log p of what float32 holds: below 1e-38 a
+  # level counts as impossible, as it does for every read-out.
+  exact = members[0].log_predict if len(runs) == 1 and not how.flips else None
+  out = Predictor(
+    predict=predict,
+    run=runs[0],
+    steps=tuple(member.step for member in members),
+    log_predict=exact or (lambda images: safe_log(predict(images))),
+    checkpoints=tuple(member.digest for member in members),
+  )
+  return recalibrated(out, runs, how) if how.recalibration else out
+
+
+def recalibrated(predictor: Predictor, runs: Sequence[Run], how: How) -> Predictor:
+  """Returns a predictor whose `predict` goes through the map that `how` names."""
+  found, content = find_recalibration(runs, how, steps=predictor.steps, checkpoints=predictor.checkpoints)
+  apply = jax.jit(lambda log_probs: jnp.exp(found(log_probs)))
+  return dataclasses.replace(
+    predictor, predict=lambda images: np.asarray(apply(predictor.log_predict(images))), recalibration=content
+  )
+
+
+def safe_log(level_probs: np.ndarray) -> np.ndarray:
+  """Returns log p, and `LOG_ZERO`, which stands for impossible, where p is 0; float32."""
+  possible = level_probs > 0
+  return np.where(possible, np.log(np.where(possible, level_probs, 1)), LOG_ZERO).astype(np.float32)
+
+
+def recalibration_path(workdir: pathlib.Path, method: str, how: How, num_runs: int) -> pathlib.Path:
+  """Returns where the map of a method for these runs, predicted in this way, is kept."""
+  return workdir / "recalibration" / f"{method}{how.uncalibrated().label(num_runs)}.json"
+
+
+def find_recalibration(
+  runs: Sequence[Run], how: How, *, steps: Sequence[int], checkpoints: Sequence[str]
+) -> tuple[Recalibration, dict[str, Any]]:
+  """Reads the map that `how` names and holds it against what it is to be used with.
+
+  Args:
+    runs: that predict.
+    how: what they predict with.
+    steps: of their checkpoints.
+    checkpoints: digests of the parameters.
+
+  Returns:
+    The map, and the content of its file with ``file``.
+
+  Raises:
+    InputError: there is no such map, or it was fitted on other checkpoints, raters or views.
+  """
+  path = pathlib.Path(how.recalibration)
+  if path.suffix != ".json":
+    check_choice(how.recalibration, (*recalibration.METHODS, recalibration.AUTO), field="--recalibration")
+    path = recalibration_path(runs[0].workdir, how.recalibration, how, len(runs))
+  found, content = recalibration.read(path)
+  fitted = content.get("fitted")
+  if not isinstance(fitted, Mapping):
+    raise InputError(f"{path}: lacks 'fitted', which says what it was fitted on.")
+  if found.num_raters != runs[0].num_raters:
+    raise InputError(f"{path}: is for {found.num_raters} raters, {runs[0].workdir} has {runs[0].num_raters}.")
+  views = fitted.get("flips"), fitted.get("dropout_samples")
+  if sorted(fitted.get("checkpoints") or []) != sorted(checkpoints) or views != (how.flips, how.dropout_samples):
+    here = _described([run.workdir for run in runs], steps, how.flips, how.dropout_samples)
+    there = _described(fitted.get("workdirs") or ["?"], fitted.get("steps") or ["?"], *views)
+    raise InputError(
+      f"{path}: was fitted on {there}, not on {here}. Fit it anew: python -m ordseg.recalibrate "
+      f"--workdir={','.join(str(run.workdir) for run in runs)} --method={found.method} --step={how.step}"
+      + " --flips" * how.flips
+      + f" --dropout_samples={how.dropout_samples}" * (how.dropout_samples > 0)
+    )
+  return found, {**content, "file": str(path)}
+
+
+def _described(workdirs: Sequence[Any], steps: Sequence[Any], flips: Any, dropout_samples: Any) -> str:
+  runs = ", ".join(f"step {step} of {workdir}" for workdir, step in zip(workdirs, steps, strict=False))
+  return runs + " with flips" * bool(flips) + f" with {dropout_samples} dropout samples" * bool(dropout_samples)
+
+
+def digest(params: Params) -> str:
+  """Returns the SHA-256 of parameters: names, types, shapes and values."""
+  out = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    array = np.asarray(leaf)
+    out.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+    out.update(np.ascontiguousarray(array).tobytes())
+  return out.hexdigest()
+
+
+def _check_same(first: Run, other: Run) -> None:
+  if first.data_info.get("fingerprint") != other.data_info.get("fingerprint"):
+    raise InputError(f"{other.workdir} was trained on other data than {first.workdir}: no ensemble of the two.")
+  if run_record.plain(first.config.preprocess) != run_record.plain(other.config.preprocess):
+    raise InputError(f"{other.workdir} has another config.preprocess than {first.workdir}: no ensemble of the two.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+  predict: LevelPredictFn
+  log_predict: LevelPredictFn | None  # None where several passes are averaged
+  step: int
+  digest: str
+
+
+def _load_member(run: Run, how: How) -> _Member:
+  net = run.make_learner()
+  with loop.open_checkpoints(run.config, run.workdir) as checkpoints:
+    host_params, found_step = checkpoints.restore_eval_params(how.step)
+  check_fits(host_params, run)
+  params = parallel.replicate(host_params)
+  if not how.dropout_samples:
+    return _Member(
+      lambda images: net.predict(params, images),
+      lambda images: net.predict_log(params, images),
+      found_step,
+      digest(host_params),
+    )
+  if not run.config.model.dropout:
+    raise InputError(f"{run.workdir} was trained with config.model.dropout=0: there is no dropout to sample.")
+  key = rng.stream(jax.random.key(run.config.seed), "dropout_samples")
+
+  def sample(images: np.ndarray, number: int) -> np.ndarray:
+    return net.sample((params, jax.random.fold_in(key, number)), images)
+
+  return _Member(ensembles.with_samples(sample, how.dropout_samples), None, found_step, digest(host_params))
+
+
+def check_fits(params: Params, run: Run) -> None:
+  """Raises InputError where a checkpoint's parameters are not those of the network that the config describes now."""
+  want = run.make_learner().template().params
+  if jax.tree.map(np.shape, want) != jax.tree.map(np.shape, params):
+    raise InputError(
+      f"the checkpoint in {run.workdir} holds another network than its config.json describes to this version of ordseg"
+      f" (trained with {run.versions.get('ordseg', 'an unknown version')})."
+    )

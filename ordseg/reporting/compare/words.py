@@ -1,0 +1,232 @@
+"""A comparison in words: names, numbers, what may be concluded, and what a reader must know."""
+
+import math
+
+from ordseg import statistics
+from ordseg.reporting.compare.differences import Difference, Results
+from ordseg.reporting.report import reading, terms
+from ordseg.reporting.report.noise import p_text
+
+ORACLE = "oracle"
+PEOPLE = "raters"
+
+
+def _metric(path: str) -> terms.Metric | None:
+  known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
+  return known.get(path.split(".")[-1])
+
+
+def label(path: str) -> str:
+  """Returns a metric's name with its read-out: ``MR-ECE (mean vote)``."""
+  metric = _metric(path)
+  name = path.split(".")[-1] if metric is None else metric.label
+  parts = path.split(".")
+  return f"{name} ({terms.LABELS[parts[1]]})" if parts[0] == "read_outs" else name
+
+
+def better(path: str) -> str:
+  """Returns 'lower' or 'higher'."""
+  metric = _metric(path)
+  return "lower" if metric is None or not metric.better else metric.better
+
+
+def number(value: float, missing: str, decimals: int = 4, sign: str = "") -> str:
+  """Writes a number, `missing` for NaN; never as a negative zero, nor as 0 what is not."""
+  if math.isnan(value):
+    return missing
+  if 1e-8 < abs(value) < 0.5 * 10.0**-decimals:  # two digits of what would look like 0
+    decimals = 1 - math.floor(math.log10(abs(value)))
+  rounded = round(value, decimals)
+  return f"{rounded or 0.0:{sign if rounded else ''}.{decimals}f}".replace("-", "\u2212")
+
+
+def ends(low: float, high: float, missing: str, sign: str = "") -> str:
+  """Writes an interval as ``[low, high]``."""
+  return missing if math.isnan(low) else f"[{number(low, '', sign=sign)}, {number(high, '', sign=sign)}]"
+
+
+def percent(results: Results) -> str:
+  """Writes the confidence."""
+  return f"{100 * results.settings.confidence:g} %"
+
+
+def level(results: Results) -> float:
+  """Returns 1 - confidence."""
+  return 1 - results.settings.confidence
+
+
+def _holds_zero(low: float, high: float) -> bool:
+  return low <= 0 <= high
+
+
+def is_found(d: Difference, results: Results) -> bool:
+  """Whether a difference counts as found, after Holm's correction.
+
+  Where the interval decides: whether it leaves out 0 at Holm's level. Else Holm's p decides, and an interval that holds
+  0 keeps the difference from being found.
+  """
+  if d.by_interval:
+    return not math.isnan(d.held_low) and not _holds_zero(d.held_low, d.held_high)
+  return d.p_holm <= level(results) + 1e-12 and (math.isnan(d.low) or not _holds_zero(d.low, d.high))
+
+
+def sentences(results: Results) -> list[str]:
+  """Returns one sentence per difference: what may be concluded."""
+  return [_sentence(d, results) for d in results.differences]
+
+
+def _sentence(d: Difference, results: Results) -> str:
+  evaluation = results.methods[0].runs[0].evaluation
+  images = f"On images like these {int(evaluation.metrics['num_images'])}"
+  name = label(d.metric)
+  if math.isnan(d.estimate):
+    return f"{name} of {d.method} or {results.baseline} is undefined, so nothing can be said of it."
+  if math.isnan(d.p):
+    why = statistics.why_none(results.units) or "too few images have it for an interval"
+    between = f"in {name} between {d.method} and {results.baseline}"
+    return f"{images}, nothing can be said of a difference {between} ({_numbers(d, results)}; {why})."
+  if is_found(d, results):
+    way = "lower" if d.estimate < 0 else "higher"
+    good = "better" if way == better(d.metric) else "worse"
+    claim = f"{images}, {d.method} has {way} ({good}) {name} than {results.baseline}"
+  else:
+    claim = f"{images}, no difference in {name} between {d.method} and {results.baseline} is shown"
+    claim += _why_not(d, results)
+  return f"{claim} ({_numbers(d, results)}); {_about_seeds(d, results)}."
+
+
+def _why_not(d: Difference, results: Results) -> str:
+  """What kept a difference from being found where the plain interval leaves out 0, or the plain p is small."""
+  by_p, after = d.p <= level(results) + 1e-12, f"after correcting for {results.num_tested} comparisons"
+  if d.by_interval:
+    return f" {after}" if by_p and results.num_tested > 1 else ""
+  if not math.isnan(d.low) and _holds_zero(d.low, d.high):
+    return ", since the interval holds 0" if d.p_holm <= level(results) else ""
+  if by_p:
+    return f" {after}"
+  return "" if math.isnan(d.low) else ", since the permutation test decides"
+
+
+def _numbers(d: Difference, results: Results) -> str:
+  """Estimate, interval, and what decided, so that the sentence can be checked by its own numbers."""
+  several = results.num_tested > 1
+  told = f"difference {number(d.estimate, '', sign='+')}"
+  if d.estimate != d.raw:
+    told += f" corrected for noise, {number(d.raw, '', sign='+')} as measured"
+  if not math.isnan(d.low):
+    told += f", {percent(results)} interval {_to(d.low, d.high)}"
+  if several and d.by_interval and not math.isnan(d.held_low):
+    told += f", corrected for {results.num_tested} comparisons {_to(d.held_low, d.held_high)}"
+  if not math.isnan(d.p_holm):
+    told += f", {'Holm ' * several}p = {p_text(d.p_holm)}"
+  return told
+
+
+def _to(low: float, high: float) -> str:
+  return f"{number(low, '', sign='+')} to {number(high, '', sign='+')}"
+
+
+def _about_seeds(d: Difference, results: Results) -> str:
+  ours, theirs = (len(results.method(name).runs) for name in (d.method, results.baseline))
+  if ours == theirs == 1:
+    return "one training seed each, so this says nothing about other seeds"
+  if math.isnan(d.seed_low):
+    return f"{ours} and {theirs} training seeds, too few to say anything about other seeds"
+  verdict = (
+    "seeds alone could explain as much" if _holds_zero(d.seed_low, d.seed_high) else "more than seeds alone explain"
+  )
+  told = f"over {ours} and {theirs} training seeds, on these images, the interval is"
+  return f"{told} {_to(d.seed_low, d.seed_high)}: {verdict}"
+
+
+def subject(results: Results) -> str:
+  """Returns what was evaluated."""
+  return terms.subject(results.methods[0].runs[0].evaluation)
+
+
+def figure_caption(results: Results) -> str:
+  """Says what the marks of the forest plot stand for."""
+  several = results.num_tested > 1
+  out = f"difference from {results.baseline}; filled: found"
+  out += f", corrected for {results.num_tested} comparisons" if several else ""
+  out += "; hollow: not shown\n"
+  if any(not math.isnan(d.low) for d in results.differences):
+    out += f"{percent(results)} intervals over {results.units.kind} (blue"
+    out += "; thin: corrected, which decides where it is drawn)" if several else ")"
+  else:
+    out += statistics.why_none(results.units)
+  if any(not math.isnan(d.seed_low) for d in results.differences):
+    out += ", over seeds (orange)"
+  return out
+
+
+def notes(results: Results) -> list[str]:
+  """Returns what a reader must know, one sentence each."""
+  out = [*_about_intervals(results), *_about_decisions(results)]
+  units = results.units
+  if units.splits_groups:
+    out.append("Images of one group were resampled as if they were independent: intervals may be far too narrow.")
+  if any(len(m.runs) > 1 for m in results.methods):
+    out.append(f"Several seeds: values are means over them. Intervals over {units.kind} are for these seeds alone.")
+    out.append(
+      "Intervals over seeds (Welch's t, of values as measured) are for these images alone; neither holds the other."
+    )
+  return [*out, *_about_metrics(results.methods[0].runs[0].evaluation)]
+
+
+def _about_intervals(results: Results) -> list[str]:
+  s, units = results.settings, results.units
+  out = [f"{s.num_resamples} resamples of {units.num} {units.kind}, shared by all methods."]
+  if why := statistics.why_none(units):
+    out.append(f"No intervals: {why}.")
+  elif any(not math.isnan(v.corrected) for v in results.values.values()):
+    out.append(
+      f"Intervals of calibration errors are about the value corrected for noise, which raises every such error; those "
+      f"of the rest are {s.method} bootstrap intervals."
+    )
+  else:
+    out.append(f"Intervals: {s.method} bootstrap.")
+  if not why and units.num < statistics.FEW:
+    out.append(f"With {units.num} {units.kind} bootstrap intervals of means are too narrow.")
+    out += [
+      f"{units.num} {units.kind}: {label(path)} of {name} is an error of a size that cannot be told from noise."
+      for (name, path), v in results.values.items()
+      if v.noise_p >= level(results)
+    ]
+  return out
+
+
+def _about_decisions(results: Results) -> list[str]:
+  several = results.num_tested > 1
+  out = []
+  if any(d.by_interval and not math.isnan(d.p) for d in results.differences):
+    out.append(
+      "Of calibration errors the interval decides, and p is the smallest level at which it leaves out 0: swapping asks "
+      "whether two methods are exchangeable, not whether their errors are equal."
+    )
+  if any(not d.by_interval for d in results.differences):
+    unit = results.units.kind[:-1]
+    out.append(f"Of other metrics p is that of a permutation test, sums swapped per {unit}, and decides.")
+  if any(d.by_interval and math.isnan(d.swap_p) for d in results.differences) and results.units.num > 1:
+    out.append("No permutation test: it needs as many seeds of one method as of the other. The interval decides.")
+  if several:
+    out.append(
+      f"Holm: corrected for {results.num_tested} comparisons; the corrected interval is the one at Holm's level."
+    )
+  if any(not math.isnan(v.noise_p) for v in results.values.values()):
+    out.append("p of noise alone: how probable an error this large is where all is calibrated; small: miscalibrated.")
+  return out
+
+
+def _about_metrics(e: reading.Evaluation) -> list[str]:
+  floor = terms.number(e.number("floors.brier"))
+  out = [
+    "Dice: higher is better. Calibration errors, Brier, RPS: lower is better.",
+    "MR-ECE, ACE and Brier score the probability against every rater's vote; the mean vote is made for that.",
+    "Dice (majority read-out, cut at 50 %) and ECE majority score it against the majority of the raters.",
+    "MR-ECE majority crosses the two: even a perfect majority read-out is not 0 there.",
+    f"The Brier score cannot go below {floor} on these votes. Calibration errors use {e.num_bins} bins.",
+  ]
+  if "oracle" in e.metrics:
+    out.append(f"{ORACLE}: the true distribution of the votes. Differences smaller than its own errors say nothing.")
+  return [*out, f"{PEOPLE}: each one in turn is foretold by the mean vote of the others."]

@@ -1,0 +1,1 @@
+"""Training: state, step, devices, checkpoints and the loop around them."""
