@@ -15,7 +15,7 @@ from data import DataError
 from data.folder_raters import example
 from tests.data.archives import folder_raters as archive
 from tests.data.helpers import ROOT, run_python
-from tests.test_image_io import write_dicom
+from tests.image_io.test_image_io import write_dicom
 
 
 def build(tmp_path, root, **settings):

@@ -18,7 +18,7 @@ from ordseg import image_io
 from tests.data.archives import folder_raters as archive
 from tests.data.helpers import ROOT
 from tests.data.test_folder_raters import build, check, records
-from tests.test_image_io import write_dicom
+from tests.image_io.test_image_io import write_dicom
 
 CASES = pathlib.Path(os.environ.get("ORDSEG_SHARED_DATA", ROOT.parent / "shared" / "data")).parent / "cases"
 UMLAUT = "L\u00e4sion M\u00fcller"

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import damage
 from ordseg.training import checkpoint, seals
 from ordseg.training.checkpoint import Checkpoints, DamagedCheckpointError
-from tests.test_checkpoint import fill, state_at
+from tests.training.test_checkpoint import fill, state_at
 
 STEPS = {2: 0.5, 4: 0.1, 6: 0.7}
 

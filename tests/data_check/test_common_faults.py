@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from data.rater_phantom import rater_phantom_dataset_builder as phantom
 from ordseg.data_check import common_faults, examine, page, survey, surveys, tables
 from tests.data.archives import folder_raters as archive
-from tests.doctor import faults
-from tests.doctor.test_doctor import phantom_set, run, words
+from tests.data_check import faults
+from tests.data_check.test_doctor import phantom_set, run, words
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ordseg.training import checkpoint, loop, memory
 from ordseg.training.checkpoint import Checkpoints
 from ordseg.training.learner import make_learner
 from tests.helpers import processes, training
-from tests.test_train_loop import read_rows, without_timings
+from tests.training.test_loop import read_rows, without_timings
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_too_little_space_for_the_checkpoints_is_told_before_the_first_step(tmp_
 def test_a_save_that_the_disk_refuses_is_an_error_of_the_system(tmp_path, monkeypatch):
   import errno
 
-  from tests.test_checkpoint import state_at
+  from tests.training.test_checkpoint import state_at
 
   def full(*args, **kwargs):
     raise ValueError("UNKNOWN: Error writing: [OS error 28: ENOSPC No space left on device]")

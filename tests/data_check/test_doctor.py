@@ -15,7 +15,7 @@ from ordseg.data_check import examine, misfits, page, survey, tables
 from ordseg.data_check.suspicions import area_ratios
 from ordseg.metrics import agreement
 from tests.data.archives import folder_raters
-from tests.doctor import faults
+from tests.data_check import faults
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 CONFIG = phantom.PhantomConfig(name="doctor", num_raters=4, images_per_group=2, missing_share=0.1)

@@ -9,7 +9,7 @@ import pytest
 from ordseg import errors
 from ordseg.errors import system_errors
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def program(body, **options):

@@ -12,7 +12,7 @@ from ordseg.image_io import segmentations
 from ordseg.models.sliding_window import Windows
 from ordseg.prediction import predictor
 from tests.helpers import training
-from tests.test_image_io import write_dicom
+from tests.image_io.test_image_io import write_dicom
 
 RATERS = training.NUM_RATERS
 TURN = np.asarray([[0, 0.6, 0.8], [1, 0, 0], [0, 0.8, -0.6]])  # columns: along a row, along a column, normal

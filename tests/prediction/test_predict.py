@@ -21,7 +21,7 @@ from ordseg.models import sliding_window
 from ordseg.models.sliding_window import Windows
 from ordseg.prediction import maps, measures, overlay, predictor
 from tests.helpers import training
-from tests.test_image_io import write_dicom
+from tests.image_io.test_image_io import write_dicom
 
 RATERS = training.NUM_RATERS
 

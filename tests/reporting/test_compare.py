@@ -24,7 +24,7 @@ from ordseg.reporting.compare import differences, runs, words, writing
 from ordseg.reporting.report import figures
 from tests.helpers import comparisons, evaluations
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 FAST = statistics.Settings(num_resamples=200)
 
 

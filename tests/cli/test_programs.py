@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 SMALL = (
   "--config.data.config=tiny",
   "--config.data.crop_size=(32,32)",

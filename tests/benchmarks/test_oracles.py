@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import evaluations
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 # Sections that are no numbers of the predictor: settings, the same code on the truth, and their uncertainty.
 NOT_HERE = {"oracle", "intervals", "roi", "surface", "evaluation", "sha256", *evaluations.INFO}

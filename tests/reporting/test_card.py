@@ -18,7 +18,7 @@ from ordseg.reporting.card import writing
 from ordseg.training import compute_log
 from tests.helpers import evaluations, training
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 DATA = {
   **evaluations.INFO["data"],
   "homepage": "example.org/blobs",

@@ -22,9 +22,9 @@ from ordseg.image_io import ImageFile, writing
 from ordseg.models.sliding_window import Windows
 from ordseg.prediction import overlay, predictor, summary
 from tests.helpers import training
-from tests.test_image_io import write_dicom
+from tests.image_io.test_image_io import write_dicom
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 CASES = pathlib.Path(os.environ.get("ORDSEG_SHARED_DATA", ROOT.parent / "shared" / "data")).parent / "cases"
 
 

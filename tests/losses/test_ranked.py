@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from configs import default
 from ordseg import config_check, heads, losses, ordinal
 from ordseg.errors import InputError
+from tests.losses.test_losses import prediction_of, target_of
 from tests.reference import ordinal_np
-from tests.test_losses import prediction_of, target_of
 
 
 def score(p, c, n, raters, **kwargs):

@@ -14,7 +14,7 @@ from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import calibration
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 COVERAGE = [sys.executable, str(ROOT / "benchmarks/coverage.py")]
 
 
