@@ -1,4 +1,4 @@
-"""A program that replaces one evaluation by another and is killed at every step; tests/evaluation/test_folder.py starts it.
+"""A program that replaces one evaluation by another and is killed at every step; evaluation/test_folder.py starts it.
 
 Prints a line per kill: the id found afterwards, and what `sweep` left beside and in the folder.
 """
