@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ordseg import errors as validate
-from ordseg import files, input_pipeline, ordinal, recalibration, records, run_record
+from ordseg import errors, files, input_pipeline, ordinal, recalibration, records, run_record
 from ordseg.cli import data_sets
 from ordseg.cli import evaluate as eval_loop
 from ordseg.errors import InputError, check_choice
@@ -76,7 +75,7 @@ def fit_run(
     raise InputError(f"--pixels_per_image={pixels_per_image} must be >= 0.")
   predictor = predictors.load(workdirs, how.uncalibrated())
   data_sets.check_same(predictor.run, data_info)
-  validate.check_writable(predictor.run.workdir / "recalibration")
+  errors.check_writable(predictor.run.workdir / "recalibration")
   if predictor.run.num_classes > 1:
     raise InputError(f"{predictor.run.workdir} segments several structures; a recalibration map is of one.")
   size = pixels_per_image or min(max(_PIXELS // max(len(source), 1), 64), _MOST_PER_IMAGE)
@@ -280,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """The program."""
   args = parser().parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
-  with validate.one_line_errors():
+  with errors.one_line_errors():
     _check_arguments(args.method, args.loss, args.read_out, args.always)
     workdirs = args.workdir.split(",")
     run = predictors.load_run(workdirs[0])

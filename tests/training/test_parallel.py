@@ -141,7 +141,7 @@ def test_clusters_are_recognised_by_what_their_launchers_say(environ, expected):
 
 def test_a_single_process_is_left_alone_and_adds_up_rightly():
   program = """if True:
-    from ordseg import parallel, xla_guard
+    from ordseg.training import parallel, xla_guard
     parallel.setup()
     assert parallel.process_count() == 1 and parallel.process_index() == 0 and parallel.is_first_process()
     assert xla_guard.sums_are_right()
@@ -153,8 +153,9 @@ def test_a_single_process_is_left_alone_and_adds_up_rightly():
 
 def test_distributed_without_a_cluster_says_what_to_set():
   program = """if True:
-    from ordseg import parallel, validate
-    with validate.one_line_errors():
+    from ordseg import errors
+    from ordseg.training import parallel
+    with errors.one_line_errors():
       parallel.setup(distributed=True)
   """
   done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -15,8 +15,9 @@ from tests.helpers import processes
 PROGRAM = """if True:
   import sys, time
   import numpy as np
-  from ordseg import parallel, validate
-  with validate.one_line_errors():
+  from ordseg import errors
+  from ordseg.training import parallel
+  with errors.one_line_errors():
     parallel.setup(True, connect_seconds=float(sys.argv[1]), heartbeat_seconds=10)
     with parallel.together():
       for number in range(400):
