@@ -1,14 +1,16 @@
 """Volumes and classes against the same numbers written out one by one."""
 
-import functools
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from ordseg import heads, losses, ordinal
+from ordseg.models import LevelModel
 from ordseg.ordinal import folding
 from ordseg.training import step
+from ordseg.types import Panel
 
 B, D, H, W, K, R = 2, 3, 4, 5, 3, 4
 HEAD = heads.get_head("softmax")
@@ -26,22 +28,29 @@ def batch_of(classes, seed=0):
   }
 
 
+def linear_model(classes):
+  """A model whose network is one matrix."""
+  net = types.SimpleNamespace(apply=lambda p, x, **_: x @ p["params"])
+  return LevelModel(net, HEAD, Panel(num_channels=2, num_raters=R, num_axes=3, num_classes=classes))
+
+
 def test_images_of_one_structure_are_left_as_they_are():
   batch = {name: x[:, 0] if name in ("image", "rater_masks", "mask") else x for name, x in batch_of(1).items()}
   folded = folding.fold_batch(batch)
   assert folding.num_classes(batch) == 1 and folding.class_batch(batch, 0) is batch
   for name, x in folded.items():
     np.testing.assert_array_equal(x, batch[name])
-  logits = np.zeros((B, H, W, 5), np.float32)
-  assert folding.fold_logits(logits, 1).shape == logits.shape
+  level_probs = np.zeros((B, H, W, 5), np.float32)
+  assert folding.fold_levels(level_probs, 1).shape == level_probs.shape
 
 
 @pytest.mark.parametrize("classes", [1, K])
 def test_every_class_is_an_example_and_every_slice_rows(classes):
   batch = batch_of(classes)
   folded = folding.fold_batch(batch)
-  logits = np.random.default_rng(1).normal(size=(B, D, H, W, classes * 5)).astype(np.float32)
-  flat = folding.fold_logits(logits, classes)
+  own_levels = (5,) if classes == 1 else (classes, 5)
+  level_probs = np.random.default_rng(1).random((B, D, H, W, *own_levels)).astype(np.float32)
+  flat = folding.fold_levels(level_probs, classes)
   for b in range(B):
     for k in range(classes):
       place = (b,) if classes == 1 else (b, k)
@@ -51,25 +60,19 @@ def test_every_class_is_an_example_and_every_slice_rows(classes):
       np.testing.assert_array_equal(folded["mask"][one].reshape(D, H, W), batch["mask"][b])
       np.testing.assert_array_equal(folded["rater_valid"][one], batch["rater_valid"][place])
       np.testing.assert_array_equal(folded["label_weights"][one], batch["label_weights"][place])
-      np.testing.assert_array_equal(flat[one].reshape(D, H, W, 5), logits[b, ..., 5 * k : 5 * k + 5])
+      levels = level_probs[b] if classes == 1 else level_probs[b, ..., k, :]
+      np.testing.assert_array_equal(flat[one].reshape(D, H, W, 5), levels)
 
 
 def test_the_loss_of_several_classes_is_the_sum_of_the_losses_of_each():
   batch = batch_of(K)
   weights = np.random.default_rng(2).normal(size=(2, K * (R + 1))).astype(np.float32)
 
-  def gradients(batch, weights):
-    return step.local_gradients(
-      weights,
-      batch,
-      jax.random.key(0),
-      apply_fn=lambda p, x, **_: x @ p["params"],
-      head=HEAD,
-      loss_fn=losses.get_loss("rps_bce", HEAD, {}),
-      num_raters=R,
-    )
+  def gradients(batch, weights, classes=1):
+    loss_fn = losses.get_loss("rps_bce", HEAD, {})
+    return step.local_gradients(weights, batch, jax.random.key(0), model=linear_model(classes), loss_fn=loss_fn)
 
-  together = gradients(batch, weights)
+  together = gradients(batch, weights, K)
   apart = [
     gradients({**folding.class_batch(batch, k), "label_weights": batch["label_weights"][:, k]}, own)
     for k, own in enumerate(np.split(weights, K, axis=1))
@@ -82,10 +85,7 @@ def test_the_loss_of_several_classes_is_the_sum_of_the_losses_of_each():
 def test_predictions_keep_the_shape_of_the_volume_and_name_the_class_before_the_level():
   image = batch_of(1)["image"]
   weights = np.random.default_rng(3).normal(size=(2, K * (R + 1))).astype(np.float32)
-  predict = functools.partial(
-    step.predict_levels, apply_fn=lambda p, x, **_: x @ p["params"], head=HEAD, num_raters=R, num_classes=K
-  )
-  found = np.asarray(predict(weights, image))
+  found = np.asarray(linear_model(K).level_probs(weights, image))
   assert found.shape == (B, D, H, W, K, R + 1)
   want = jax.nn.softmax(image @ weights[:, R + 1 : 2 * (R + 1)])
   np.testing.assert_allclose(found[..., 1, :], want, rtol=1e-5)
@@ -95,7 +95,7 @@ def test_a_loss_of_a_whole_volume_is_that_of_one_tall_image():
   batch = batch_of(1)
   target = ordinal.encode(**folding.fold_batch(batch))
   logits = np.random.default_rng(4).normal(size=(B, D, H, W, R + 1)).astype(np.float32)
-  prediction = heads.predict(HEAD, folding.fold_logits(logits, 1), R)
+  prediction = heads.predict(HEAD, folding.fold_levels(logits, 1), R)
   loss = losses.dml(prediction, target)
   assert loss.shape == (B, D * H, W)
   prob, votes = np.asarray(prediction.level_probs) @ (np.arange(R + 1) / R), np.asarray(target.mean_vote)
