@@ -31,7 +31,7 @@ class LevelModel:
 
   >>> from ordseg import models
   >>> panel = Panel(num_channels=1, num_raters=3)
-  >>> model = models.build({"name": "unet", "depth": 2, "width": 4, "head": "softmax"}, panel)
+  >>> model = models.build({"name": "unet", "depth": 1, "width": 2, "head": "softmax"}, panel)
   >>> params = model.init(jax.random.key(0), (16, 16))
   >>> model.level_probs(params, jnp.zeros((2, 20, 24, 1))).shape
   (2, 20, 24, 4)

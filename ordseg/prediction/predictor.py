@@ -16,7 +16,8 @@ import ordseg
 from ordseg import models, recalibration, rng, run_record
 from ordseg.errors import InputError, check_choice
 from ordseg.heads import LOG_ZERO
-from ordseg.models import LevelModel, ensembles
+from ordseg.input_pipeline import preprocess
+from ordseg.models import LevelModel, ensembles, sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.recalibration import Recalibration
 from ordseg.training import loop, parallel
@@ -114,10 +115,10 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A function and what it needs to be used.
+  """A trained run, or several as an ensemble, ready to predict: call it with an image as it is stored.
 
   Attributes:
-    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32; see `step.predict_levels`.
+    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32; see `LevelModel.level_probs`.
     run: the first of the runs: its config's preprocess section prepares the images.
     steps: of the checkpoints.
     log_predict: images -> log_level_probs, before any recalibration.
@@ -132,20 +133,55 @@ class Predictor:
   checkpoints: tuple[str, ...]
   recalibration: Mapping[str, Any] | None = None
 
+  def __call__(self, image: np.ndarray) -> np.ndarray:
+    """Predicts one image as an evaluation would: prepared as in training, in the windows of ``config.eval``.
 
-def load(workdirs: Sequence[str | pathlib.Path], how: How) -> Predictor:
+    Args:
+      image: [H, W, C], or [D, H, W, C] where the run is of volumes, with the intensities of the training's files; the
+        axis of one channel may be left out. Any integers or finite floats.
+
+    Returns:
+      Level probabilities [H, W, L] or [D, H, W, L] float32, which sum to 1; `ordinal.read_out` reads them. With several
+      classes there is an axis for them before L, in the order of `Run.class_names`.
+
+    Raises:
+      InputError: another number of axes or channels than the run was trained on, an empty image, or values that are no
+        finite numbers.
+    """
+    panel, image = self.run.panel, np.asarray(image)
+    channels = image if image.ndim > panel.num_axes else image[..., None]
+    if channels.ndim != panel.num_axes + 1 or channels.shape[-1] != panel.num_channels:
+      axes = f"[{'D, ' * (panel.num_axes == 3)}H, W, {panel.num_channels}]"
+      raise InputError(f"image of shape {image.shape}: the run in {self.run.workdir} takes {axes}.")
+    prepared = preprocess.prepare_image(channels, self.run.config.preprocess)
+    windows = sliding_window.from_config(self.run.config)
+    return sliding_window.windowed(self.predict, windows)(prepared[None])[0]
+
+
+def load(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], how: How | None = None) -> Predictor:
   """Loads one run, or several as an ensemble.
+
+    from ordseg import prediction, read_out
+
+    predictor = prediction.load("runs/mine")
+    level_probs = predictor(image)  # [H, W, L]: how likely 0, 1, .., R raters are to mark each pixel
+    share = read_out(level_probs, "mean_vote")  # [H, W]
 
   Runs that were each trained on one rater, all of the panel, are combined into the distribution of that panel's votes;
   others into the mean of their distributions (`ensembles`).
 
   A recalibration is applied to what all of them say together.
 
+  Args:
+    workdirs: of one run or several.
+    how: what to predict with; by default the best checkpoint, as it is.
+
   Raises:
     InputError: no run, no such checkpoint, runs on different data or with different preprocessing, dropout samples of
       a network without dropout, or a recalibration that was fitted on something else.
   """
-  runs = [load_run(workdir) for workdir in workdirs]
+  how = how or How()
+  runs = [load_run(workdir) for workdir in ([workdirs] if isinstance(workdirs, str | pathlib.Path) else workdirs)]
   for run in runs[1:]:
     _check_same(runs[0], run)
   members = [_load_member(run, how) for run in runs]

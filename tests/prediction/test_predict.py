@@ -355,3 +355,25 @@ def test_maps_of_unknown_places_say_so(tmp_path):
   writing.write_map(tmp_path / "a.nii.gz", np.zeros((1, 4, 5), np.float32), image)
   header = nibabel.load(tmp_path / "a.nii.gz").header
   assert (header["sform_code"], header["qform_code"], header.get_zooms()[:2]) == (0, 0, (0.25, 0.5))
+
+
+# --- From Python
+
+
+def test_the_lines_of_the_docs_predict_an_array(workdir):
+  text = (pathlib.Path(__file__).parents[2] / "docs" / "predict.md").read_text()
+  (code,) = re.findall(r"```python\n(.+?)```", text, flags=re.S)
+  assert '"runs/mine"' in code
+  names = {"image": picture()}
+  exec(code.replace('"runs/mine"', f"{str(workdir)!r}"), names)
+  best = predictor.load([workdir], predictor.How())
+  np.testing.assert_allclose(names["level_probs"], expected(best, picture()), atol=1e-6)
+  np.testing.assert_allclose(names["share"], names["level_probs"] @ (np.arange(RATERS + 1) / RATERS), atol=1e-6)
+
+
+def test_an_array_that_does_not_fit_the_run_is_refused(loaded):
+  for shape in ((8,), (8, 8, 3), (2, 8, 8, 1)):
+    with pytest.raises(InputError, match=rf"image of shape {re.escape(str(shape))}: the run in .* takes \[H, W, 1\]"):
+      loaded(np.zeros(shape, np.uint8))
+  with pytest.raises(InputError, match="NaN or infinite"):
+    loaded(np.full((8, 8), np.nan))
