@@ -80,17 +80,31 @@ class LevelModel:
     Returns:
       [B, H, W, L] or [B, D, H, W, L] float32; with several classes [.., num_classes, L].
     """
-    rngs = None if dropout_key is None else {"dropout": dropout_key}
-    logits = cast(Array, self.net.apply({"params": params}, image, is_training=dropout_key is not None, rngs=rngs))
-    logits = folding.split_classes(logits, self.panel.num_classes).astype(jnp.float32)
-    chex.assert_axis_dimension(logits, -1, self.head.num_outputs(self.panel.num_raters))
-    return self.head.log_level_probs(logits, self.panel.num_raters)
+    logits = self._logits(params, image, dropout_key)
+    return self._read(folding.split_classes(logits, self.panel.num_classes))
 
   def level_probs(
     self, params: Params, image: Float[Array, "B *s C"], dropout_key: PRNGKey | None = None
   ) -> Float[Array, "B *s L"]:
     """Predicts the level probabilities, which sum to 1; arguments and shapes as of `log_level_probs`."""
     return jnp.exp(self.log_level_probs(params, image, dropout_key))
+
+  def folded_log_level_probs(
+    self, params: Params, image: Float[Array, "B *s C"], dropout_key: PRNGKey
+  ) -> Float[Array, "N rows W L"]:
+    """Predicts as `log_level_probs` what losses take: images of one structure each, [B K, rows, W, L] (`folding`).
+
+    The head reads the folded logits, not the other way round: the order decides the last bits of a training.
+    """
+    return self._read(folding.fold_logits(self._logits(params, image, dropout_key), self.panel.num_classes))
+
+  def _logits(self, params: Params, image: Array, dropout_key: PRNGKey | None) -> Array:
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    return cast(Array, self.net.apply({"params": params}, image, is_training=dropout_key is not None, rngs=rngs))
+
+  def _read(self, logits: Array) -> Array:
+    chex.assert_axis_dimension(logits, -1, self.head.num_outputs(self.panel.num_raters))
+    return self.head.log_level_probs(logits.astype(jnp.float32), self.panel.num_raters)
 
 
 def build(model_config: Mapping[str, Any], panel: Panel) -> LevelModel:

@@ -41,10 +41,10 @@ def fold_batch(batch: Batch) -> dict[str, Any]:
   return out
 
 
-def fold_levels(level_probs: Array, classes: int) -> Array:
-  """[B, S, L], or [B, S, K, L] of several classes, -> [B K, rows, W, L]."""
-  x = _rows(level_probs, level_probs.ndim - 2 - (classes > 1))
-  return x if classes == 1 else _classes_first(x)
+def fold_logits(logits: Array, classes: int) -> Array:
+  """[B, S, K O] -> [B K, rows, W, O]."""
+  x = _rows(logits, logits.ndim - 2)
+  return x if classes == 1 else _classes_first(split_classes(x, classes))
 
 
 def split_classes(x: Array, classes: int) -> Array:

@@ -61,8 +61,7 @@ def local_gradients(
   """
 
   def sum_loss(params: Params) -> tuple[Array, Array]:
-    log_probs = model.log_level_probs(params, jnp.asarray(batch["image"]), dropout_key=key)
-    log_probs = folding.fold_levels(log_probs, model.panel.num_classes)
+    log_probs = model.folded_log_level_probs(params, jnp.asarray(batch["image"]), dropout_key=key)
     prediction = heads.Prediction(logits=log_probs, log_level_probs=log_probs)
     target = ordinal.encode(**folding.fold_batch(batch))
     return jnp.sum(loss_fn(prediction, target) * target.weight), jnp.sum(target.weight)

@@ -40,17 +40,16 @@ def test_images_of_one_structure_are_left_as_they_are():
   assert folding.num_classes(batch) == 1 and folding.class_batch(batch, 0) is batch
   for name, x in folded.items():
     np.testing.assert_array_equal(x, batch[name])
-  level_probs = np.zeros((B, H, W, 5), np.float32)
-  assert folding.fold_levels(level_probs, 1).shape == level_probs.shape
+  logits = np.zeros((B, H, W, 5), np.float32)
+  assert folding.fold_logits(logits, 1).shape == logits.shape
 
 
 @pytest.mark.parametrize("classes", [1, K])
 def test_every_class_is_an_example_and_every_slice_rows(classes):
   batch = batch_of(classes)
   folded = folding.fold_batch(batch)
-  own_levels = (5,) if classes == 1 else (classes, 5)
-  level_probs = np.random.default_rng(1).random((B, D, H, W, *own_levels)).astype(np.float32)
-  flat = folding.fold_levels(level_probs, classes)
+  logits = np.random.default_rng(1).normal(size=(B, D, H, W, classes * 5)).astype(np.float32)
+  flat = folding.fold_logits(logits, classes)
   for b in range(B):
     for k in range(classes):
       place = (b,) if classes == 1 else (b, k)
@@ -60,8 +59,7 @@ def test_every_class_is_an_example_and_every_slice_rows(classes):
       np.testing.assert_array_equal(folded["mask"][one].reshape(D, H, W), batch["mask"][b])
       np.testing.assert_array_equal(folded["rater_valid"][one], batch["rater_valid"][place])
       np.testing.assert_array_equal(folded["label_weights"][one], batch["label_weights"][place])
-      levels = level_probs[b] if classes == 1 else level_probs[b, ..., k, :]
-      np.testing.assert_array_equal(flat[one].reshape(D, H, W, 5), levels)
+      np.testing.assert_array_equal(flat[one].reshape(D, H, W, 5), logits[b, ..., 5 * k : 5 * k + 5])
 
 
 def test_the_loss_of_several_classes_is_the_sum_of_the_losses_of_each():
@@ -95,7 +93,7 @@ def test_a_loss_of_a_whole_volume_is_that_of_one_tall_image():
   batch = batch_of(1)
   target = ordinal.encode(**folding.fold_batch(batch))
   logits = np.random.default_rng(4).normal(size=(B, D, H, W, R + 1)).astype(np.float32)
-  prediction = heads.predict(HEAD, folding.fold_levels(logits, 1), R)
+  prediction = heads.predict(HEAD, folding.fold_logits(logits, 1), R)
   loss = losses.dml(prediction, target)
   assert loss.shape == (B, D * H, W)
   prob, votes = np.asarray(prediction.level_probs) @ (np.arange(R + 1) / R), np.asarray(target.mean_vote)
