@@ -29,7 +29,9 @@ import optax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ordseg import heads, losses, models
+from ordseg.models import LevelModel
 from ordseg.training import step
+from ordseg.types import Panel
 
 NUM_RATERS = 7
 NUM_OUTPUTS = NUM_RATERS + 1
@@ -58,25 +60,23 @@ def make_model(args: argparse.Namespace):
   return models.get_model(config, num_outputs=NUM_OUTPUTS)
 
 
-def cross_entropy_gradients(apply_fn) -> Callable:
+def cross_entropy_gradients(net) -> Callable:
   """(params, batch) -> gradients of the mean cross-entropy, the loss of `torch_worker.py`."""
 
   def loss(params, batch):
-    logits = apply_fn({"params": params}, batch["image"], is_training=True)
+    logits = net.apply({"params": params}, batch["image"], is_training=True)
     return optax.softmax_cross_entropy(logits, jax.nn.one_hot(batch["label"], NUM_OUTPUTS)).mean()
 
   return jax.value_and_grad(loss)
 
 
-def loss_head_gradients(apply_fn, name: str) -> Callable:
+def loss_head_gradients(net, name: str) -> Callable:
   """(params, batch) -> gradients of a loss of this project, divided as a training step does."""
   head = heads.get_head("softmax")
-  loss_fn = losses.get_loss(name, head, {})
+  loss_fn, model = losses.get_loss(name, head, {}), LevelModel(net, head, Panel(1, NUM_RATERS))
 
   def gradients(params, batch):
-    sums = step.local_gradients(
-      params, batch, jax.random.key(0), apply_fn=apply_fn, head=head, loss_fn=loss_fn, num_raters=NUM_RATERS
-    )
+    sums = step.local_gradients(params, batch, jax.random.key(0), model=model, loss_fn=loss_fn)
     return sums.loss_sum / sums.weight_sum, jax.tree.map(lambda g: g / sums.weight_sum, sums.grads)
 
   return gradients
@@ -86,7 +86,7 @@ def jax_timer(args: argparse.Namespace, make_gradients: Callable) -> Timer:
   """Compiles a train step, runs it once, and returns a timer of it."""
   model, batch = make_model(args), make_batch(args)
   tx = optax.adam(1e-3)
-  gradients = make_gradients(model.apply)
+  gradients = make_gradients(model)
 
   def train_step(params, opt_state, batch):
     loss, grads = gradients(params, batch)
@@ -178,7 +178,7 @@ def compare_with_torch(args: argparse.Namespace, on_gpu: bool) -> None:
 
 def compare_losses(args: argparse.Namespace) -> None:
   names = ("bce_majority", "rps_bce")
-  timers = {name: jax_timer(args, lambda apply_fn, name=name: loss_head_gradients(apply_fn, name)) for name in names}
+  timers = {name: jax_timer(args, lambda net, name=name: loss_head_gradients(net, name)) for name in names}
   print_table("loss", interleave(timers, rounds=args.rounds, steps=args.steps), names[0])
 
 

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 import ordseg
 from ordseg import files, records
-from ordseg.types import Config
 from ordseg.errors import InputError
+from ordseg.types import Config, Panel
 
 FILE = "config.json"
 _KINDS = {"config": dict, "data": dict, "versions": dict, "num_raters": int, "num_channels": int}
@@ -62,9 +62,7 @@ def describe(
   config: Config,
   *,
   data_info: Mapping[str, Any],
-  num_raters: int,
-  num_channels: int,
-  num_classes: int = 1,
+  panel: Panel,
   image_info: Mapping[str, Any] | None = None,
   num_examples: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -73,18 +71,16 @@ def describe(
   Args:
     config: the resolved config.
     data_info: name, version and fingerprint of the data set.
-    num_raters: R.
-    num_channels: C of the images.
-    num_classes: structures that are segmented side by side.
+    panel: sizes of the examples.
     image_info: dtype and spacing of a training image, by which prediction knows other images.
     num_examples: of the training and the validation split, for the model card.
   """
   return {
     "config": plain(config),
     "data": dict(data_info),
-    "num_raters": num_raters,
-    "num_channels": num_channels,
-    "num_classes": num_classes,
+    "num_raters": panel.num_raters,
+    "num_channels": panel.num_channels,
+    "num_classes": panel.num_classes,
     "image": dict(image_info or {}),
     "num_examples": dict(num_examples or {}),
     "versions": versions(),

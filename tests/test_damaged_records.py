@@ -21,6 +21,7 @@ from ordseg.errors import InputError
 from ordseg.logging_utils import MetricsLog
 from ordseg.prediction import predictor
 from ordseg.reporting.report import figures
+from ordseg.types import Panel
 from tests.helpers import evaluations, training
 
 INFO = {**evaluations.INFO["data"], "raters": ["ann", "bob", "cy"]}
@@ -28,7 +29,7 @@ SESSION = {"first_step": 0, "last_step": 6, "seconds": 54.0, "platform": "cpu", 
 
 
 def describe():
-  return run_record.describe(training.tiny_config(), data_info=INFO, num_raters=3, num_channels=1)
+  return run_record.describe(training.tiny_config(), data_info=INFO, panel=Panel(1, 3))
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import pytest
 
 from ordseg import run_record
 from ordseg.errors import InputError
+from ordseg.types import Panel
 from tests.helpers import training
 
 
 def info_of(config, *, fingerprint="0" * 64, num_raters=3, data_dir="/a"):
   data_info = {"builder": "tiny", "fingerprint": fingerprint, "data_dir": data_dir}
-  return run_record.describe(config, data_info=data_info, num_raters=num_raters, num_channels=1)
+  return run_record.describe(config, data_info=data_info, panel=Panel(1, num_raters))
 
 
 def test_a_run_is_read_back_as_it_was_described(tmp_path):

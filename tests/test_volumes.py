@@ -20,6 +20,7 @@ from ordseg.models.sliding_window import Windows
 from ordseg.ordinal import staple
 from ordseg.prediction import Options, predict_files, predictor
 from ordseg.training import loop
+from ordseg.types import Panel
 from tests.helpers.training import tiny_config
 
 R, CLASSES = 3, ("core", "rim")
@@ -334,7 +335,7 @@ def test_windows_with_a_margin_are_the_whole_volume():
   config.model.norm = "none"
   from ordseg.training.learner import make_learner
 
-  net = make_learner(config, num_raters=R, num_channels=1)
+  net = make_learner(config, Panel(1, R, num_axes=3))
   params = net.create(np.ones(R + 1)).params
   predict = functools.partial(net.predict, params)
   image = np.random.default_rng(0).normal(size=(40, 44, 40, 1)).astype(np.float32)

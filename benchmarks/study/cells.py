@@ -256,8 +256,7 @@ def _predictors(
     freqs = (counts / counts.sum()).astype(np.float32)
     yield 0, lambda batch: np.broadcast_to(freqs, (*np.shape(batch["mask"]), len(freqs)))
     return
-  panel = examples.read_panel(train)
-  learner = make_learner(config, num_raters=panel.num_raters, num_channels=panel.num_channels)
+  learner = make_learner(config, examples.read_panel(train))
   for step, params in _training(learner, config, train, counts, judged):
     if step == judged[-1]:
       _keep(parallel.to_host(params), places.work / "params" / cell.study / f"{cell.name}.npz")

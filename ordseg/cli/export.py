@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   with errors.one_line_errors():
     run = predictor.load_run(args.workdir)
     errors.check_writable(args.out)
-    words = (args.size or _SIZES[run.num_axes]).split(",")
+    words = (args.size or _SIZES[run.panel.num_axes]).split(",")
     if not all(word.isdigit() for word in words):
-      raise InputError(f"--size={args.size} must be integers: {','.join(export.AXES[-run.num_axes :])}.")
+      raise InputError(f"--size={args.size} must be integers: {','.join(export.AXES[-run.panel.num_axes :])}.")
     size = tuple(map(int, words))
     path = export.export_run(
       run, args.out, file_format=args.format, step=args.step, size=size, recalibration=args.recalibration

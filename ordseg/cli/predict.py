@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       size=args.window,
       slices=args.window_slices,
       overlap=args.overlap,
-      batch_size=args.batch_size if predictor.run.num_axes == 2 else 1,
+      batch_size=args.batch_size if predictor.run.panel.num_axes == 2 else 1,
       multiples=models.size_multiples(predictor.run.config.model),
     )
     options = Options(

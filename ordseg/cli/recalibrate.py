@@ -76,7 +76,7 @@ def fit_run(
   predictor = predictors.load(workdirs, how.uncalibrated())
   data_sets.check_same(predictor.run, data_info)
   errors.check_writable(predictor.run.workdir / "recalibration")
-  if predictor.run.num_classes > 1:
+  if predictor.run.panel.num_classes > 1:
     raise InputError(f"{predictor.run.workdir} segments several structures; a recalibration map is of one.")
   size = pixels_per_image or min(max(_PIXELS // max(len(source), 1), 64), _MOST_PER_IMAGE)
   sampler = Sampler(size, seed)

@@ -101,13 +101,12 @@ def choose(examples: list[Example], middle: float) -> list[tuple[str, Example]]:
 def _example(item: EvalBatch, level_probs: np.ndarray, k: int, scores: dict[str, float]) -> Example:
   masks, valid = np.asarray(item.batch["rater_masks"][k]), np.asarray(item.batch["rater_valid"][k]) != 0
   thin = _shown(masks)
-  weights = ordinal.read_out_weights(READ_OUT, masks.shape[-1])
   return Example(
     id=item.ids[k],
     scores=scores,
     image=np.array(item.batch["image"][k][thin], np.float32),
     mean_vote=(masks[thin][..., valid] != 0).mean(-1, dtype=np.float32),
-    prob=np.clip(level_probs[k][thin] @ weights, 0, 1).astype(np.float32),
+    prob=ordinal.read_out(level_probs[k][thin], READ_OUT).astype(np.float32),
     tails=_tails(level_probs[k][thin], int(valid.sum())),
   )
 

@@ -10,7 +10,7 @@ import numpy as np
 from ordseg import ordinal
 from ordseg.errors import InputError
 from ordseg.input_pipeline import examples, preprocess
-from ordseg.types import Batch, Config
+from ordseg.types import Batch, Config, Panel
 
 _Item = tuple[str, str, dict[str, np.ndarray]]  # id, group, arrays
 
@@ -81,10 +81,8 @@ def eval_batches(
     yield _eval_batch(items, batch_size)
 
 
-def _eval_item(
-  example: examples.Example, *, panel: examples.Panel, preprocess_config: Config, keep: Sequence[str]
-) -> _Item:
-  panel.check(example)
+def _eval_item(example: examples.Example, *, panel: Panel, preprocess_config: Config, keep: Sequence[str]) -> _Item:
+  examples.check(example, panel)
   image = preprocess.prepare_image(example["image"], preprocess_config)
   arrays = {
     "image": image,
@@ -138,9 +136,9 @@ def level_counts(source: examples.Source, *, limit: int, num_threads: int = 2) -
   return out if panel.num_classes > 1 else out[0]
 
 
-def _vote_counts(example: examples.Example, *, panel: examples.Panel) -> list[tuple[int, np.ndarray]]:
+def _vote_counts(example: examples.Example, *, panel: Panel) -> list[tuple[int, np.ndarray]]:
   """Returns n and [L] int64, how many pixels got 0..R votes, of each class."""
-  panel.check(example)
+  examples.check(example, panel)
   rater_masks = examples.as_uint8(example["rater_masks"])
   out = []
   for k, valid in enumerate(np.atleast_2d(examples.as_uint8(example["rater_valid"]))):

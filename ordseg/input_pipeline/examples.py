@@ -2,7 +2,6 @@
 
 import collections
 import concurrent.futures
-import dataclasses
 import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ordseg.errors import InputError, did_you_mean
-from ordseg.types import Config
+from ordseg.types import Config, Panel
 
 Example = Mapping[str, Any]
 T = TypeVar("T")
@@ -32,41 +31,25 @@ class Source(Protocol):
   def __getitem__(self, index: Any, /) -> Any: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-  """What all examples of a source share.
-
-  Attributes:
-    num_channels: C.
-    num_raters: R.
-    num_axes: 2 for images, 3 for volumes.
-    num_classes: K; with several, rater_masks and rater_valid have an axis for them before the raters'.
-  """
-
-  num_channels: int
-  num_raters: int
-  num_axes: int = 2
-  num_classes: int = 1
-
-  def check(self, example: Example) -> None:
-    """Raises InputError where the example breaks the schema or differs from the first one."""
-    found = _panel(example)
-    for what, name in _PANEL_WORDS.items():
-      if getattr(found, name) != getattr(self, name):
-        raise InputError(f"{what.format(getattr(found, name))} where the first example has {getattr(self, name)}.")
-    image, masks = np.shape(example["image"])[:-1], np.asarray(example["rater_masks"])
-    if image != masks.shape[: self.num_axes]:
-      sizes = [" x ".join(map(str, size)) for size in (image, masks.shape[: self.num_axes])]
-      raise InputError(f"image has {sizes[0]} pixels, rater_masks {sizes[1]}.")
-    if masks.dtype.kind not in "uib" or masks.max() > 1 or (masks.dtype.kind == "i" and masks.min() < 0):
-      raise InputError(f"rater_masks must hold integers in {{0, 1}}; got {masks.dtype} up to {masks.max()}.")
-    pixels = np.asarray(example["image"])
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-      raise InputError(f"image holds {np.size(pixels) - np.isfinite(pixels).sum()} values that are NaN or infinite.")
-    valid = np.asarray(example["rater_valid"])
-    if valid.shape != masks.shape[self.num_axes :] or not ((valid == 0) | (valid == 1)).all():
-      wanted = " x ".join(map(str, masks.shape[self.num_axes :]))
-      raise InputError(f"rater_valid must be {wanted} values in {{0, 1}}, got {valid.tolist()}.")
+def check(example: Example, panel: Panel) -> None:
+  """Raises InputError where the example breaks the schema or differs from the first one."""
+  found = _panel(example)
+  for what, name in _PANEL_WORDS.items():
+    if getattr(found, name) != getattr(panel, name):
+      raise InputError(f"{what.format(getattr(found, name))} where the first example has {getattr(panel, name)}.")
+  image, masks = np.shape(example["image"])[:-1], np.asarray(example["rater_masks"])
+  if image != masks.shape[: panel.num_axes]:
+    sizes = [" x ".join(map(str, size)) for size in (image, masks.shape[: panel.num_axes])]
+    raise InputError(f"image has {sizes[0]} pixels, rater_masks {sizes[1]}.")
+  if masks.dtype.kind not in "uib" or masks.max() > 1 or (masks.dtype.kind == "i" and masks.min() < 0):
+    raise InputError(f"rater_masks must hold integers in {{0, 1}}; got {masks.dtype} up to {masks.max()}.")
+  pixels = np.asarray(example["image"])
+  if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    raise InputError(f"image holds {np.size(pixels) - np.isfinite(pixels).sum()} values that are NaN or infinite.")
+  valid = np.asarray(example["rater_valid"])
+  if valid.shape != masks.shape[panel.num_axes :] or not ((valid == 0) | (valid == 1)).all():
+    wanted = " x ".join(map(str, masks.shape[panel.num_axes :]))
+    raise InputError(f"rater_valid must be {wanted} values in {{0, 1}}, got {valid.tolist()}.")
 
 
 def _panel(example: Example) -> Panel:

@@ -86,7 +86,7 @@ class TrainBatches:
   def _augmented(
     self, example: examples.Example, draws: np.random.Generator, chosen: np.random.Generator
   ) -> dict[str, np.ndarray]:
-    self._panel.check(example)
+    examples.check(example, self._panel)
     valid = panels.choose(example["rater_valid"], self._raters, chosen)
     whole = examples.as_uint8(example["rater_masks"])
     image, rater_masks, mask = self._transform(

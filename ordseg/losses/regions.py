@@ -44,8 +44,7 @@ def dml(prediction: Prediction, target: OrdinalTarget) -> Array:
 
   Of the `mean_vote` read-out against the share of votes. Unlike sum p y it is least at p = m when m is soft.
   """
-  weights = ordinal.read_out_weights("mean_vote", target.num_raters)
-  prob, votes = ordinal.foreground_prob(prediction.level_probs, weights), target.mean_vote
+  prob, votes = ordinal.read_out(prediction.level_probs, "mean_vote"), target.mean_vote
   size, apart = _total(prob + votes, target), _total(jnp.abs(prob - votes), target)
   return _spread(1.0 - (size - apart + _SMOOTH) / (size + _SMOOTH), target)
 

@@ -65,6 +65,7 @@ def image_sums(level_probs: Array, batch: Batch, *, num_bins: int) -> dict[str, 
   valid = jnp.asarray(batch["rater_valid"]) != 0
   pixels = _columns(jnp.asarray(batch["rater_masks"]), valid, jnp.asarray(batch["mask"]))
   weights = _weights(pixels.num_valid, num_raters)
+  # Not `ordinal.read_out` 2 R + 2 times: one product reads the probabilities once.
   columns = jnp.einsum("pl,ol->op", level_probs.reshape(-1, num_raters + 1), weights, precision=lax.Precision.HIGHEST)
   probs = jnp.clip(columns[:-1], 0.0, 1.0)
   tails, full_tails = jnp.split(probs[2:], 2)

@@ -60,6 +60,7 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
     raters = (np.asarray(batch["rater_masks"][k]) > 0) & inside[..., None]
     votes = raters[..., valid].sum(-1)
     truths = [(2 * votes >= valid.sum()) & inside, *(raters[..., r] for r in range(num_raters))]
+    # Not `ordinal.read_out`: one product for both, and where a sum is near 1/2 its order decides.
     predicted = (level_probs[k] @ weights[k] >= 0.5) & inside[..., None]
     scores = np.full((2, len(ordinal.READ_OUTS), 1 + num_raters), np.nan)
     if valid.any() and inside.any():

@@ -1,5 +1,5 @@
 """Several predictions of one image made into one. All functions map images [B, H, W, C] to level_probs [B, H, W, L],
-or volumes, with an axis of classes where there are several, as `step.predict_levels`.
+or volumes, with an axis of classes where there are several, as `LevelModel.level_probs`.
 
 | what varies | function | what the result means |
 |---|---|---|
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ordseg.errors import InputError
+from ordseg.ordinal import read_out
 
 LevelPredictFn = Callable[[np.ndarray], np.ndarray]
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))  # of (H, W)
@@ -36,11 +37,7 @@ def panel(members: Sequence[LevelPredictFn]) -> LevelPredictFn:
   """
 
   def predict(images: np.ndarray) -> np.ndarray:
-    probs = []
-    for member in members:
-      level_probs = member(images)
-      probs.append(level_probs @ (np.arange(level_probs.shape[-1], dtype=np.float32) / (level_probs.shape[-1] - 1)))
-    return poisson_binomial(np.stack(probs, axis=-1))
+    return poisson_binomial(np.stack([read_out(member(images), "mean_vote") for member in members], axis=-1))
 
   return predict
 

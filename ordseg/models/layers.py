@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ordseg.models.products import conv3x3, dense
 from ordseg.types import Array
@@ -105,8 +106,8 @@ def double_nearest(x: Array) -> Array:
 
 
 def crop_like(x: Array, other: Array) -> Array:
-  """Cuts [B, H, W, C] at the bottom and the right to the H and W of `other`."""
-  return x[:, : other.shape[1], : other.shape[2]]
+  """Cuts [B, H, W, C] or [B, D, H, W, C] at the end of each axis of pixels to the size of `other`."""
+  return x[(slice(None), *(slice(size) for size in other.shape[1:-1]))]
 
 
 def group_norm_relu(x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float) -> Array:
@@ -212,7 +213,7 @@ class ConvBlock(nn.Module):
 
   channels: int
   norm: str
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -236,7 +237,7 @@ class Upsample(nn.Module):
   """
 
   channels: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:

@@ -30,10 +30,11 @@ _STEM = ("conv1", "kernel")
 Weights = dict[str, np.ndarray]
 
 
-def check_suffix(path: str) -> None:
-  """Raises InputError where the name of a file does not tell a format of `SUFFIXES`; '' is no file and passes."""
-  if path and pathlib.PurePath(path).suffix not in SUFFIXES:
-    raise InputError(f"{_FIELD}={path!r} must be a file that ends in {', '.join(SUFFIXES)}, or '' for random weights.")
+def expected_suffix(path: str) -> str:
+  """Returns '' where the name of a file tells a format of `SUFFIXES`, or is ''; else what was expected."""
+  if not path or pathlib.PurePath(path).suffix in SUFFIXES:
+    return ""
+  return f"a file that ends in {', '.join(SUFFIXES)}, or '' for random weights"
 
 
 def read_encoder(path: str, encoder: str, *, num_channels: int) -> Params:
@@ -56,7 +57,8 @@ def read_encoder(path: str, encoder: str, *, num_channels: int) -> Params:
   Raises:
     InputError: the file cannot be read without running code, or is of another network; one line.
   """
-  check_suffix(path)
+  if expected := expected_suffix(path):
+    raise InputError(f"{_FIELD}={path!r} must be {expected}.")
   file = pathlib.Path(path).expanduser()
   if not file.is_file():
     raise InputError(f"{_FIELD}={path!r}: there is no such file.")

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ordseg.models import layers
 from ordseg.types import Array
@@ -79,7 +80,7 @@ class Norm(nn.Module):
     return (nn.relu(y) if self.has_relu else y).astype(x.dtype)
 
 
-def conv(channels: int, size: int, stride: int = 1, *, dtype: Any, name: str) -> nn.Conv:
+def conv(channels: int, size: int, stride: int = 1, *, dtype: DTypeLike, name: str) -> nn.Conv:
   """A convolution without bias that pads size // 2 zeros on each side, as PyTorch does: H -> ceil(H / stride)."""
   init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # torchvision's
   padding = ((size // 2, size // 2),) * 2
@@ -101,7 +102,7 @@ class Block(nn.Module):
   stride: int
   is_bottleneck: bool
   norm: str
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -130,7 +131,7 @@ class ResNetEncoder(nn.Module):
 
   encoder: str
   norm: str = "group"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Prediction of a user's own files: calibrated maps in the geometry of the image, from a trained workdir.
+"""Prediction from a trained workdir: of arrays (`load`), and of a user's own files as maps in the image's geometry.
 
 ``python -m ordseg.predict`` or, from an installed wheel, ``ordseg-predict``; docs/predict.md. Needs neither TFDS nor
 the repository.
@@ -6,5 +6,6 @@ the repository.
 
 from ordseg.prediction.files import Options, predict_file, predict_files
 from ordseg.prediction.inputs import find_inputs
+from ordseg.prediction.predictor import How, Predictor, load
 
-__all__ = ["Options", "find_inputs", "predict_file", "predict_files"]
+__all__ = ["How", "Options", "Predictor", "find_inputs", "load", "predict_file", "predict_files"]

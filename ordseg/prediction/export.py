@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ordseg import files, heads, models, ordinal, records, run_record
+from ordseg import files, models, ordinal, records, run_record
 from ordseg.errors import InputError
 from ordseg.prediction import predictor
 from ordseg.prediction.predictor import Run
 from ordseg.training import loop
-from ordseg.training.step import predict_log_levels
 from ordseg.types import Array
 
 FORMATS = ("jax", "onnx")
@@ -39,11 +38,7 @@ def level_probs_fn(
   with loop.open_checkpoints(run.config, run.workdir) as checkpoints:
     params, found_step = checkpoints.restore_eval_params(step)
   predictor.check_fits(params, run)
-  head = heads.get_head(run.config.model.head)
-  num_outputs, num_constants = head.num_outputs(run.num_raters), head.num_constants(run.num_raters)
-  model: Any = models.get_model(
-    run.config.model, num_outputs=num_outputs, num_constants=num_constants, num_classes=run.num_classes
-  )
+  model = run.level_model()
   recalibrate, content = None, None
   if recalibration:
     how = predictor.How(found_step, recalibration=recalibration)
@@ -51,8 +46,7 @@ def level_probs_fn(
     recalibrate, content = predictor.find_recalibration([run], how, steps=[found_step], checkpoints=checkpoints)
 
   def predict(images: Array) -> Array:
-    sizes = {"num_raters": run.num_raters, "num_classes": run.num_classes}
-    log_probs = predict_log_levels(params, images, apply_fn=model.apply, head=head, **sizes)
+    log_probs = model.log_level_probs(params, images)
     return jnp.exp(log_probs if recalibrate is None else recalibrate(log_probs))
 
   return predict, found_step, content
@@ -60,22 +54,22 @@ def level_probs_fn(
 
 def metadata(run: Run, step: int, recalibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
   """Returns what a user of the exported file must know, ready for JSON; `recalibration` is the content of its file."""
-  names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.num_raters + 1))]
-  axes = ["batch", *AXES[-run.num_axes :]]
-  classes = [run.num_classes] if run.num_classes > 1 else []
+  names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.panel.num_raters + 1))]
+  axes = ["batch", *AXES[-run.panel.num_axes :]]
+  classes = [run.panel.num_classes] if run.panel.num_classes > 1 else []
   return {
     "input": {
-      "shape": [*axes, run.num_channels],
+      "shape": [*axes, run.panel.num_channels],
       "dtype": "float32",
       "multiples_of": dict(zip(axes[1:], models.size_multiples(run.config.model), strict=True)),
       "preprocess": run_record.plain(run.config.preprocess),
       "trained_on": dict(run.image_info),
     },
     "output": {
-      "shape": [*axes, *classes, run.num_raters + 1],
+      "shape": [*axes, *classes, run.panel.num_raters + 1],
       "classes": [name for name in run.class_names if name],
-      "meaning": f"probability that 0, 1, .., {run.num_raters} of {run.num_raters} raters mark the pixel",
-      "read_outs": {name: ordinal.read_out_weights(name, run.num_raters).tolist() for name in names},
+      "meaning": f"probability that 0, 1, .., {run.panel.num_raters} of {run.panel.num_raters} raters mark the pixel",
+      "read_outs": {name: ordinal.read_out_weights(name, run.panel.num_raters).tolist() for name in names},
     },
     "model": {
       "head": run.config.model.head,
@@ -123,20 +117,20 @@ def export_run(
       reproduce the run to 1e-4.
   """
   multiples = models.size_multiples(run.config.model)
-  if len(size) != run.num_axes or any(n < m or n % m for n, m in zip(size, multiples, strict=True)):
+  if len(size) != run.panel.num_axes or any(n < m or n % m for n, m in zip(size, multiples, strict=True)):
     raise InputError(
-      f"--size={','.join(map(str, size))} must be {','.join(AXES[-run.num_axes :])}: multiples of"
+      f"--size={','.join(map(str, size))} must be {','.join(AXES[-run.panel.num_axes :])}: multiples of"
       f" {','.join(map(str, multiples))}, which this network halves."
     )
   predict, found_step, content = level_probs_fn(run, step, recalibration)
-  image = np.random.default_rng(0).uniform(-1, 1, (2, *size, run.num_channels)).astype(np.float32)
+  image = np.random.default_rng(0).uniform(-1, 1, (2, *size, run.panel.num_channels)).astype(np.float32)
   want = np.asarray(jax.jit(predict)(image))
   about = metadata(run, found_step, content)
   if file_format == "jax":
-    artefact = _to_jax(predict, run.num_channels, multiples)
+    artefact = _to_jax(predict, run.panel.num_channels, multiples)
     found = np.asarray(jax.export.deserialize(bytearray(artefact)).call(image))
   else:
-    artefact = _to_onnx(predict, (*size, run.num_channels), about)
+    artefact = _to_onnx(predict, (*size, run.panel.num_channels), about)
     found = _run_onnx(artefact, image)
   error = float(np.abs(found - want).max())
   if error > TOLERANCE:

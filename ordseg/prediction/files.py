@@ -72,7 +72,7 @@ def predict_files(
   Raises:
     InputError: the folder cannot be written to (any more), or a map is unknown.
   """
-  maps.get_maps(options.maps, predictor.run.num_raters)
+  maps.get_maps(options.maps, predictor.run.panel.num_raters)
   _check_writable(output)
   files.sweep(output, *{(output / name).parent for name in inputs})
   rows: list[dict[str, Any]] = []
@@ -140,10 +140,10 @@ def predict_file(
   with files.scratch(folder) as scratch:
     made = scratch / "made"
     made.mkdir()
-    classes = [_Maps(image, options, run.num_raters, scratch / str(k)) for k in range(run.num_classes)]
+    classes = [_Maps(image, options, run.panel.num_raters, scratch / str(k)) for k in range(run.panel.num_classes)]
     for place, level_probs in _parts(predictor, image, options.windows, say):
       for k, one in enumerate(classes):
-        one.add(place, level_probs[..., k, :] if run.num_classes > 1 else level_probs)
+        one.add(place, level_probs[..., k, :] if run.panel.num_classes > 1 else level_probs)
     for one, name in zip(classes, run.class_names, strict=True):
       one.write(made / (f"{target.name}_{name}" if name else target.name))
     for path_made in sorted(made.iterdir()):  # all of them, or none
@@ -160,7 +160,7 @@ def _parts(
 ) -> Iterator[tuple[Any, np.ndarray]]:
   """Yields (where in [D, H, W], level probabilities there), the pages one by one unless the network takes volumes."""
   num_pages = len(image.pages)
-  if predictor.run.num_axes == 3:
+  if predictor.run.panel.num_axes == 3:
     scaling, progress = _scaling(image, image.pages, predictor), _Progress(image.path, "", say)
     yield from sliding_window.predict_rows(
       predictor.predict, image.pages, windows, prepare=scaling.apply, progress=progress
@@ -226,7 +226,7 @@ class _Maps:
 
 def _fitting(image: ImageFile, run: Run) -> ImageFile:
   """Returns the image with the channels of the training; a grey picture stored as RGB counts as grey."""
-  pages, num_channels = image.pages, run.num_channels
+  pages, num_channels = image.pages, run.panel.num_channels
   if not pages.size:
     raise InputError(f"{image.path}: is empty, {pages.shape}.")
   if num_channels == 1 and pages.shape[-1] == 3 and (pages == pages[..., :1]).all():
@@ -235,7 +235,7 @@ def _fitting(image: ImageFile, run: Run) -> ImageFile:
     raise InputError(
       f"{image.path}: has {pages.shape[-1]} channels; the network was trained on images of {num_channels}."
     )
-  if run.num_axes == 3 and len(pages) == 1:
+  if run.panel.num_axes == 3 and len(pages) == 1:
     raise InputError(f"{image.path}: is a single image; the network was trained on volumes of several slices.")
   return dataclasses.replace(image, pages=pages)
 
@@ -261,7 +261,7 @@ def _differences(image: ImageFile, predictor: Predictor) -> str:
   seen, told = predictor.run.image_info, []
   if seen.get("dtype") and seen["dtype"] != str(image.pages.dtype):
     told.append(f"values are {image.pages.dtype}, in training {seen['dtype']}")
-  spacing = image.spacing[3 - predictor.run.num_axes :]
+  spacing = image.spacing[3 - predictor.run.panel.num_axes :]
   trained, here = [x for x in seen.get("spacing", []) if x], [x for x in spacing if x]
   if len(trained) == len(here) > 0 and not np.allclose(trained, here, rtol=0.25):
     sizes = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in (here, trained)]

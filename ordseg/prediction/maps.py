@@ -1,29 +1,14 @@
 """What can be drawn from the level probabilities of a page; each map is [H, W] float32 in [0, 1], masks uint8."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from ordseg.errors import InputError, did_you_mean
+from ordseg.ordinal import read_out
 
 ALWAYS = ("mean_vote", "majority", "mask")
-
-
-def mean_vote(level_probs: np.ndarray) -> np.ndarray:
-  """Probability that a rater drawn from the panel marks the pixel: sum_k (k / R) p_k."""
-  num_raters = level_probs.shape[-1] - 1
-  return level_probs @ (np.arange(num_raters + 1, dtype=np.float32) / num_raters)
-
-
-def majority(level_probs: np.ndarray) -> np.ndarray:
-  """Probability that at least half of the panel marks the pixel."""
-  num_raters = level_probs.shape[-1] - 1
-  return at_least(level_probs, (num_raters + 1) // 2)
-
-
-def at_least(level_probs: np.ndarray, j: int) -> np.ndarray:
-  """Probability that j raters or more mark the pixel, j = 1..R."""
-  return np.minimum(level_probs[..., j:].sum(-1), 1)
 
 
 def entropy(level_probs: np.ndarray) -> np.ndarray:
@@ -36,21 +21,12 @@ def disagreement(level_probs: np.ndarray) -> np.ndarray:
   """Probability that two different raters of the panel say different things; 0 for a panel of one."""
   num_raters = level_probs.shape[-1] - 1
   k = np.arange(num_raters + 1, dtype=np.float32)
-  return level_probs @ (2 * k * (num_raters - k) / max(num_raters * (num_raters - 1), 1)).astype(np.float32)
+  return read_out(level_probs, (2 * k * (num_raters - k) / max(num_raters * (num_raters - 1), 1)).astype(np.float32))
 
 
 def mask(level_probs: np.ndarray) -> np.ndarray:
   """1 where the majority is more likely to mark the pixel than not."""
-  return (majority(level_probs) >= 0.5).astype(np.uint8)
-
-
-_MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-  "mean_vote": mean_vote,
-  "majority": majority,
-  "mask": mask,
-  "entropy": entropy,
-  "disagreement": disagreement,
-}
+  return (read_out(level_probs, "majority") >= 0.5).astype(np.uint8)
 
 
 def is_probability(name: str) -> bool:
@@ -81,9 +57,9 @@ def get_maps(names: str, num_raters: int) -> dict[str, Callable[[np.ndarray], np
   Raises:
     InputError: an unknown name.
   """
-  known = dict(_MAPS)
-  for j in range(1, num_raters + 1):
-    known[f"at_least_{j}"] = lambda level_probs, j=j: at_least(level_probs, j)
+  at_least = [f"at_least_{j}" for j in range(1, num_raters + 1)]
+  read_outs = {name: functools.partial(read_out, weights=name) for name in ("mean_vote", "majority", *at_least)}
+  known = read_outs | {"mask": mask, "entropy": entropy, "disagreement": disagreement}
   if names == "all":
     return known
   wanted = [name.strip() for name in names.split(",") if name.strip()]

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ordseg.ordinal import read_out
 from ordseg.prediction import maps
 
 
@@ -32,10 +33,10 @@ class Extent:
     """Counts a page or a strip of one, [..., L]."""
     num_raters = level_probs.shape[-1] - 1
     self.pixels += level_probs[..., 0].size
-    self.majority += int((maps.majority(level_probs) >= 0.5).sum())
-    self.anybody += int((maps.at_least(level_probs, 1) >= 0.5).sum())
-    self.everybody += int((maps.at_least(level_probs, num_raters) >= 0.5).sum())
-    self.expected += float(maps.mean_vote(level_probs).sum(dtype=np.float64))
+    self.majority += int(maps.mask(level_probs).sum())
+    self.anybody += int((read_out(level_probs, "at_least_1") >= 0.5).sum())
+    self.everybody += int((read_out(level_probs, f"at_least_{num_raters}") >= 0.5).sum())
+    self.expected += float(read_out(level_probs, "mean_vote").sum(dtype=np.float64))
 
   def measures(self, spacing: tuple[float, float, float], num_pages: int) -> dict[str, float | str]:
     """Returns size, size_low, size_high, size_expected and their unit.

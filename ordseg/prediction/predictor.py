@@ -1,6 +1,7 @@
 """From the workdirs of one or several runs to one function that predicts images."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import re
@@ -15,11 +16,12 @@ import ordseg
 from ordseg import models, recalibration, rng, run_record
 from ordseg.errors import InputError, check_choice
 from ordseg.heads import LOG_ZERO
-from ordseg.models import ensembles
+from ordseg.input_pipeline import preprocess
+from ordseg.models import LevelModel, ensembles, sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.recalibration import Recalibration
-from ordseg.training import learner, loop, parallel
-from ordseg.types import Config, Params
+from ordseg.training import loop, parallel
+from ordseg.types import Array, Config, Panel, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,7 @@ class Run:
   Attributes:
     workdir: folder of the run.
     config: the resolved config it was trained with.
-    num_raters: R.
-    num_channels: C of the images.
-    num_classes: structures that are segmented side by side.
+    panel: sizes of the examples.
     image_info: 'dtype' and 'spacing' in mm along (D,) H, W of a training image.
     data_info: name, version and fingerprint of the data set.
     versions: of the packages it was trained with.
@@ -39,29 +39,21 @@ class Run:
 
   workdir: pathlib.Path
   config: Config
-  num_raters: int
-  num_channels: int
-  num_classes: int
+  panel: Panel
   image_info: Mapping[str, Any]
   data_info: Mapping[str, Any]
   versions: Mapping[str, str]
 
   @property
-  def num_axes(self) -> int:
-    """2 for images, 3 for volumes."""
-    return models.num_axes(self.config.model)
-
-  @property
   def class_names(self) -> list[str]:
     """One per class; [''] where there is one."""
-    if self.num_classes == 1:
+    if self.panel.num_classes == 1:
       return [""]
-    return list(self.data_info.get("classes") or [f"class_{k + 1}" for k in range(self.num_classes)])
+    return list(self.data_info.get("classes") or [f"class_{k + 1}" for k in range(self.panel.num_classes)])
 
-  def make_learner(self) -> learner.Learner:
-    """Returns the functions of the run's network."""
-    sizes = {"num_raters": self.num_raters, "num_channels": self.num_channels, "num_classes": self.num_classes}
-    return learner.make_learner(self.config, **sizes)
+  def level_model(self) -> LevelModel:
+    """Returns the run's network, without its parameters."""
+    return models.build(self.config.model, self.panel)
 
 
 def load_run(workdir: str | pathlib.Path) -> Run:
@@ -77,9 +69,12 @@ def load_run(workdir: str | pathlib.Path) -> Run:
   return Run(
     workdir=pathlib.Path(workdir),
     config=info["config"],
-    num_raters=info["num_raters"],
-    num_channels=info["num_channels"],
-    num_classes=info.get("num_classes", 1),
+    panel=Panel(
+      num_channels=info["num_channels"],
+      num_raters=info["num_raters"],
+      num_axes=models.num_axes(info["config"].model),
+      num_classes=info.get("num_classes", 1),
+    ),
     image_info=info.get("image", {}),
     data_info=info["data"],
     versions=info["versions"],
@@ -120,10 +115,10 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A function and what it needs to be used.
+  """A trained run, or several as an ensemble, ready to predict: call it with an image as it is stored.
 
   Attributes:
-    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32; see `step.predict_levels`.
+    predict: (prepared images [B, H, W, C] float32) -> level_probs [B, H, W, L] float32; see `LevelModel.level_probs`.
     run: the first of the runs: its config's preprocess section prepares the images.
     steps: of the checkpoints.
     log_predict: images -> log_level_probs, before any recalibration.
@@ -138,25 +133,60 @@ class Predictor:
   checkpoints: tuple[str, ...]
   recalibration: Mapping[str, Any] | None = None
 
+  def __call__(self, image: np.ndarray) -> np.ndarray:
+    """Predicts one image as an evaluation would: prepared as in training, in the windows of ``config.eval``.
 
-def load(workdirs: Sequence[str | pathlib.Path], how: How) -> Predictor:
+    Args:
+      image: [H, W, C], or [D, H, W, C] where the run is of volumes, with the intensities of the training's files; the
+        axis of one channel may be left out. Any integers or finite floats.
+
+    Returns:
+      Level probabilities [H, W, L] or [D, H, W, L] float32, which sum to 1; `ordinal.read_out` reads them. With several
+      classes there is an axis for them before L, in the order of `Run.class_names`.
+
+    Raises:
+      InputError: another number of axes or channels than the run was trained on, an empty image, or values that are no
+        finite numbers.
+    """
+    panel, image = self.run.panel, np.asarray(image)
+    channels = image if image.ndim > panel.num_axes else image[..., None]
+    if channels.ndim != panel.num_axes + 1 or channels.shape[-1] != panel.num_channels:
+      axes = f"[{'D, ' * (panel.num_axes == 3)}H, W, {panel.num_channels}]"
+      raise InputError(f"image of shape {image.shape}: the run in {self.run.workdir} takes {axes}.")
+    prepared = preprocess.prepare_image(channels, self.run.config.preprocess)
+    windows = sliding_window.from_config(self.run.config)
+    return sliding_window.windowed(self.predict, windows)(prepared[None])[0]
+
+
+def load(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], how: How | None = None) -> Predictor:
   """Loads one run, or several as an ensemble.
+
+    from ordseg import prediction, read_out
+
+    predictor = prediction.load("runs/mine")
+    level_probs = predictor(image)  # [H, W, L]: how likely 0, 1, .., R raters are to mark each pixel
+    share = read_out(level_probs, "mean_vote")  # [H, W]
 
   Runs that were each trained on one rater, all of the panel, are combined into the distribution of that panel's votes;
   others into the mean of their distributions (`ensembles`).
 
   A recalibration is applied to what all of them say together.
 
+  Args:
+    workdirs: of one run or several.
+    how: what to predict with; by default the best checkpoint, as it is.
+
   Raises:
     InputError: no run, no such checkpoint, runs on different data or with different preprocessing, dropout samples of
       a network without dropout, or a recalibration that was fitted on something else.
   """
-  runs = [load_run(workdir) for workdir in workdirs]
+  how = how or How()
+  runs = [load_run(workdir) for workdir in ([workdirs] if isinstance(workdirs, str | pathlib.Path) else workdirs)]
   for run in runs[1:]:
     _check_same(runs[0], run)
   members = [_load_member(run, how) for run in runs]
   raters = [str(run.config.data.get("raters", "all")) for run in runs]
-  is_panel = ensembles.check_panel(raters, runs[0].num_raters)
+  is_panel = ensembles.check_panel(raters, runs[0].panel.num_raters)
   fns = [member.predict for member in members]
   predict = ensembles.panel(fns) if is_panel else ensembles.average(fns) if len(fns) > 1 else fns[0]
   if how.flips:
@@ -219,8 +249,8 @@ def find_recalibration(
   fitted = content.get("fitted")
   if not isinstance(fitted, Mapping):
     raise InputError(f"{path}: lacks 'fitted', which says what it was fitted on.")
-  if found.num_raters != runs[0].num_raters:
-    raise InputError(f"{path}: is for {found.num_raters} raters, {runs[0].workdir} has {runs[0].num_raters}.")
+  if found.num_raters != runs[0].panel.num_raters:
+    raise InputError(f"{path}: is for {found.num_raters} raters, {runs[0].workdir} has {runs[0].panel.num_raters}.")
   views = fitted.get("flips"), fitted.get("dropout_samples")
   if sorted(fitted.get("checkpoints") or []) != sorted(checkpoints) or views != (how.flips, how.dropout_samples):
     here = _described([run.workdir for run in runs], steps, how.flips, how.dropout_samples)
@@ -265,31 +295,36 @@ class _Member:
 
 
 def _load_member(run: Run, how: How) -> _Member:
-  net = run.make_learner()
+  model = run.level_model()
   with loop.open_checkpoints(run.config, run.workdir) as checkpoints:
     host_params, found_step = checkpoints.restore_eval_params(how.step)
   check_fits(host_params, run)
   params = parallel.replicate(host_params)
   if not how.dropout_samples:
+    predict, log_predict = map(parallel.make_predict_step, (model.level_probs, model.log_level_probs))
     return _Member(
-      lambda images: net.predict(params, images),
-      lambda images: net.predict_log(params, images),
-      found_step,
-      digest(host_params),
+      functools.partial(predict, params), functools.partial(log_predict, params), found_step, digest(host_params)
     )
   if not run.config.model.dropout:
     raise InputError(f"{run.workdir} was trained with config.model.dropout=0: there is no dropout to sample.")
   key = rng.stream(jax.random.key(run.config.seed), "dropout_samples")
 
+  def one_pass(params_and_key: tuple[Params, PRNGKey], images: Array) -> Array:
+    params, key = params_and_key
+    return model.level_probs(params, images, dropout_key=key)
+
+  pass_with_dropout = parallel.make_predict_step(one_pass)
+
   def sample(images: np.ndarray, number: int) -> np.ndarray:
-    return net.sample((params, jax.random.fold_in(key, number)), images)
+    return pass_with_dropout((params, jax.random.fold_in(key, number)), images)
 
   return _Member(ensembles.with_samples(sample, how.dropout_samples), None, found_step, digest(host_params))
 
 
 def check_fits(params: Params, run: Run) -> None:
   """Raises InputError where a checkpoint's parameters are not those of the network that the config describes now."""
-  want = run.make_learner().template().params
+  init = functools.partial(run.level_model().init, size=tuple(run.config.data.crop_size))
+  want = jax.eval_shape(init, jax.random.key(0))
   if jax.tree.map(np.shape, want) != jax.tree.map(np.shape, params):
     raise InputError(
       f"the checkpoint in {run.workdir} holds another network than its config.json describes to this version of ordseg"

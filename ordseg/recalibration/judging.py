@@ -115,7 +115,7 @@ def _read_out(recalibration: Recalibration, sample: Sample, read_out: str) -> np
     padded = [np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for x in chunk]
     prob = _program(recalibration.method, sample.num_raters, read_out)(recalibration.parameters, *padded)
     parts.append(np.asarray(prob, np.float64)[: size - missing])
-  return np.clip(np.concatenate(parts), 0.0, 1.0)
+  return np.concatenate(parts)
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def _program(method: str, num_raters: int, read_out: str) -> Callable[..., jax.A
 
   def prob(parameters: Mapping[str, np.ndarray], log_probs: jax.Array, num_valid: jax.Array) -> jax.Array:
     mapped = Recalibration(method, num_raters, parameters)(log_probs)
-    return jnp.sum(jnp.exp(mapped) * ordinal.thinned_weights(read_out, num_valid, num_raters), axis=-1)
+    return ordinal.read_out(jnp.exp(mapped), ordinal.thinned_weights(read_out, num_valid, num_raters))
 
   return jax.jit(prob)
 

@@ -16,7 +16,11 @@ _TOLERANCE = 4e-6  # of the log-odds, times max(1, |log-odds|): what float32 res
 
 
 def mean_vote_logit(log_probs: Array) -> Array:
-  """Returns the log-odds of the `mean_vote` read-out, [..., L] -> [...], in the dtype of `log_probs`."""
+  """Returns the log-odds of the `mean_vote` read-out, [..., L] -> [...], in the dtype of `log_probs`.
+
+  As `ordinal.foreground_logit`, without its shift: these are log-probabilities, and the search for a tilt, which calls
+  this many times, ends where the last bits say.
+  """
   weights = jnp.asarray(ordinal.read_out_weights("mean_vote", log_probs.shape[-1] - 1), log_probs.dtype)
   weights = weights.reshape((1,) * (log_probs.ndim - 1) + (-1,))
   return ordinal.log_weighted_sum(log_probs, weights) - ordinal.log_weighted_sum(log_probs, 1 - weights)

@@ -3,16 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ordseg import heads, losses, models, rng
+from ordseg import losses, models, rng
+from ordseg.models import LevelModel
 from ordseg.training import optim, parallel, state, step
 from ordseg.training.state import TrainState
-from ordseg.types import Array, Config, Params, PRNGKey
+from ordseg.types import Config, Panel, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,59 +19,47 @@ class Learner:
   """What a config means: the functions that training and validation are made of.
 
   Attributes:
+    model: the network, its head and the panel.
     create: (level counts [L], or [K, L] of several classes) -> the state at step 0; reads
       ``config.model.encoder_weights`` where there are any.
     template: () -> the shapes of that state; reads no file.
     train_step: see `parallel.make_train_step`.
-    predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy; see `step.predict_levels`.
-    predict_log: the same in logarithms.
-    apply: (params, images) -> the network's outputs in a pass as training makes it, to be traced.
-    sample: ((params, key), images) -> the same from one pass with dropout active.
+    predict: (params, images [B, H, W, C]) -> level probabilities [B, H, W, L], all numpy; see `LevelModel.level_probs`.
   """
 
+  model: LevelModel
   create: Callable[[np.ndarray], TrainState]
   template: Callable[[], TrainState]
   train_step: parallel.TrainStep
   predict: Callable[[Params, np.ndarray], np.ndarray]
-  predict_log: Callable[[Params, np.ndarray], np.ndarray]
-  sample: Callable[[tuple[Params, PRNGKey], np.ndarray], np.ndarray]
-  apply: Callable[[Params, Array], Any]
 
 
-def make_learner(config: Config, *, num_raters: int, num_channels: int, num_classes: int = 1) -> Learner:
+def make_learner(config: Config, panel: Panel) -> Learner:
   """Builds the network, the loss, the optimiser and the steps.
 
   Args:
     config: a whole config.
-    num_raters: R.
-    num_channels: C of the images.
-    num_classes: structures that are segmented side by side.
+    panel: sizes of the examples.
 
   Raises:
     InputError: a field of model, loss or optim is wrong.
   """
-  head = heads.get_head(config.model.head)
-  loss_fn = losses.get_loss(config.loss.name, head, {k: v for k, v in config.loss.items() if k != "name"})
-  num_outputs, num_constants = head.num_outputs(num_raters), head.num_constants(num_raters)
-  model = models.get_model(config.model, num_outputs=num_outputs, num_constants=num_constants, num_classes=num_classes)
+  model = models.build(config.model, panel)
+  loss_fn = losses.get_loss(config.loss.name, model.head, {k: v for k, v in config.loss.items() if k != "name"})
   tx = optim.get_tx(config.optim, config.train.num_steps)
-  bound: dict[str, Any] = {"apply_fn": model.apply, "head": head, "num_raters": num_raters}
   key = jax.random.key(config.seed)
 
   def start(level_counts: np.ndarray, encoder: Params | None) -> TrainState:
-    image = jnp.zeros((1, *config.data.crop_size, num_channels), jnp.float32)
-    init = jax.jit(functools.partial(model.init, is_training=False))
-    params = init(rng.stream(key, "init"), image)["params"]
-    params = params if encoder is None else models.set_encoder(params, encoder)
-    freqs = [heads.smoothed_level_freqs(counts) for counts in np.atleast_2d(level_counts)]
-    params = models.set_output_bias(params, np.concatenate([head.init_bias(f) for f in freqs]))
+    size, init_key = tuple(config.data.crop_size), rng.stream(key, "init")
+    params = model.init(init_key, size, level_counts=level_counts, encoder=encoder)
     return state.create(params, tx, with_ema=config.optim.ema_decay > 0)
 
   return Learner(
-    create=lambda level_counts: start(level_counts, models.read_encoder(config.model, num_channels=num_channels)),
-    template=lambda: jax.eval_shape(lambda: start(np.ones((num_classes, num_raters + 1)), None)),
+    model=model,
+    create=lambda level_counts: start(level_counts, models.read_encoder(config.model, panel)),
+    template=lambda: jax.eval_shape(lambda: start(np.ones((panel.num_classes, panel.num_levels)), None)),
     train_step=parallel.make_train_step(
-      functools.partial(step.local_gradients, loss_fn=loss_fn, **bound),
+      functools.partial(step.local_gradients, model=model, loss_fn=loss_fn),
       functools.partial(
         step.apply_update,
         tx=tx,
@@ -81,10 +68,5 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int, num_clas
       ),
       key=key,
     ),
-    predict=parallel.make_predict_step(functools.partial(step.predict_levels, num_classes=num_classes, **bound)),
-    predict_log=parallel.make_predict_step(
-      functools.partial(step.predict_log_levels, num_classes=num_classes, **bound)
-    ),
-    sample=parallel.make_predict_step(functools.partial(step.sample_levels, num_classes=num_classes, **bound)),
-    apply=lambda params, images: model.apply({"params": params}, images, is_training=True, rngs={"dropout": key}),
+    predict=parallel.make_predict_step(model.level_probs),
   )

@@ -29,7 +29,7 @@ from ordseg.training.learner import Learner, make_learner
 from ordseg.training.state import TrainState
 from ordseg.training.step import Metrics
 from ordseg.training.stop_signal import StopSignal
-from ordseg.types import Config, Params
+from ordseg.types import Config, Panel, Params
 
 LOCK = ".lock"
 _SIZE_ON_DISK = 0.85  # of what a state takes in memory, at least: Orbax compresses
@@ -84,17 +84,13 @@ def train(
   info = run_record.describe(
     config,
     data_info=data_info,
-    num_raters=panel.num_raters,
-    num_channels=panel.num_channels,
-    num_classes=panel.num_classes,
+    panel=panel,
     image_info=examples.image_info(train_source),
     num_examples={"train": len(train_source), "validation": len(validation_source)},
   )
-  learner = make_learner(
-    config, num_raters=panel.num_raters, num_channels=panel.num_channels, num_classes=panel.num_classes
-  )
+  learner = make_learner(config, panel)
   if not (workdir / run_record.FILE).exists():  # before anything is written: a slip in the path must not start a run
-    models.read_encoder(config.model, num_channels=panel.num_channels)
+    models.read_encoder(config.model, panel)
   iterator = input_pipeline.train_iterator(
     train_source,
     data_config=config.data,
@@ -174,7 +170,7 @@ def open_checkpoints(config: Config, workdir: str | pathlib.Path, *, read_only: 
   )
 
 
-def _read_panel(train_source: input_pipeline.Source, validation_source: input_pipeline.Source) -> examples.Panel:
+def _read_panel(train_source: input_pipeline.Source, validation_source: input_pipeline.Source) -> Panel:
   panels = [examples.read_panel(source) for source in (train_source, validation_source)]
   if panels[0] != panels[1]:
     raise InputError(f"the training split has {panels[0]}, the validation split {panels[1]}: they must agree.")
@@ -186,9 +182,10 @@ def _read_panel(train_source: input_pipeline.Source, validation_source: input_pi
   return panels[0]
 
 
-def _check_axes(config: Config, panel: examples.Panel) -> None:
+def _check_axes(config: Config, panel: Panel) -> None:
   if models.num_axes(config.model) != panel.num_axes:
-    what, fits = (("images", "unet"), ("volumes", "unet3d"))[panel.num_axes - 2]
+    what = {2: "images", 3: "volumes"}[panel.num_axes]
+    fits = next(name for name, network in models.NETWORKS.items() if network.num_axes == panel.num_axes)
     raise InputError(
       f"config.model.name={config.model.name!r} does not fit: the data are {what}. Use {fits!r}"
       f"{', or a data set of slices' if what == 'volumes' else ''}."
@@ -214,7 +211,7 @@ def _start_state(
   return restored
 
 
-def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, panel: examples.Panel) -> Validate:
+def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, panel: Panel) -> Validate:
   """Returns (params, limit=None) -> metrics of the validation split, or of its first `limit` batches."""
 
   windows = sliding_window.from_config(config)

@@ -1,5 +1,6 @@
 """What a training needs of the machine's memory, by the shapes alone: what cannot fit is refused before it is tried."""
 
+import functools
 import math
 import os
 import pathlib
@@ -10,9 +11,8 @@ import jax
 import numpy as np
 
 from ordseg.errors import InputError
-from ordseg.input_pipeline.examples import Panel
 from ordseg.training.learner import Learner
-from ordseg.types import Config
+from ordseg.types import Config, Panel
 
 _KEPT = ("conv_general_dilated", "dot_general")  # whose results the backward pass needs, whatever a compiler does
 _CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")
@@ -70,7 +70,8 @@ def check_training(config: Config, learner: Learner, panel: Panel) -> None:
     state = learner.template()
     image = jax.ShapeDtypeStruct((batch_size, *config.data.crop_size, panel.num_channels), np.float32)
     # Of each convolution both its result and what a norm and a nonlinearity make of it are kept.
-    activations = 2 * activation_bytes(learner.apply, state.params, image)
+    in_training = functools.partial(learner.model.log_level_probs, dropout_key=jax.random.key(0))
+    activations = 2 * activation_bytes(in_training, state.params, image)
     ahead = num_bytes(image) * (config.data.prefetch_batches + 1) if on_host else 0
     parts = [num_bytes(state) + num_bytes(state.params), activations + ahead]
   except (OverflowError, MemoryError):  # of shapes whose size no 64-bit number holds

@@ -222,11 +222,11 @@ def make_train_step(
   return jax.pmap(train_step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
 
-def make_predict_step(predict: Callable[[Params, Array], Array]) -> Callable[[Params, np.ndarray], np.ndarray]:
+def make_predict_step(predict: Callable[[T, Array], Array]) -> Callable[[T, np.ndarray], np.ndarray]:
   """Spreads a prediction over the devices of this process; processes need not call it equally often.
 
   Args:
-    predict: (params, images [B, H, W, C]) -> [B, ...], image by image.
+    predict: (params, images [B, H, W, C]) -> [B, ...], image by image; params is any pytree.
 
   Returns:
     (params, numpy images [B, H, W, C]) -> numpy [B, ...]. Any B: the last image is repeated up to a multiple of the
@@ -234,7 +234,7 @@ def make_predict_step(predict: Callable[[Params, Array], Array]) -> Callable[[Pa
   """
   p_predict = jax.pmap(predict, axis_name=AXIS_NAME, in_axes=(None, 0), devices=jax.local_devices())
 
-  def predict_step(params: Params, images: np.ndarray) -> np.ndarray:
+  def predict_step(params: T, images: np.ndarray) -> np.ndarray:
     num_images = len(images)
     surplus = -num_images % jax.local_device_count()
     images = np.concatenate([images, np.repeat(images[-1:], surplus, axis=0)]) if surplus else images

@@ -4,7 +4,7 @@ Between them `parallel` adds the sums of all devices. Dividing only after that m
 pixels however the batch is cut; a mean of per-device means is not, where devices hold different numbers of them.
 """
 
-from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,13 @@ import optax
 from flax import struct
 
 from ordseg import heads, ordinal
-from ordseg.heads import Head
 from ordseg.losses import LossFn
+from ordseg.models import LevelModel
 from ordseg.ordinal import folding
 from ordseg.training.optim import Schedule
 from ordseg.training.state import TrainState
 from ordseg.types import Array, Batch, Params, PRNGKey
 
-ApplyFn = Callable[..., Array]  # flax's Module.apply: ({'params': p}, images, is_training=, rngs=) -> logits
 Metrics = dict[str, Array]
 
 EMA_START = 10.0  # an average over t steps has decay near (1 + t) / (10 + t) until the wanted decay is reached
@@ -45,10 +44,8 @@ def local_gradients(
   batch: Batch,
   key: PRNGKey,
   *,
-  apply_fn: ApplyFn,
-  head: Head,
+  model: LevelModel,
   loss_fn: LossFn,
-  num_raters: int,
 ) -> Sums:
   """Sums the loss of a batch and its gradient, without dividing by anything.
 
@@ -56,18 +53,16 @@ def local_gradients(
     params: the network's.
     batch: [B, ...], see `types.Batch`.
     key: for dropout.
-    apply_fn: the network.
-    head: reads the network's outputs.
+    model: predicts the level probabilities.
     loss_fn: (prediction, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
-    num_raters: R.
 
   Returns:
     The sums; a pixel with weight 0 takes no part.
   """
 
   def sum_loss(params: Params) -> tuple[Array, Array]:
-    logits = apply_fn({"params": params}, batch["image"], is_training=True, rngs={"dropout": key})
-    prediction = heads.predict(head, folding.fold_logits(logits, folding.num_classes(batch)), num_raters)
+    log_probs = model.folded_log_level_probs(params, jnp.asarray(batch["image"]), dropout_key=key)
+    prediction = heads.Prediction(logits=log_probs, log_level_probs=log_probs)
     target = ordinal.encode(**folding.fold_batch(batch))
     return jnp.sum(loss_fn(prediction, target) * target.weight), jnp.sum(target.weight)
 
@@ -110,7 +105,7 @@ def apply_update(
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: jnp.where(has_weight, u, 0.0), updates)
   finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(optax.tree.norm(updates))
-  params = optax.apply_updates(state.params, updates)
+  params = cast(Params, optax.apply_updates(state.params, updates))
   new_state = TrainState(
     step=state.step + 1,
     params=params,
@@ -134,38 +129,3 @@ def _ema(state: TrainState, params: Params, decay: float) -> Params | None:
   t = state.step.astype(jnp.float32)
   now = jnp.minimum(decay, (1.0 + t) / (EMA_START + t))
   return jax.tree.map(lambda e, p: e + (1.0 - now) * (p - e), state.ema_params, params)
-
-
-def sample_levels(
-  params_and_key: tuple[Params, PRNGKey],
-  image: Array,
-  *,
-  apply_fn: ApplyFn,
-  head: Head,
-  num_raters: int,
-  num_classes: int = 1,
-) -> Array:
-  """As `predict_levels`, in one pass with dropout active, drawn from the key."""
-  params, key = params_and_key
-  logits = apply_fn({"params": params}, image, is_training=True, rngs={"dropout": key})
-  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).level_probs
-
-
-def predict_levels(
-  params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int, num_classes: int = 1
-) -> Array:
-  """Predicts the level probabilities of images [B, H, W, C] or volumes [B, D, H, W, C].
-
-  Returns:
-    [B, H, W, L] or [B, D, H, W, L] float32, sums to 1; with several classes [.., num_classes, L].
-  """
-  sizes = {"num_raters": num_raters, "num_classes": num_classes}
-  return jnp.exp(predict_log_levels(params, image, apply_fn=apply_fn, head=head, **sizes))
-
-
-def predict_log_levels(
-  params: Params, image: Array, *, apply_fn: ApplyFn, head: Head, num_raters: int, num_classes: int = 1
-) -> Array:
-  """As `predict_levels`, in logarithms, which have no smallest number: what recalibration needs."""
-  logits = apply_fn({"params": params}, image, is_training=False)
-  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).log_level_probs

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 
 from ordseg import heads, losses
+from ordseg.models import LevelModel
 from ordseg.training import optim, state, step
+from ordseg.types import Panel
 from tests.helpers import training
 
 NUM_RATERS = training.NUM_RATERS
@@ -24,19 +26,20 @@ class TinyNet(nn.Module):
     return nn.Dense(HEAD.num_outputs(NUM_RATERS))(x)
 
 
+def tiny_model(dropout=0.0):
+  return LevelModel(TinyNet(dropout), HEAD, Panel(num_channels=1, num_raters=NUM_RATERS))
+
+
 def pieces(*, dropout=0.0, ema_decay=0.0, loss_fn=None, **optim_changes):
   """Returns (state at step 0, local_gradients, apply_update), static arguments bound."""
   config = training.tiny_config().optim
   config.update(optim_changes)
   tx = optim.get_tx(config, num_steps=20)
-  net = TinyNet(dropout)
-  params = net.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32), is_training=False)["params"]
+  params = TinyNet(dropout).init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32), is_training=False)["params"]
   local_gradients = functools.partial(
     step.local_gradients,
-    apply_fn=net.apply,
-    head=HEAD,
+    model=tiny_model(dropout),
     loss_fn=loss_fn or losses.get_loss("rps_bce", HEAD, {}),
-    num_raters=NUM_RATERS,
   )
   apply_update = functools.partial(
     step.apply_update, tx=tx, schedule=optim.get_schedule(config, 20), ema_decay=ema_decay

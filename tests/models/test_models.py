@@ -226,9 +226,9 @@ def test_output_bias_is_what_a_net_of_zero_weights_says():
     ({"name": "unett"}, "config.model.name='unett'.*Did you mean 'unet'"),
     ({"norm": "grup"}, "config.model.norm='grup'.*Did you mean 'group'"),
     ({"dtype": "bfloat"}, "config.model.dtype='bfloat'.*Did you mean 'bfloat16'"),
-    ({"width": 0}, "config.model.width=0 must be an integer >= 1"),
-    ({"depth": 2.5}, "config.model.depth=2.5 must be an integer >= 1"),
-    ({"dropout": 1.0}, "config.model.dropout=1.0 must be a probability"),
+    ({"width": 0}, r"config.model.width=0 must be in \[1, 16384\]"),
+    ({"depth": 2.5}, "config.model.depth=2.5 must be an int"),
+    ({"dropout": 1.0}, r"config.model.dropout=1.0 must be in \[0, 1\)"),
   ],
 )
 def test_wrong_fields_are_named(change, message):

@@ -15,6 +15,7 @@ import safetensors.numpy
 from ordseg import models
 from ordseg.errors import InputError
 from ordseg.models import pretrained, resnet
+from ordseg.types import Panel
 from tests.helpers import resnets
 
 # Written out: the entries of torchvision's and timm's resnet18 and resnet50 that the rest follow.
@@ -177,8 +178,8 @@ def test_files_that_are_none_are_refused(folder):
 
 def test_no_file_is_no_encoder():
   config = {"name": "resnet_fpn", "encoder": "resnet18", "encoder_weights": ""}
-  assert models.read_encoder(config, num_channels=3) is None
-  assert models.read_encoder({"name": "unet"}, num_channels=3) is None
+  assert models.read_encoder(config, Panel(3, 5)) is None
+  assert models.read_encoder({"name": "unet"}, Panel(3, 5)) is None
 
 
 # PyTorch's own files

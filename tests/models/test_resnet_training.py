@@ -18,6 +18,7 @@ from ordseg.models import pretrained
 from ordseg.training import optim
 from ordseg.training.checkpoint import Checkpoints
 from ordseg.training.learner import make_learner
+from ordseg.types import Panel
 from tests.helpers import resnets, training
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -37,7 +38,7 @@ def weights(tmp_path_factory):
 
 
 def test_the_first_state_holds_the_file_and_the_bias_of_the_head(weights):
-  learner = make_learner(resnet_config(weights), num_raters=3, num_channels=1)
+  learner = make_learner(resnet_config(weights), Panel(1, 3))
   state, shapes = learner.create(np.array([90.0, 5, 3, 2])), learner.template()
   jax.tree.map(
     np.testing.assert_array_equal,
@@ -90,7 +91,7 @@ def test_run_train_trains_all_but_the_statistics_and_continues_without_the_file(
   rows = [json.loads(line) for line in (tmp_path / "w/train_metrics.jsonl").read_text().splitlines()]
   assert [row["step"] for row in rows] == [2, 4, 6] and rows[-1]["loss"] < rows[0]["loss"]
 
-  learner = make_learner(resnet_config("encoder.safetensors", model__width=2), num_raters=7, num_channels=1)
+  learner = make_learner(resnet_config("encoder.safetensors", model__width=2), Panel(1, 7))
   with Checkpoints(tmp_path / "w", metric="read_outs.mean_vote.brier", read_only=True) as checkpoints:
     state, _ = checkpoints.restore(learner.template())
   for params in (state.params, state.ema_params):

@@ -110,5 +110,5 @@ def test_config_fields():
   with pytest.raises(InputError, match=r"flat_levels=1 has no effect on config.model.name='unet', only on unet3d"):
     models.check(config)
   config.name, config.flat_levels = "unet3d", -1
-  with pytest.raises(InputError, match=r"flat_levels=-1 must be an integer >= 0"):
+  with pytest.raises(InputError, match=r"flat_levels=-1 must be >= 0"):
     models.check(config)

@@ -1,14 +1,16 @@
 """Volumes and classes against the same numbers written out one by one."""
 
-import functools
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from ordseg import heads, losses, ordinal
+from ordseg.models import LevelModel
 from ordseg.ordinal import folding
 from ordseg.training import step
+from ordseg.types import Panel
 
 B, D, H, W, K, R = 2, 3, 4, 5, 3, 4
 HEAD = heads.get_head("softmax")
@@ -24,6 +26,12 @@ def batch_of(classes, seed=0):
     "mask": draws.integers(0, 2, (B, D, H, W)).astype(np.uint8),
     "label_weights": draws.normal(size=(B, *panel[:-1], R + 1)).astype(np.float32),
   }
+
+
+def linear_model(classes):
+  """A model whose network is one matrix."""
+  net = types.SimpleNamespace(apply=lambda p, x, **_: x @ p["params"])
+  return LevelModel(net, HEAD, Panel(num_channels=2, num_raters=R, num_axes=3, num_classes=classes))
 
 
 def test_images_of_one_structure_are_left_as_they_are():
@@ -58,18 +66,11 @@ def test_the_loss_of_several_classes_is_the_sum_of_the_losses_of_each():
   batch = batch_of(K)
   weights = np.random.default_rng(2).normal(size=(2, K * (R + 1))).astype(np.float32)
 
-  def gradients(batch, weights):
-    return step.local_gradients(
-      weights,
-      batch,
-      jax.random.key(0),
-      apply_fn=lambda p, x, **_: x @ p["params"],
-      head=HEAD,
-      loss_fn=losses.get_loss("rps_bce", HEAD, {}),
-      num_raters=R,
-    )
+  def gradients(batch, weights, classes=1):
+    loss_fn = losses.get_loss("rps_bce", HEAD, {})
+    return step.local_gradients(weights, batch, jax.random.key(0), model=linear_model(classes), loss_fn=loss_fn)
 
-  together = gradients(batch, weights)
+  together = gradients(batch, weights, K)
   apart = [
     gradients({**folding.class_batch(batch, k), "label_weights": batch["label_weights"][:, k]}, own)
     for k, own in enumerate(np.split(weights, K, axis=1))
@@ -82,10 +83,7 @@ def test_the_loss_of_several_classes_is_the_sum_of_the_losses_of_each():
 def test_predictions_keep_the_shape_of_the_volume_and_name_the_class_before_the_level():
   image = batch_of(1)["image"]
   weights = np.random.default_rng(3).normal(size=(2, K * (R + 1))).astype(np.float32)
-  predict = functools.partial(
-    step.predict_levels, apply_fn=lambda p, x, **_: x @ p["params"], head=HEAD, num_raters=R, num_classes=K
-  )
-  found = np.asarray(predict(weights, image))
+  found = np.asarray(linear_model(K).level_probs(weights, image))
   assert found.shape == (B, D, H, W, K, R + 1)
   want = jax.nn.softmax(image @ weights[:, R + 1 : 2 * (R + 1)])
   np.testing.assert_allclose(found[..., 1, :], want, rtol=1e-5)

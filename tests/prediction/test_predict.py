@@ -24,6 +24,7 @@ from tests.helpers import training
 from tests.image_io.test_image_io import write_dicom
 
 RATERS = training.NUM_RATERS
+MAP = maps.get_maps("all", RATERS)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,9 @@ def distribution(*shape, seed=0):
 def test_maps_by_their_definition():
   p = distribution(5, 4)
   k = np.arange(RATERS + 1)
-  np.testing.assert_allclose(maps.mean_vote(p), p @ k / RATERS, rtol=1e-5)
-  np.testing.assert_allclose(maps.majority(p), p[..., 2:].sum(-1), rtol=1e-5)
-  np.testing.assert_allclose(maps.at_least(p, 1), 1 - p[..., 0], rtol=1e-5)
+  np.testing.assert_allclose(MAP["mean_vote"](p), p @ k / RATERS, rtol=1e-5)
+  np.testing.assert_allclose(MAP["majority"](p), p[..., 2:].sum(-1), rtol=1e-5)
+  np.testing.assert_allclose(MAP["at_least_1"](p), 1 - p[..., 0], rtol=1e-5)
   np.testing.assert_allclose(maps.entropy(p), -(p * np.log(p)).sum(-1) / np.log(RATERS + 1), rtol=1e-5)
   pairs = [(a, b) for a in range(RATERS) for b in range(RATERS) if a != b]
   differ = np.asarray([np.mean([(a < level) != (b < level) for a, b in pairs]) for level in k])
@@ -94,8 +95,8 @@ def test_sizes_are_ordered_and_in_units():
   extent.add(p[11:])
   found = extent.measures((0, 0.5, 0.25), 1)
   assert found["unit"] == "mm2" and found["size_low"] <= found["size"] <= found["size_high"]
-  np.testing.assert_allclose(found["size"], (maps.majority(p) >= 0.5).sum() * 0.125)
-  np.testing.assert_allclose(found["size_expected"], maps.mean_vote(p).sum() * 0.125, rtol=1e-5)
+  np.testing.assert_allclose(found["size"], (MAP["majority"](p) >= 0.5).sum() * 0.125)
+  np.testing.assert_allclose(found["size_expected"], MAP["mean_vote"](p).sum() * 0.125, rtol=1e-5)
   assert extent.measures((2.0, 0.5, 0.25), 8)["unit"] == "ml"
   assert extent.measures((0.0, 0.5, 0.25), 8)["unit"] == "pixels"
 
@@ -119,7 +120,7 @@ def test_pictures_give_16_bit_png(loaded, tmp_path, name):
   p = expected(loaded, np.asarray(PIL.Image.open(path)))
   stored = np.asarray(PIL.Image.open(out / "x_mean_vote.png"))
   assert stored.dtype == np.uint16
-  np.testing.assert_allclose(stored / 65535, maps.mean_vote(p), atol=1e-4)
+  np.testing.assert_allclose(stored / 65535, MAP["mean_vote"](p), atol=1e-4)
   np.testing.assert_array_equal(np.asarray(PIL.Image.open(out / "x_mask.png")), maps.mask(p) * 255)
   assert (row["status"], row["height"], row["width"], row["unit"]) == ("ok", 37, 45, "pixels")
   assert sorted(path.name for path in out.iterdir()) == ["summary.csv", "x_mask.png", "x_mean_vote.png"]
@@ -133,7 +134,7 @@ def test_pages_of_a_tiff_keep_their_order(loaded, tmp_path, precision):
   stored = tifffile.imread(out / "x_majority.tif")
   assert stored.dtype == precision and stored.shape == (3, 37, 45) and row["pages"] == 3
   for z in range(3):
-    want = maps.majority(expected(loaded, pages[z]))
+    want = MAP["majority"](expected(loaded, pages[z]))
     np.testing.assert_allclose(stored[z] / (65535 if precision == "uint16" else 1), want, atol=1e-4)
   assert set(np.unique(tifffile.imread(out / "x_mask.tif"))) <= {0, 1}
 
@@ -154,7 +155,7 @@ def test_nifti_maps_lie_where_the_image_lies(loaded, tmp_path, affine):
   np.testing.assert_allclose(stored.affine, affine)
   assert stored.shape == (21, 17, 3) and stored.get_data_dtype() == np.float32
   for z in range(3):
-    want = maps.mean_vote(expected(loaded, volume[..., z].T))
+    want = MAP["mean_vote"](expected(loaded, volume[..., z].T))
     np.testing.assert_allclose(np.asarray(stored.dataobj)[..., z].T, want, atol=1e-5)
   assert row["unit"] == "ml" and "spacing" not in row["message"]
 
@@ -191,7 +192,7 @@ def test_a_dicom_series_gives_nifti_at_the_same_place(loaded, tmp_path, orientat
     np.testing.assert_allclose(here, there, atol=1e-3)
   values = sitk.GetArrayFromImage(written)
   for z, page in enumerate(sitk.GetArrayFromImage(original)):
-    np.testing.assert_allclose(values[z], maps.mean_vote(expected(loaded, page)), atol=1e-5)
+    np.testing.assert_allclose(values[z], MAP["mean_vote"](expected(loaded, page)), atol=1e-5)
 
 
 def test_a_grey_picture_stored_as_colour(loaded, tmp_path):
@@ -213,7 +214,7 @@ def test_large_pages_stay_on_disk_and_change_nothing(loaded, tmp_path, monkeypat
   page = picture(90, 70)
   prepared = preprocess.prepare_image(page[..., None], loaded.run.config.preprocess)
   want = sliding_window.predict_image(loaded.predict, prepared, windows)
-  np.testing.assert_allclose(tifffile.imread(large / "x_mean_vote.tif"), maps.mean_vote(want), atol=1e-5)
+  np.testing.assert_allclose(tifffile.imread(large / "x_mean_vote.tif"), MAP["mean_vote"](want), atol=1e-5)
 
 
 # --- Which files
@@ -354,3 +355,25 @@ def test_maps_of_unknown_places_say_so(tmp_path):
   writing.write_map(tmp_path / "a.nii.gz", np.zeros((1, 4, 5), np.float32), image)
   header = nibabel.load(tmp_path / "a.nii.gz").header
   assert (header["sform_code"], header["qform_code"], header.get_zooms()[:2]) == (0, 0, (0.25, 0.5))
+
+
+# --- From Python
+
+
+def test_the_lines_of_the_docs_predict_an_array(workdir):
+  text = (pathlib.Path(__file__).parents[2] / "docs" / "predict.md").read_text()
+  (code,) = re.findall(r"```python\n(.+?)```", text, flags=re.S)
+  assert '"runs/mine"' in code
+  names = {"image": picture()}
+  exec(code.replace('"runs/mine"', f"{str(workdir)!r}"), names)
+  best = predictor.load([workdir], predictor.How())
+  np.testing.assert_allclose(names["level_probs"], expected(best, picture()), atol=1e-6)
+  np.testing.assert_allclose(names["share"], names["level_probs"] @ (np.arange(RATERS + 1) / RATERS), atol=1e-6)
+
+
+def test_an_array_that_does_not_fit_the_run_is_refused(loaded):
+  for shape in ((8,), (8, 8, 3), (2, 8, 8, 1)):
+    with pytest.raises(InputError, match=rf"image of shape {re.escape(str(shape))}: the run in .* takes \[H, W, 1\]"):
+      loaded(np.zeros(shape, np.uint8))
+  with pytest.raises(InputError, match="NaN or infinite"):
+    loaded(np.full((8, 8), np.nan))

@@ -11,11 +11,11 @@ import pytest
 from configs import default
 from ordseg import config_check
 from ordseg.errors import InputError
-from ordseg.input_pipeline.examples import Panel
 from ordseg.logging_utils import MetricsLog
 from ordseg.training import checkpoint, loop, memory
 from ordseg.training.checkpoint import Checkpoints
 from ordseg.training.learner import make_learner
+from ordseg.types import Panel
 from tests.helpers import processes, training
 from tests.training.test_loop import read_rows, without_timings
 
@@ -123,8 +123,8 @@ def test_the_memory_a_convolution_needs_is_counted_by_its_shapes():
 
 def test_a_usual_training_fits():
   config = default.get_config()
-  learner = make_learner(config, num_raters=7, num_channels=1)
-  memory.check_training(config, learner, Panel(1, 7))
+  panel = Panel(1, 7)
+  memory.check_training(config, make_learner(config, panel), panel)
 
 
 def test_too_little_space_for_the_checkpoints_is_told_before_the_first_step(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from ordseg.errors import InputError
 from ordseg.training import loop
 from ordseg.training.checkpoint import FOLDER, Checkpoints
 from ordseg.training.learner import make_learner
+from ordseg.types import Panel
 from tests.helpers import processes, training
 
 TIMINGS = ("images_per_second", "data_wait_share", "seconds_left")
@@ -98,7 +99,7 @@ def test_the_untrained_network_predicts_the_level_frequencies(tmp_path):
   config = training.tiny_config()
   source = training.TinySource()
   counts = input_pipeline.level_counts(source, limit=100)
-  first = make_learner(config, num_raters=3, num_channels=1).create(counts)
+  first = make_learner(config, Panel(1, 3)).create(counts)
   bias = np.asarray(first.params["output"]["bias"])
   np.testing.assert_allclose(jax.nn.softmax(bias), heads.smoothed_level_freqs(counts), rtol=1e-5)
 

@@ -4,7 +4,6 @@ import numpy as np
 import optax
 import pytest
 
-from ordseg.training import step
 from tests.helpers import learning
 from tests.reference import ordinal_np
 
@@ -135,10 +134,7 @@ def test_dropout_draws_from_the_key():
 def test_predicted_levels_sum_to_one_and_need_no_key():
   first, _, _ = learning.pieces(dropout=0.5)
   image = learning.uneven_batch()["image"]
-  net = learning.TinyNet(dropout=0.5)
-  levels = step.predict_levels(
-    first.params, image, apply_fn=net.apply, head=learning.HEAD, num_raters=learning.NUM_RATERS
-  )
+  levels = learning.tiny_model(dropout=0.5).level_probs(first.params, image)
   np.testing.assert_allclose(levels.sum(-1), 1.0, rtol=1e-5)
   np.testing.assert_allclose(levels, predicted_levels(first.params, image), atol=1e-6)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import records
+from ordseg import ordinal, records
 from ordseg.errors import InputError
 
-READ_OUTS = ("mean_vote", "majority")  # in the order in which a report shows them
+READ_OUTS = ordinal.READ_OUTS[::-1]  # a report shows the mean vote first
 # Calibration errors that are made of absolute gaps, which noise raises: `metrics.gaps.NAMES`, without JAX.
 GAP_METRICS = frozenset(
   {"mr_ece_pooled", "mr_ece_rater_mean", "ece_majority", "ace", "mce", "ece_top_label", "level_ece", "mr_ece"}
