@@ -7,6 +7,8 @@ class axis anywhere.
 S stands for (H, W) or (D, H, W).
 """
 
+# pyright: reportUnknownMemberType=false
+
 from typing import Any
 
 import jax.numpy as jnp

@@ -1,5 +1,7 @@
 """Read-outs: weighted sums of level probabilities, as probabilities and logits (docs/method.md, section 5)."""
 
+# pyright: reportUnknownMemberType=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,9 +85,11 @@ def log_weighted_sum(z: Array, w: Array) -> Array:
   return jnp.log(total) + shift[..., 0]
 
 
-def align(weights: ArrayLike, like: Array) -> Array:
-  """Returns weights, [L] or one row per image [B, L], as float32 that broadcasts against `like`, [B, H, W, L]."""
+def align(weights: ArrayLike, like: ArrayLike) -> Array:
+  """Returns weights, [L] or after leading axes of `like`, [B, L], as float32 that broadcasts against it, [B, H, W, L].
+
+  >>> align(jnp.zeros((2, 4)), jnp.zeros((2, 8, 8, 4))).shape
+  (2, 1, 1, 4)
+  """
   w = jnp.asarray(weights, jnp.float32)
-  if w.ndim == 1:
-    return w.reshape((1,) * (like.ndim - 1) + w.shape)
-  return w.reshape(w.shape[:1] + (1,) * (like.ndim - 2) + w.shape[1:])
+  return w.reshape(w.shape[:-1] + (1,) * (like.ndim - w.ndim) + w.shape[-1:])

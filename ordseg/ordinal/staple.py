@@ -1,5 +1,7 @@
 """STAPLE: the truth and each rater's sensitivity and specificity, estimated together (Warfield, Zou, Wells, 2004)."""
 
+# pyright: reportUnknownMemberType=false
+
 import numpy as np
 
 _NUM_ITERATIONS = 200
@@ -46,7 +48,7 @@ def _patterns(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns the distinct rows of [H, W, R] as float64 [P, R], and how often each occurs [P]."""
   code = masks.reshape(-1, masks.shape[-1]).astype(np.int64) @ (1 << np.arange(masks.shape[-1], dtype=np.int64))
   codes, counts = np.unique(code, return_counts=True)
-  return (codes[:, None] >> np.arange(masks.shape[-1]) & 1).astype(np.float64), counts.astype(np.float64)
+  return np.asarray(codes[:, None] >> np.arange(masks.shape[-1]) & 1, np.float64), counts.astype(np.float64)
 
 
 def _bounded(hits: np.ndarray, total: float) -> np.ndarray:

@@ -58,7 +58,7 @@ def local_gradients(
     key: for dropout.
     apply_fn: the network.
     head: reads the network's outputs.
-    loss_fn: (prediction, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
+    loss_fn: (log_probs, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
     num_raters: R.
 
   Returns:
@@ -67,9 +67,9 @@ def local_gradients(
 
   def sum_loss(params: Params) -> tuple[Array, Array]:
     logits = apply_fn({"params": params}, batch["image"], is_training=True, rngs={"dropout": key})
-    prediction = heads.predict(head, folding.fold_logits(logits, folding.num_classes(batch)), num_raters)
+    log_probs = heads.predict(head, folding.fold_logits(logits, folding.num_classes(batch)), num_raters)
     target = ordinal.encode(**folding.fold_batch(batch))
-    return jnp.sum(loss_fn(prediction, target) * target.weight), jnp.sum(target.weight)
+    return jnp.sum(loss_fn(log_probs, target) * target.weight), jnp.sum(target.weight)
 
   (loss_sum, weight_sum), grads = jax.value_and_grad(sum_loss, has_aux=True)(params)
   return Sums(loss_sum=loss_sum, weight_sum=weight_sum, grads=grads)
@@ -148,7 +148,7 @@ def sample_levels(
   """As `predict_levels`, in one pass with dropout active, drawn from the key."""
   params, key = params_and_key
   logits = apply_fn({"params": params}, image, is_training=True, rngs={"dropout": key})
-  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).level_probs
+  return jnp.exp(heads.predict(head, folding.split_classes(logits, num_classes), num_raters))
 
 
 def predict_levels(
@@ -168,4 +168,4 @@ def predict_log_levels(
 ) -> Array:
   """As `predict_levels`, in logarithms, which have no smallest number: what recalibration needs."""
   logits = apply_fn({"params": params}, image, is_training=False)
-  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters).log_level_probs
+  return heads.predict(head, folding.split_classes(logits, num_classes), num_raters)
