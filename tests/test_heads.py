@@ -32,7 +32,7 @@ def test_every_read_out_of_the_sigmoid_head_is_its_probability():
   logits = jnp.linspace(-6, 6, 20).reshape(1, 4, 5, 1)
   p = jnp.exp(heads.predict(heads.get_head("sigmoid"), logits, 5))
   for name in ("majority", "mean_vote", "at_least_1", "at_least_5"):
-    read = ordinal.foreground_prob(p, ordinal.read_out_weights(name, 5))
+    read = ordinal.read_out(p, ordinal.read_out_weights(name, 5))
     np.testing.assert_allclose(read, jax.nn.sigmoid(logits[..., 0]), rtol=1e-5)
 
 

@@ -50,8 +50,8 @@ def rps_bce(
   Both of two raters marked the pixel; -log .7 + 2 · (.3² + .6²) / 3:
 
   >>> import jax.numpy as jnp
-  >>> rps_bce(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2), alpha=2.0).round(4)
-  Array(0.6567, dtype=float32)
+  >>> round(float(rps_bce(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2), alpha=2.0)), 4)
+  0.6567
   """
   binary = bce_majority if binary_term == "majority" else bce_mean_vote
   return binary(log_probs, votes, num_valid) + alpha * rps(log_probs, votes, num_valid, divisor=divisor)

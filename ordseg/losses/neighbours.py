@@ -25,8 +25,8 @@ def neighbourhood_mean(values: Values, weight: Values, kernel: Float[Array, "3 3
   Raises:
     InputError: there are not two axes.
 
-  >>> neighbourhood_mean(jnp.asarray([[1.0, 0.0, 0.0]]), jnp.ones((1, 3)), jnp.ones((3, 3))).round(3)
-  Array([[0.5  , 0.333, 0.   ]], dtype=float32)
+  >>> round(float(neighbourhood_mean(jnp.asarray([[1.0, 0.0, 0.0]]), jnp.ones((1, 3)), jnp.ones((3, 3)))[0, 0]), 3)
+  0.5
   """
   if values.ndim < 2:
     raise InputError(
@@ -46,8 +46,8 @@ def svls_kernel(sigma: float) -> Float[Array, "3 3"]:
   """Returns a Gaussian around, and a centre that weighs as much as all its neighbours.
 
   >>> kernel = svls_kernel(1.0)
-  >>> (kernel[1, 1] / kernel.sum()).round(3)
-  Array(0.5, dtype=float32)
+  >>> round(float((kernel[1, 1] / kernel.sum())), 3)
+  0.5
   """
   offsets = jnp.asarray([-1.0, 0.0, 1.0])
   row = jnp.exp(-0.5 * jnp.square(offsets / sigma))
@@ -82,8 +82,8 @@ def svls(
 
   Where all agree nothing is blurred, and it is the cross-entropy, here log 2:
 
-  >>> svls(jnp.log(jnp.asarray([[[0.5, 0.25, 0.25]] * 2])), jnp.asarray([[2, 2]])).round(3)
-  Array([[0.693, 0.693]], dtype=float32)
+  >>> round(float(svls(jnp.log(jnp.asarray([[[0.5, 0.25, 0.25]] * 2])), jnp.asarray([[2, 2]]))[0, 0]), 3)
+  0.693
   """
   z, label = majority_pair(log_probs, votes, num_valid)
   return binary_cross_entropy(z, neighbourhood_mean(label, as_weight(weight, votes), svls_kernel(svls_sigma)))
@@ -120,8 +120,8 @@ def nacl(
 
   z = 0 where all neighbours are foreground: log 2 + |0 - 1| / 2.
 
-  >>> nacl(jnp.log(jnp.asarray([[[0.5, 0.25, 0.25]] * 2])), jnp.asarray([[2, 2]]), penalty=1.0).round(3)
-  Array([[1.193, 1.193]], dtype=float32)
+  >>> round(float(nacl(jnp.log(jnp.asarray([[[0.5, 0.25, 0.25]] * 2])), jnp.asarray([[2, 2]]), penalty=1.0)[0, 0]), 3)
+  1.193
   """
   z, label = majority_pair(log_probs, votes, num_valid)
   share = neighbourhood_mean(label, as_weight(weight, votes), jnp.ones((3, 3)))

@@ -79,8 +79,8 @@ def ranked_ignorance(
 
   Both of two raters marked the pixel: -(log .7 + log .4) / 2.
 
-  >>> ranked_ignorance(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2)).round(4)
-  Array(0.6365, dtype=float32)
+  >>> round(float(ranked_ignorance(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2))), 4)
+  0.6365
   """
   log_probs, votes, n = as_arrays(log_probs, votes, num_valid)
   num_raters = log_probs.shape[-1] - 1

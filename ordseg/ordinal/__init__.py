@@ -1,11 +1,11 @@
 """From rater masks to ordered targets, and from level probabilities to read-outs (docs/method.md, sections 1, 2 and 5).
 
 A read-out is the probability of some event "enough raters marked this pixel". Each one is a weighted sum of the level
-probabilities with weights in [0, 1], which is why `read_out_weights`, `foreground_prob` and `foreground_logit` serve
-the majority, the mean vote, every "at least j", and all of these for a panel with missing raters.
+probabilities with weights in [0, 1], which is why `read_out_weights`, `read_out` and `foreground_logit` serve the
+majority, the mean vote, every "at least j", and all of these for a panel with missing raters.
 """
 
-from ordseg.ordinal.read_outs import READ_OUTS, foreground_logit, foreground_prob, log_weighted_sum, read_out_weights
+from ordseg.ordinal.read_outs import READ_OUTS, foreground_logit, log_weighted_sum, read_out, read_out_weights
 from ordseg.ordinal.shapes import NumValid, as_num_valid, spread
 from ordseg.ordinal.targets import (
   OrdinalTarget,
@@ -35,12 +35,12 @@ __all__ = [
   "count_votes",
   "encode",
   "foreground_logit",
-  "foreground_prob",
   "level_cdf",
   "level_tail",
   "log_weighted_sum",
   "majority_label",
   "mean_vote",
+  "read_out",
   "read_out_weights",
   "spread",
   "target_cdf",

@@ -2,17 +2,20 @@
 
 # pyright: reportUnknownMemberType=false
 
+from typing import overload
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from ordseg.errors import InputError
 from ordseg.types import Array, ArrayLike
 
-READ_OUTS = ("majority", "mean_vote")
+READ_OUTS = ("majority", "mean_vote")  # those that everything is scored by, in the order of every array's axis of them
 
 
-def read_out_weights(read_out: str, num_raters: int) -> np.ndarray:
+def read_out_weights(read_out: str, num_raters: int) -> Float[np.ndarray, " L"]:
   """Returns the weights w of a read-out sum_l w_l p_l for a full panel.
 
   Args:
@@ -24,6 +27,11 @@ def read_out_weights(read_out: str, num_raters: int) -> np.ndarray:
 
   Raises:
     InputError: the read-out is unknown.
+
+  >>> read_out_weights("mean_vote", 4)
+  array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+  >>> read_out_weights("majority", 4)
+  array([0., 0., 1., 1., 1.], dtype=float32)
   """
   levels = np.arange(num_raters + 1)
   if read_out == "mean_vote":
@@ -38,20 +46,53 @@ def read_out_weights(read_out: str, num_raters: int) -> np.ndarray:
   )
 
 
-def foreground_prob(level_probs: Array, weights: ArrayLike) -> Array:
-  """Returns sum_l w_l p_l.
+@overload
+def read_out(level_probs: Float[np.ndarray, "*b L"], weights: str | np.ndarray) -> Float[np.ndarray, "*b"]: ...
+
+
+@overload
+def read_out(level_probs: Float[Array, "*b L"], weights: str | ArrayLike) -> Float[Array, "*b"]: ...
+
+
+def read_out(level_probs: ArrayLike, weights: str | ArrayLike) -> ArrayLike:
+  """Returns the probability that a read-out stands for, sum_l w_l p_l.
 
   Args:
-    level_probs: [..., L].
-    weights: [L], or [B, L] for weights that differ by image.
+    level_probs: [..., L], numpy or JAX.
+    weights: ``mean_vote``, ``majority`` or ``at_least_j`` (`read_out_weights`); or weights in [0, 1], [L], or after
+      leading axes of `level_probs`, [B, L], as those of panels with missing raters are (`thinned_weights`).
 
   Returns:
-    [...] float32 in [0, 1].
+    [...] in [0, 1], numpy from numpy and JAX from JAX, in the dtype of `level_probs`.
+
+  Raises:
+    InputError: the read-out is unknown.
+
+  >>> p = np.array([[0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0]])
+  >>> read_out(p, "mean_vote").round(3), read_out(p, "majority").round(3), read_out(p, "at_least_1").round(3)
+  (array([0.667, 0.   ]), array([0.7, 0. ]), array([0.9, 0. ]))
+  >>> read_out(jnp.asarray(p), np.array([0, 1, 0, 1])).round(3)
+  Array([0.6, 0. ], dtype=float32)
   """
+  if isinstance(weights, str):
+    weights = read_out_weights(weights, level_probs.shape[-1] - 1)
+  if isinstance(level_probs, np.ndarray):
+    return np.clip(_weighted_sum(level_probs, np.asarray(weights)), 0, 1)
   return jnp.clip(jnp.sum(level_probs * align(weights, level_probs), axis=-1), 0.0, 1.0)
 
 
-def foreground_logit(log_probs: Array, weights: ArrayLike) -> Array:
+def _weighted_sum(level_probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Returns sum_l w_l p_l on the host, in the fastest way that fits the weights."""
+  if weights.ndim > 1:
+    shape = weights.shape[:-1] + (1,) * (level_probs.ndim - weights.ndim) + weights.shape[-1:]
+    return np.sum(level_probs * weights.reshape(shape).astype(level_probs.dtype), axis=-1)
+  first = int(np.argmax(weights > 0))
+  if (weights[first:] == 1).all():  # "at least j": of all the levels, the upper ones are added and no other is read
+    return level_probs[..., first:].sum(-1)
+  return level_probs @ weights.astype(level_probs.dtype)
+
+
+def foreground_logit(log_probs: Float[Array, "*b L"], weights: ArrayLike) -> Float[Array, "*b"]:
   """Returns the logit of sum_l w_l p_l, stable where that probability rounds to 0 or 1.
 
   Computed as logsumexp(z + log w) - logsumexp(z + log(1 - w)), which for the majority is the textbook
@@ -63,6 +104,11 @@ def foreground_logit(log_probs: Array, weights: ArrayLike) -> Array:
 
   Returns:
     [...] float32.
+
+  >>> round(float(foreground_logit(jnp.log(jnp.array([0.4, 0.2, 0.4])), read_out_weights("majority", 2))), 3)
+  0.405
+  >>> foreground_logit(jnp.array([100.0, 0.0, 0.0]), read_out_weights("at_least_2", 2))
+  Array(-100., dtype=float32)
   """
   z = log_probs.astype(jnp.float32)
   z = z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))  # so that large shifts do not cancel below
@@ -70,7 +116,7 @@ def foreground_logit(log_probs: Array, weights: ArrayLike) -> Array:
   return log_weighted_sum(z, w) - log_weighted_sum(z, 1.0 - w)
 
 
-def log_weighted_sum(z: Array, w: Array) -> Array:
+def log_weighted_sum(z: Float[Array, "*b L"], w: Array) -> Float[Array, "*b"]:
   """Returns log sum_l w_l exp(z_l) over the last axis, stable whatever z.
 
   Shifted by the largest z among the levels with w > 0, so that nothing underflows to 0.
@@ -78,6 +124,9 @@ def log_weighted_sum(z: Array, w: Array) -> Array:
   Args:
     z: [..., L].
     w: [..., L], of a shape that broadcasts; >= 0, somewhere > 0 at each place.
+
+  >>> log_weighted_sum(jnp.array([-1e4, -1e4, 0.0]), jnp.array([0.5, 0.5, 0.0]))
+  Array(-10000., dtype=float32)
   """
   inside = w > 0
   shift = jax.lax.stop_gradient(jnp.max(jnp.where(inside, z, -jnp.inf), axis=-1, keepdims=True))

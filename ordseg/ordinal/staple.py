@@ -22,6 +22,13 @@ def label_weights(rater_masks: np.ndarray, rater_valid: np.ndarray) -> np.ndarra
 
   Returns:
     [R + 1] float32: w_0, w_1, .., w_R; w_r = 0 for missing raters. Where nobody marked anything w_0 says so.
+
+  Two raters agree and one marks at random: their votes count for more than his.
+
+  >>> truth, noise = np.repeat([0, 1], 50), np.tile([0, 1], 50)
+  >>> weights = label_weights(np.stack([truth, truth, noise], axis=-1)[:, None], np.ones(3))
+  >>> bool(weights[1] > 5 and weights[1] == weights[2] and abs(weights[3]) < 0.1)
+  True
   """
   valid = np.flatnonzero(rater_valid)
   out = np.zeros(len(rater_valid) + 1, np.float32)

@@ -76,8 +76,8 @@ def thinned_log_probs(log_probs: Float[ArrayLike, "*b L"], num_valid: NumValid) 
   Returns:
     The same shape; entries with c > n mean nothing, but are finite.
 
-  >>> jnp.exp(thinned_log_probs(jnp.log(jnp.asarray([0.2, 0.4, 0.4])), 1))[:2].round(3)
-  Array([0.4, 0.6], dtype=float32)
+  >>> [round(float(x), 3) for x in jnp.exp(thinned_log_probs(jnp.log(jnp.asarray([0.2, 0.4, 0.4])), 1))[:2]]
+  [0.4, 0.6]
   """
   log_probs = jnp.asarray(log_probs)
   matrices = _matrices(thinning_matrices(log_probs.shape[-1] - 1), log_probs, num_valid)
@@ -100,8 +100,8 @@ def thinned_log_prob_of(
   Returns:
     0 where n = 0.
 
-  >>> jnp.exp(thinned_log_prob_of(jnp.log(jnp.asarray([0.2, 0.4, 0.4])), jnp.asarray(1), 1)).round(3)
-  Array(0.6, dtype=float32)
+  >>> round(float(jnp.exp(thinned_log_prob_of(jnp.log(jnp.asarray([0.2, 0.4, 0.4])), jnp.asarray(1), 1))), 3)
+  0.6
   """
   log_probs = jnp.asarray(log_probs)
   num_levels = log_probs.shape[-1]

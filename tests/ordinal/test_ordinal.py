@@ -71,7 +71,7 @@ def test_cdf_and_tail_invariants(seed, raters):
   np.testing.assert_allclose(1 - cdf[..., :-1], tail, atol=1e-6)
   # E[k] / R = 1 - mean_{j<R} P_j
   np.testing.assert_allclose(
-    ordinal.foreground_prob(p, ordinal.read_out_weights("mean_vote", raters)),
+    ordinal.read_out(p, ordinal.read_out_weights("mean_vote", raters)),
     1 - np.mean(cdf[..., :-1], axis=-1),
     atol=1e-6,
   )
@@ -80,15 +80,15 @@ def test_cdf_and_tail_invariants(seed, raters):
 @pytest.mark.parametrize("raters", [1, 2, 3, 4, 7])
 def test_read_outs_against_the_formulas(raters):
   p = random_probs(raters, (5, raters + 1))
-  majority = ordinal.foreground_prob(jnp.asarray(p), ordinal.read_out_weights("majority", raters))
-  mean = ordinal.foreground_prob(jnp.asarray(p), ordinal.read_out_weights("mean_vote", raters))
+  majority = ordinal.read_out(jnp.asarray(p), ordinal.read_out_weights("majority", raters))
+  mean = ordinal.read_out(jnp.asarray(p), ordinal.read_out_weights("mean_vote", raters))
   for row in range(5):
     np.testing.assert_allclose(majority[row], ordinal_np.majority_prob(p[row], raters), rtol=1e-5)
     np.testing.assert_allclose(mean[row], ordinal_np.mean_vote_prob(p[row]), rtol=1e-5)
   for j in range(1, raters + 1):
     weights = ordinal.read_out_weights(f"at_least_{j}", raters)
     np.testing.assert_allclose(
-      ordinal.foreground_prob(jnp.asarray(p), weights), ordinal.level_tail(jnp.asarray(p))[:, j - 1], atol=1e-6
+      ordinal.read_out(jnp.asarray(p), weights), ordinal.level_tail(jnp.asarray(p))[:, j - 1], atol=1e-6
     )
 
 
@@ -112,7 +112,7 @@ def test_foreground_logit_is_finite_with_finite_gradients(scale, read_out):
   weights = ordinal.read_out_weights(read_out, 3)
   logit, grad = jax.vmap(jax.value_and_grad(lambda x: ordinal.foreground_logit(x[None], weights)[0]))(z)
   chex.assert_tree_all_finite((logit, grad))
-  prob = ordinal.foreground_prob(jax.nn.softmax(z), weights)
+  prob = ordinal.read_out(jax.nn.softmax(z), weights)
   np.testing.assert_allclose(jax.nn.sigmoid(logit), prob, atol=2e-6)
 
 

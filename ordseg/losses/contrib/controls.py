@@ -14,8 +14,8 @@ def w1(log_probs: LogProbs, votes: Votes, num_valid: NumValid | None = None, *, 
 
   Not proper: it is least where all mass lies at the median level. For the arguments see `losses.rps`.
 
-  >>> w1(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2), divisor="none").round(3)
-  Array(0.9, dtype=float32)
+  >>> round(float(w1(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2), divisor="none")), 3)
+  0.9
   """
   log_probs, votes, n = as_arrays(log_probs, votes, num_valid)
   return divided(jnp.sum(jnp.abs(cdf_gaps(log_probs, votes, n)), axis=-1), n, divisor)
@@ -25,7 +25,7 @@ def w1(log_probs: LogProbs, votes: Votes, num_valid: NumValid | None = None, *, 
 def sa_rps(log_probs: LogProbs, votes: Votes, num_valid: NumValid | None = None, *, divisor: str = "levels") -> Values:
   """Squared absolute RPS, the square of `w1` (Galdran, 2023): a negative control. Not proper.
 
-  >>> sa_rps(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2), divisor="none").round(3)
-  Array(0.81, dtype=float32)
+  >>> round(float(sa_rps(jnp.log(jnp.asarray([0.3, 0.3, 0.4])), jnp.asarray(2), divisor="none")), 3)
+  0.81
   """
   return jnp.square(w1(log_probs, votes, num_valid, divisor=divisor))
