@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 import torch_worker
@@ -31,7 +32,7 @@ def ours(image: np.ndarray, args: argparse.Namespace) -> Callable[[], None]:
 
   @jax.jit
   def predict(images: jax.Array) -> jax.Array:
-    return heads.predict(head, net.apply(params, images, is_training=False), NUM_RATERS).level_probs
+    return jnp.exp(heads.predict(head, net.apply(params, images, is_training=False), NUM_RATERS))
 
   windows = sliding_window.Windows(size=args.window, overlap=args.overlap, batch_size=args.batch_size, multiples=(8,))
 

@@ -21,7 +21,7 @@ MODEL |= {"dtype": "float32"}
 def test_level_probs_are_a_distribution(name, dtype, seed, raters, scale):
   head = heads.get_head(name)
   logits = jnp.asarray(np.random.default_rng(seed).normal(size=(2, 3, 3, head.num_outputs(raters))) * scale, dtype)
-  p = heads.predict(head, logits, raters).level_probs
+  p = jnp.exp(heads.predict(head, logits, raters))
   chex.assert_shape(p, (2, 3, 3, raters + 1))
   chex.assert_type(p, jnp.float32)
   np.testing.assert_allclose(p.sum(-1), 1, atol=1e-5)
@@ -30,7 +30,7 @@ def test_level_probs_are_a_distribution(name, dtype, seed, raters, scale):
 
 def test_every_read_out_of_the_sigmoid_head_is_its_probability():
   logits = jnp.linspace(-6, 6, 20).reshape(1, 4, 5, 1)
-  p = heads.predict(heads.get_head("sigmoid"), logits, 5).level_probs
+  p = jnp.exp(heads.predict(heads.get_head("sigmoid"), logits, 5))
   for name in ("majority", "mean_vote", "at_least_1", "at_least_5"):
     read = ordinal.read_out(p, ordinal.read_out_weights(name, 5))
     np.testing.assert_allclose(read, jax.nn.sigmoid(logits[..., 0]), rtol=1e-5)
@@ -41,7 +41,7 @@ def test_initial_bias_predicts_the_level_frequencies(name):
   head = heads.get_head(name)
   freqs = heads.smoothed_level_freqs(np.asarray([900.0, 30.0, 20.0, 50.0]))
   bias = jnp.asarray(head.init_bias(freqs))
-  p = heads.predict(head, bias.reshape(1, 1, 1, -1), 3).level_probs[0, 0, 0]
+  p = jnp.exp(heads.predict(head, bias.reshape(1, 1, 1, -1), 3))[0, 0, 0]
   np.testing.assert_allclose(p @ np.arange(4) / 3, freqs @ np.arange(4) / 3, rtol=1e-4)
   if name in ("softmax", "coral", "cumulative", "corn"):  # the others have fewer parameters than levels
     np.testing.assert_allclose(p, freqs, rtol=1e-4)
@@ -59,7 +59,7 @@ def test_unknown_head():
 
 def probs_of(name, logits, raters):
   logits = jnp.asarray(logits, jnp.float32).reshape(1, 1, 1, -1)
-  return np.asarray(heads.predict(heads.get_head(name), logits, raters).level_probs[0, 0, 0], np.float64)
+  return np.asarray(jnp.exp(heads.predict(heads.get_head(name), logits, raters))[0, 0, 0], np.float64)
 
 
 def sigmoid(x):

@@ -195,7 +195,7 @@ def essence(config: Any) -> dict[str, Any]:
   """Returns the fields that a cell's numbers depend on, by dotted path: of the loss, those that it reads."""
   plain = run_record.plain(config)
   found = {f"{section}.{field}": value for section in _SECTIONS for field, value in plain[section].items()}
-  found |= {f"loss.{field}": plain["loss"][field] for field in losses.LOSSES[config.loss.name].hyper_parameters}
+  found |= {f"loss.{field}": plain["loss"][field] for field in losses.LOSSES.settings_of(config.loss.name)}
   found |= {f"train.{field}": plain["train"][field] for field in ("batch_size", "num_steps")}
   found |= {"loss.name": plain["loss"]["name"], "seed": plain["seed"]}
   return {path: value for path, value in sorted(found.items()) if path.removeprefix("data.") not in _PLACES}

@@ -6,29 +6,33 @@ majority, the mean vote, every "at least j", and all of these for a panel with m
 """
 
 from ordseg.ordinal.read_outs import READ_OUTS, foreground_logit, log_weighted_sum, read_out, read_out_weights
+from ordseg.ordinal.shapes import NumValid, as_num_valid, spread
 from ordseg.ordinal.targets import (
   OrdinalTarget,
+  count_votes,
   encode,
   level_cdf,
   level_tail,
   majority_label,
   mean_vote,
   target_cdf,
-  vote_counts,
 )
 from ordseg.ordinal.thinning import (
+  thin,
   thinned_cdf,
   thinned_log_prob_of,
   thinned_log_probs,
   thinned_majority_weights,
-  thinned_probs,
   thinned_weights,
   thinning_matrices,
 )
 
 __all__ = [
   "READ_OUTS",
+  "NumValid",
   "OrdinalTarget",
+  "as_num_valid",
+  "count_votes",
   "encode",
   "foreground_logit",
   "level_cdf",
@@ -38,13 +42,13 @@ __all__ = [
   "mean_vote",
   "read_out",
   "read_out_weights",
+  "spread",
   "target_cdf",
+  "thin",
   "thinned_cdf",
   "thinned_log_prob_of",
   "thinned_log_probs",
   "thinned_majority_weights",
-  "thinned_probs",
   "thinned_weights",
   "thinning_matrices",
-  "vote_counts",
 ]

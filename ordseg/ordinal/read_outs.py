@@ -1,5 +1,7 @@
 """Read-outs: weighted sums of level probabilities, as probabilities and logits (docs/method.md, section 5)."""
 
+# pyright: reportUnknownMemberType=false
+
 from typing import overload
 
 import jax

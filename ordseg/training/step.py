@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ordseg import heads, ordinal
+from ordseg import ordinal
 from ordseg.losses import LossFn
 from ordseg.models import LevelModel
 from ordseg.ordinal import folding
@@ -54,7 +54,7 @@ def local_gradients(
     batch: [B, ...], see `types.Batch`.
     key: for dropout.
     model: predicts the level probabilities.
-    loss_fn: (prediction, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
+    loss_fn: (log_probs, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
 
   Returns:
     The sums; a pixel with weight 0 takes no part.
@@ -62,9 +62,8 @@ def local_gradients(
 
   def sum_loss(params: Params) -> tuple[Array, Array]:
     log_probs = model.folded_log_level_probs(params, jnp.asarray(batch["image"]), dropout_key=key)
-    prediction = heads.Prediction(logits=log_probs, log_level_probs=log_probs)
     target = ordinal.encode(**folding.fold_batch(batch))
-    return jnp.sum(loss_fn(prediction, target) * target.weight), jnp.sum(target.weight)
+    return jnp.sum(loss_fn(log_probs, target) * target.weight), jnp.sum(target.weight)
 
   (loss_sum, weight_sum), grads = jax.value_and_grad(sum_loss, has_aux=True)(params)
   return Sums(loss_sum=loss_sum, weight_sum=weight_sum, grads=grads)

@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 
 from ordseg import heads, losses, ordinal
 from ordseg.errors import InputError
+from ordseg.losses import neighbours
 from tests.reference import ordinal_np
 
 
-def prediction_of(p):
-  log_p = jnp.log(jnp.asarray(p, jnp.float32)).reshape(1, 1, -1, np.shape(p)[-1])
-  return heads.Prediction(logits=log_p, log_level_probs=log_p)
+def log_probs_of(p):
+  return jnp.log(jnp.asarray(p, jnp.float32)).reshape(1, 1, -1, np.shape(p)[-1])
+
+
+def of_target(fn, log_probs, target, **values):
+  """Calls a loss as training does: its arguments are read from the target."""
+  return losses.LossSpec(fn.__name__, fn, "").bind(values)(log_probs, target)
 
 
 def target_of(counts, n, raters):
@@ -26,15 +31,17 @@ def target_of(counts, n, raters):
 
 def test_golden_values():
   two = target_of(2, 2, 2)
-  np.testing.assert_allclose(losses.rps(prediction_of([0.3, 0.3, 0.4]), two, divisor="thresholds"), 0.225, rtol=1e-6)
-  certain = prediction_of([1 - 4e-9, 1e-9, 1e-9, 1e-9, 1e-9])
-  np.testing.assert_allclose(losses.rps(certain, target_of(4, 4, 4)), 0.8, rtol=1e-6)
+  np.testing.assert_allclose(
+    of_target(losses.rps, log_probs_of([0.3, 0.3, 0.4]), two, divisor="thresholds"), 0.225, rtol=1e-6
+  )
+  certain = log_probs_of([1 - 4e-9, 1e-9, 1e-9, 1e-9, 1e-9])
+  np.testing.assert_allclose(of_target(losses.rps, certain, target_of(4, 4, 4)), 0.8, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("divisor", "factor"), [("thresholds", 1.0), ("levels", 0.5), ("none", 1.0)])
 def test_one_rater_gives_brier(divisor, factor):
   for p, c in ((0.3, 0), (0.3, 1), (0.9, 1)):
-    got = losses.rps(prediction_of([1 - p, p]), target_of(c, 1, 1), divisor=divisor)
+    got = of_target(losses.rps, log_probs_of([1 - p, p]), target_of(c, 1, 1), divisor=divisor)
     np.testing.assert_allclose(got, factor * (p - c) ** 2, rtol=1e-5)
 
 
@@ -44,20 +51,20 @@ def test_losses_against_the_oracle(seed, raters, data):
   n = data.draw(st.integers(1, raters))
   c = data.draw(st.integers(0, n))
   p = np.random.default_rng(seed).dirichlet(np.ones(raters + 1)).astype(np.float32) * 0.98 + 0.02 / (raters + 1)
-  prediction, target = prediction_of(p), target_of(c, n, raters)
+  log_p, target = log_probs_of(p), target_of(c, n, raters)
   for divisor in losses.DIVISORS:
-    got = losses.rps(prediction, target, divisor=divisor)
+    got = of_target(losses.rps, log_p, target, divisor=divisor)
     np.testing.assert_allclose(got, ordinal_np.rps(p, c, n, divisor), rtol=2e-4, atol=1e-6)
-  np.testing.assert_allclose(losses.rps_bce(prediction, target), ordinal_np.hybrid(p, c, n), rtol=2e-4, atol=1e-5)
+  np.testing.assert_allclose(of_target(losses.rps_bce, log_p, target), ordinal_np.hybrid(p, c, n), rtol=2e-4, atol=1e-5)
   soft = ordinal_np.bce(ordinal_np.mean_vote_prob(p), c / n)
-  np.testing.assert_allclose(losses.bce_mean_vote(prediction, target), soft, rtol=2e-4, atol=1e-5)
+  np.testing.assert_allclose(of_target(losses.bce_mean_vote, log_p, target), soft, rtol=2e-4, atol=1e-5)
 
 
 def test_rps_is_brier_of_the_mean_plus_a_shape_term():
   p = np.random.default_rng(0).dirichlet(np.ones(6), 30).astype(np.float32)
   counts = np.random.default_rng(1).integers(0, 6, 30)
   target = target_of(counts, 5, 5)
-  rps = losses.rps(prediction_of(p), target, divisor="thresholds")[0, 0]
+  rps = of_target(losses.rps, log_probs_of(p), target, divisor="thresholds")[0, 0]
   difference = np.cumsum(p, -1)[:, :-1] - (counts[:, None] <= np.arange(5))
   mean = p @ np.arange(6) / 5
   np.testing.assert_allclose(rps, (mean - counts / 5) ** 2 + difference.var(-1), rtol=1e-4, atol=1e-6)
@@ -72,7 +79,9 @@ def test_rps_is_proper_for_what_was_observed(n, divisor):
   observed = ordinal_np.thin(truth, n)
 
   def expected(p):
-    scores = losses.rps(prediction_of(np.tile(p, (n + 1, 1))), target_of(np.arange(n + 1), n, 5), divisor=divisor)
+    scores = of_target(
+      losses.rps, log_probs_of(np.tile(p, (n + 1, 1))), target_of(np.arange(n + 1), n, 5), divisor=divisor
+    )
     return float(observed @ np.asarray(scores[0, 0], np.float64))
 
   best = expected(truth)
@@ -88,7 +97,7 @@ def test_rps_is_proper_for_what_was_observed(n, divisor):
 @pytest.mark.parametrize("head_name", heads.HEADS)
 def test_gradients_match_finite_differences(name, head_name):
   head, raters = heads.get_head(head_name), 4
-  if losses.LOSSES[name].needs_ordinal_head and not head.ordinal:
+  if losses.LOSSES[name].levels and not head.ordinal:
     return
   loss = losses.get_loss(name, head, {})
   rng = np.random.default_rng(0)
@@ -108,7 +117,7 @@ def test_gradients_match_finite_differences(name, head_name):
 @pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
 def test_finite_at_extreme_logits_and_for_images_nobody_rated(name, head_name, scale):
   head, raters = heads.get_head(head_name), 3
-  if losses.LOSSES[name].needs_ordinal_head and not head.ordinal:
+  if losses.LOSSES[name].levels and not head.ordinal:
     return
   loss = losses.get_loss(name, head, {})
   rng = np.random.default_rng(0)
@@ -150,7 +159,7 @@ def test_registry_refuses_what_makes_no_sense():
     losses.get_loss("rps", sigmoid, {})
   with pytest.raises(InputError, match=r"config.loss.divisor='level' is unknown. Did you mean 'levels'"):
     losses.get_loss("rps", softmax, {"divisor": "level"})
-  with pytest.raises(InputError, match="must be a number >= 0"):
+  with pytest.raises(InputError, match=r"config.loss.alpha=-1.0 must be >= 0"):
     losses.get_loss("rps_bce", softmax, {"alpha": -1.0})
   with pytest.raises(InputError, match="has no effect"):
     losses.get_loss("rps", softmax, {"alpha": 0.5})
@@ -159,9 +168,11 @@ def test_registry_refuses_what_makes_no_sense():
 
 
 def test_alpha_weights_the_rps():
-  p, target = prediction_of([0.1, 0.2, 0.3, 0.4]), target_of(1, 3, 3)
+  p, target = log_probs_of([0.1, 0.2, 0.3, 0.4]), target_of(1, 3, 3)
   fn = losses.get_loss("rps_bce", heads.get_head("softmax"), {"alpha": 2.0})
-  chex.assert_trees_all_close(fn(p, target), losses.bce_majority(p, target) + 2 * losses.rps(p, target), rtol=1e-6)
+  chex.assert_trees_all_close(
+    fn(p, target), of_target(losses.bce_majority, p, target) + 2 * of_target(losses.rps, p, target), rtol=1e-6
+  )
 
 
 def test_one_trace_serves_every_pattern_of_missing_raters():
@@ -170,8 +181,8 @@ def test_one_trace_serves_every_pattern_of_missing_raters():
   @jax.jit
   @chex.assert_max_traces(n=1)
   def mean(logits, masks, valid):
-    prediction = heads.predict(heads.get_head("softmax"), logits, 3)
-    return jnp.mean(loss(prediction, ordinal.encode(masks, valid)))
+    log_p = heads.predict(heads.get_head("softmax"), logits, 3)
+    return jnp.mean(loss(log_p, ordinal.encode(masks, valid)))
 
   logits, masks = jnp.zeros((2, 4, 4, 4)), jnp.ones((2, 4, 4, 3), jnp.uint8)
   values = [float(mean(logits, masks, jnp.asarray(v))) for v in ([[1, 1, 1]] * 2, [[1, 0, 0]] * 2, [[1, 1, 0]] * 2)]
@@ -190,14 +201,14 @@ def scene(seed=0, raters=4):
   count[0, 2] = 0  # a row that does not count
   target = ordinal.encode(masks, valid, count, rng.normal(size=(2, raters + 1)).astype(np.float32))
   log_p = jnp.log(p)
-  return p.astype(np.float64), heads.Prediction(logits=log_p, log_level_probs=log_p), target
+  return p.astype(np.float64), log_p, target
 
 
 def each_pixel(fn, p, target):
   """fn(p, c, n) at each pixel."""
-  out = np.zeros(target.vote_counts.shape)
+  out = np.zeros(target.votes.shape)
   for b, h, w in np.ndindex(out.shape):
-    out[b, h, w] = fn(p[b, h, w], int(target.vote_counts[b, h, w]), int(target.num_valid[b]))
+    out[b, h, w] = fn(p[b, h, w], int(target.votes[b, h, w]), int(target.num_valid[b]))
   return out
 
 
@@ -247,22 +258,22 @@ PER_PIXEL = {
 
 @pytest.mark.parametrize("name", PER_PIXEL)
 def test_losses_of_a_pixel_against_their_formula(name):
-  p, prediction, target = scene()
+  p, log_p, target = scene()
   oracle, settings = PER_PIXEL[name]
-  got = losses.LOSSES[name].fn(prediction, target, **settings)
+  got = of_target(losses.LOSSES[name].fn, log_p, target, **settings)
   np.testing.assert_allclose(got, each_pixel(oracle, p, target), rtol=5e-4, atol=1e-6)
 
 
 def test_staple_is_cross_entropy_against_the_weighted_votes():
-  p, prediction, target = scene()
+  p, log_p, target = scene()
   votes = np.asarray(target.rater_masks) * np.asarray(target.rater_valid)[:, None, None]
   weights = np.asarray(target.label_weights, np.float64)
   label = 1 / (1 + np.exp(-(weights[:, :1, None] + np.einsum("bhwr,br->bhw", votes, weights[:, 1:]))))
   prob = each_pixel(lambda p, _, n: ordinal_np.majority_prob(p, n), p, target)
   want = -(label * np.log(prob) + (1 - label) * np.log(1 - prob))
-  np.testing.assert_allclose(losses.bce_staple(prediction, target), want, rtol=5e-4)
+  np.testing.assert_allclose(of_target(losses.bce_staple, log_p, target), want, rtol=5e-4)
   with pytest.raises(InputError, match="needs the raters' weights"):
-    losses.bce_staple(prediction, target.replace(label_weights=None))
+    of_target(losses.bce_staple, log_p, target.replace(label_weights=None))
 
 
 def neighbourhood_np(values, weight, kernel):
@@ -287,20 +298,23 @@ def around(dy, dx):
 
 
 def test_svls_and_nacl_look_at_the_neighbours_that_count():
-  p, prediction, target = scene()
+  p, log_p, target = scene()
   weight, label = np.asarray(target.weight), np.asarray(target.majority)
   prob = each_pixel(lambda p, _, n: ordinal_np.majority_prob(p, n), p, target)
   z = np.log(prob / (1 - prob))
   soft = neighbourhood_np(label, weight, around)
   np.testing.assert_allclose(
-    (losses.svls(prediction, target) * weight), weight * (np.log1p(np.exp(z)) - soft * z), rtol=5e-4, atol=1e-5
+    (of_target(losses.svls, log_p, target) * weight),
+    weight * (np.log1p(np.exp(z)) - soft * z),
+    rtol=5e-4,
+    atol=1e-5,
   )
   share = neighbourhood_np(label, weight, lambda *_: 1.0)
   # Two logits a, a + z with a free: the mean over the classes is least at a kink of |1 - share - a| or |share - a - z|.
   kinks = np.stack([1 - share, share - z])
   penalty = ((np.abs(1 - share - kinks) + np.abs(share - kinks - z)) / 2).min(0)
   want = np.log1p(np.exp(z)) - label * z + 0.1 * penalty
-  np.testing.assert_allclose(losses.nacl(prediction, target) * weight, weight * want, rtol=5e-4, atol=1e-5)
+  np.testing.assert_allclose(of_target(losses.nacl, log_p, target) * weight, weight * want, rtol=5e-4, atol=1e-5)
 
 
 def test_mbls_and_nacl_against_the_programs_of_others():
@@ -310,13 +324,13 @@ def test_mbls_and_nacl_against_the_programs_of_others():
   rng = np.random.default_rng(0)
   z, label = rng.normal(0, 6, (2, 12, 12)).astype(np.float32), rng.random((2, 12, 12)) < 0.4
   label[:, :1] = label[:, -1:] = label[:, :, :1] = label[:, :, -1:] = False
-  prediction = heads.predict(heads.get_head("sigmoid"), jnp.asarray(z)[..., None], 3)
+  log_p = heads.predict(heads.get_head("sigmoid"), jnp.asarray(z)[..., None], 3)
   target = ordinal.encode(np.repeat(label[..., None], 3, -1), np.ones((2, 3)))
   truth, inner = torch.as_tensor(label.astype(np.int64)), (slice(None), slice(1, -1), slice(1, -1))
 
   program = monai.NACLLoss(classes=2, dim=2, kernel_size=3, alpha=0.1)
   tau = program.get_constr_target(truth).numpy()
-  share = np.asarray(losses.binary._neighbours(target.majority, target.weight, jnp.ones((3, 3))))
+  share = np.asarray(neighbours.neighbourhood_mean(target.majority, target.weight, jnp.ones((3, 3))))
   np.testing.assert_allclose(
     tau[:, 1][inner], share[inner], atol=1e-6
   )  # MONAI pads with zeros, at the edge they differ
@@ -327,14 +341,14 @@ def test_mbls_and_nacl_against_the_programs_of_others():
   penalty = float(program(logits, truth) - cross_entropy) / 0.1
   ours = np.abs(z - (tau[:, 1] - tau[:, 0])) / 2
   assert penalty == pytest.approx(ours.mean(), rel=1e-4)
-  got = (losses.nacl(prediction, target) - losses.bce_majority(prediction, target)) / 0.1
+  got = (of_target(losses.nacl, log_p, target) - of_target(losses.bce_majority, log_p, target)) / 0.1
   np.testing.assert_allclose(got[inner], ours[inner], rtol=1e-3, atol=1e-4)
   for shift in (-1.0, -0.1, 0.1, 1.0):  # no other common part costs less
     assert float(program(logits + shift, truth)) >= float(program(logits, truth)) - 1e-6
 
   two = torch.stack([torch.zeros(2, 12, 12), torch.as_tensor(z)], 1)
   apart = torch.relu(two.max(1, keepdim=True).values - two - 3.0).mean()
-  mbls = losses.mbls(prediction, target, margin=3.0, penalty=1.0) - losses.bce_majority(prediction, target)
+  mbls = of_target(losses.mbls, log_p, target, margin=3.0, penalty=1.0) - of_target(losses.bce_majority, log_p, target)
   assert float(jnp.mean(mbls)) == pytest.approx(float(apart), rel=1e-4)
 
 
@@ -346,34 +360,34 @@ def test_nacl_feels_every_logit_but_the_best():
   @jax.vmap
   @jax.grad
   def slope(z):
-    prediction = heads.predict(heads.get_head("sigmoid"), jnp.full((1, 5, 5, 1), z), 1)
-    return jnp.mean(losses.nacl(prediction, target, penalty=1.0) - losses.bce_majority(prediction, target))
+    log_p = heads.predict(heads.get_head("sigmoid"), jnp.full((1, 5, 5, 1), z), 1)
+    return jnp.mean(of_target(losses.nacl, log_p, target, penalty=1.0) - of_target(losses.bce_majority, log_p, target))
 
   np.testing.assert_allclose(slope(jnp.asarray([0.2, 0.8, 1.2, 1.9])), [-0.5, -0.5, 0.5, 0.5], atol=1e-5)
 
 
 def test_svls_leaves_flat_regions_alone():
-  kernel = np.asarray(losses.binary._svls_kernel(1.0))
+  kernel = np.asarray(neighbours.svls_kernel(1.0))
   assert kernel[1, 1] == pytest.approx(kernel.sum() / 2)
 
 
 def test_losses_of_an_image_against_their_formula():
-  p, prediction, target = scene()
+  p, log_p, target = scene()
   weight, label = np.asarray(target.weight), np.asarray(target.majority)
   prob = each_pixel(lambda p, _, n: ordinal_np.majority_prob(p, n), p, target)
   mean = each_pixel(lambda p, *_: ordinal_np.mean_vote_prob(p), p, target)
   votes = np.asarray(target.mean_vote)
-  bce = np.asarray(losses.bce_majority(prediction, target))
-  ace_of = losses.LOSSES["bce_ml1_ace"].fn(prediction, target, ace_bins=5, dice_weight=0.0) - bce
-  with_dice = losses.bce_ml1_ace(prediction, target, ace_bins=5)
-  np.testing.assert_allclose(with_dice, bce + ace_of + losses.dice(prediction, target), rtol=1e-5)
+  bce = np.asarray(of_target(losses.bce_majority, log_p, target))
+  ace_of = of_target(losses.LOSSES["bce_ml1_ace"].fn, log_p, target, ace_bins=5, dice_weight=0.0) - bce
+  with_dice = of_target(losses.bce_ml1_ace, log_p, target, ace_bins=5)
+  np.testing.assert_allclose(with_dice, bce + ace_of + of_target(losses.dice, log_p, target), rtol=1e-5)
   for b in range(2):
     w = weight[b] > 0
     size = (prob[b] + label[b])[w].sum()
     dice = 1 - (2 * (prob[b] * label[b])[w].sum() + 1) / (size + 1)
-    np.testing.assert_allclose(losses.bce_dice(prediction, target)[b] - bce[b], dice, rtol=1e-3)
+    np.testing.assert_allclose(of_target(losses.bce_dice, log_p, target)[b] - bce[b], dice, rtol=1e-3)
     size, apart = (mean[b] + votes[b])[w].sum(), np.abs(mean[b] - votes[b])[w].sum()
-    np.testing.assert_allclose(losses.dml(prediction, target)[b], 1 - (size - apart + 1) / (size + 1), rtol=1e-3)
+    np.testing.assert_allclose(of_target(losses.dml, log_p, target)[b], 1 - (size - apart + 1) / (size + 1), rtol=1e-3)
     index = np.minimum((prob[b][w] * 5).astype(int), 4)
     gaps = [abs((prob[b] - label[b])[w][index == k].mean()) for k in np.unique(index)]
     np.testing.assert_allclose(ace_of[b], np.mean(gaps), rtol=2e-3, atol=1e-5)
@@ -385,7 +399,7 @@ def test_dml_is_least_at_the_votes_where_dice_is_not():
   probs = np.linspace(0.02, 0.98, 25)
 
   def values(loss):
-    return [float(loss(prediction_of(np.tile([1 - q, 0, 0, 0, q], (50, 1))), target)[0, 0, 0]) for q in probs]
+    return [float(of_target(loss, log_probs_of(np.tile([1 - q, 0, 0, 0, q], (50, 1))), target)[0, 0, 0]) for q in probs]
 
   assert probs[np.argmin(values(losses.dml))] == pytest.approx(0.5)
   assert probs[np.argmin(values(losses.dice))] > 0.9
@@ -393,8 +407,8 @@ def test_dml_is_least_at_the_votes_where_dice_is_not():
 
 def expected(name, p, truth):
   counts = np.arange(len(truth))
-  scores = losses.LOSSES[name].fn(
-    prediction_of(np.tile(p, (len(truth), 1))), target_of(counts, len(truth) - 1, len(truth) - 1)
+  scores = of_target(
+    losses.LOSSES[name].fn, log_probs_of(np.tile(p, (len(truth), 1))), target_of(counts, len(truth) - 1, len(truth) - 1)
   )
   return float(truth @ np.asarray(scores[0, 0], np.float64))
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from configs import default
 from ordseg import config_check, heads, losses, ordinal
 from ordseg.errors import InputError
-from tests.losses.test_losses import prediction_of, target_of
+from tests.losses.test_losses import log_probs_of, of_target, target_of
 from tests.reference import ordinal_np
 
 
 def score(p, c, n, raters, **kwargs):
-  return float(losses.ranked_ignorance(prediction_of(p), target_of(c, n, raters), **kwargs)[0, 0, 0])
+  return float(of_target(losses.ranked_ignorance, log_probs_of(p), target_of(c, n, raters), **kwargs)[0, 0, 0])
 
 
 def test_golden_values():
@@ -50,7 +50,7 @@ def test_descent_on_the_expected_score_ends_at_what_was_observed(n, weights):
 
   def expected(z):
     log_p = jnp.broadcast_to(jax.nn.log_softmax(z), (1, 1, n + 1, 6))
-    scores = losses.ranked_ignorance(heads.Prediction(log_p, log_p), target, threshold_weights=weights)
+    scores = of_target(losses.ranked_ignorance, log_p, target, threshold_weights=weights)
     return jnp.sum(scores[0, 0] * observed)
 
   start = jnp.asarray(np.random.default_rng(7).normal(size=6), jnp.float32)
@@ -63,7 +63,7 @@ def test_it_knows_the_order():
   near, far = [0.5, 0.5, 0, 0, 0], [0.5, 0, 0, 0, 0.5]
   offset = lambda p: np.asarray(p) * (1 - 5e-6) + 1e-6  # noqa: E731
   assert score(offset(near), 0, 4, 4) < score(offset(far), 0, 4, 4)
-  nll = [float(losses.nll(prediction_of(offset(p)), target_of(0, 4, 4))[0, 0, 0]) for p in (near, far)]
+  nll = [float(of_target(losses.nll, log_probs_of(offset(p)), target_of(0, 4, 4))[0, 0, 0]) for p in (near, far)]
   assert nll[0] == pytest.approx(nll[1])
 
 
@@ -86,9 +86,12 @@ def test_near_the_truth_it_is_an_rps_that_weighs_thresholds_by_their_variance():
 @given(logit=st.floats(-30, 30), n=st.integers(1, 5), data=st.data())
 def test_of_a_panel_that_always_agrees_it_is_soft_bce(logit, n, data):
   c = data.draw(st.integers(0, n))
-  prediction = heads.predict(heads.get_head("sigmoid"), jnp.full((1, 1, 1, 1), logit, jnp.float32), 5)
+  log_p = heads.predict(heads.get_head("sigmoid"), jnp.full((1, 1, 1, 1), logit, jnp.float32), 5)
   target = target_of(c, n, 5)
-  got, want = losses.ranked_ignorance(prediction, target), losses.bce_mean_vote(prediction, target)
+  got, want = (
+    of_target(losses.ranked_ignorance, log_p, target),
+    of_target(losses.bce_mean_vote, log_p, target),
+  )
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
@@ -101,7 +104,7 @@ def test_extremes(head_name):
   towards_none = towards_none.at[..., 1:].set(20.0) if head_name == "beta_binomial" else towards_none
 
   def value(z, c):
-    return losses.ranked_ignorance(heads.predict(head, z, raters), target_of(c, raters, raters)).sum()
+    return of_target(losses.ranked_ignorance, heads.predict(head, z, raters), target_of(c, raters, raters)).sum()
 
   right, right_grad = jax.value_and_grad(value)(towards_none, 0)
   wrong, wrong_grad = jax.value_and_grad(value)(towards_none, raters)
@@ -145,4 +148,4 @@ def test_images_nobody_rated_count_nothing():
   masks = np.ones((1, 1, 2, 3), np.uint8)
   target = ordinal.encode(masks, np.zeros((1, 3), np.uint8))
   log_p = jnp.log(jnp.full((1, 1, 2, 4), 0.25))
-  np.testing.assert_array_equal(losses.ranked_ignorance(heads.Prediction(log_p, log_p), target), 0.0)
+  np.testing.assert_array_equal(of_target(losses.ranked_ignorance, log_p, target), 0.0)

@@ -27,7 +27,7 @@ def network(norm="none"):
 
   @jax.jit
   def predict(images):
-    return heads.predict(heads.get_head("softmax"), 20 * net.apply(params, images, is_training=False), 3).level_probs
+    return jnp.exp(heads.predict(heads.get_head("softmax"), 20 * net.apply(params, images, is_training=False), 3))
 
   return lambda images: np.asarray(predict(images))
 

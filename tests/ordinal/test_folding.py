@@ -93,10 +93,10 @@ def test_a_loss_of_a_whole_volume_is_that_of_one_tall_image():
   batch = batch_of(1)
   target = ordinal.encode(**folding.fold_batch(batch))
   logits = np.random.default_rng(4).normal(size=(B, D, H, W, R + 1)).astype(np.float32)
-  prediction = heads.predict(HEAD, folding.fold_logits(logits, 1), R)
-  loss = losses.dml(prediction, target)
+  log_probs = heads.predict(HEAD, folding.fold_logits(logits, 1), R)
+  loss = losses.dml(log_probs, target.votes, target.num_valid, target.weight, target.axes)
   assert loss.shape == (B, D * H, W)
-  prob, votes = np.asarray(prediction.level_probs) @ (np.arange(R + 1) / R), np.asarray(target.mean_vote)
+  prob, votes = np.exp(log_probs) @ (np.arange(R + 1) / R), np.asarray(target.mean_vote)
   weight = np.asarray(target.weight)
   for b in range(B):
     size, apart = ((prob + votes) * weight)[b].sum(), (np.abs(prob - votes) * weight)[b].sum()

@@ -34,11 +34,11 @@ def test_encode_counts_only_raters_that_answered():
     for r in range(5):
       if valid[b, r]:
         counts[b] += masks[b, :, :, r]
-  np.testing.assert_array_equal(target.vote_counts, counts)
+  np.testing.assert_array_equal(target.votes, counts)
   np.testing.assert_array_equal(target.num_valid, valid.sum(-1))
   assert target.weight[0].sum() == 0 and target.weight[1].sum() == 8 and target.weight[2].sum() == 16
   assert float(target.mean_vote[0].sum()) == 0.0  # finite where nobody answered
-  chex.assert_type([target.vote_counts, target.num_valid, target.weight], [jnp.int32, jnp.int32, jnp.float32])
+  chex.assert_type([target.votes, target.num_valid, target.weight], [jnp.int32, jnp.int32, jnp.float32])
 
 
 def test_what_a_missing_rater_holds_is_ignored():
@@ -47,7 +47,7 @@ def test_what_a_missing_rater_holds_is_ignored():
   other = masks.copy()
   other[..., 0] = 1 - other[..., 0]
   first, second = ordinal.encode(masks, valid), ordinal.encode(other, valid)
-  chex.assert_trees_all_equal(first.vote_counts, second.vote_counts)
+  chex.assert_trees_all_equal(first.votes, second.votes)
 
 
 def test_a_tie_is_foreground():
@@ -130,7 +130,7 @@ def test_thinning_rows_are_hypergeometric():
 def test_thinning_keeps_the_mean_and_sums_to_one(seed, raters, data):
   n = data.draw(st.integers(1, raters))
   p = random_probs(seed, (1, 4, raters + 1))
-  q = np.asarray(ordinal.thinned_probs(jnp.asarray(p), jnp.asarray([n])))
+  q = np.asarray(ordinal.thin(jnp.asarray(p), jnp.asarray([n])))
   levels = np.arange(raters + 1)
   np.testing.assert_allclose(q.sum(-1), 1, atol=1e-5)
   np.testing.assert_allclose((q * levels).sum(-1) / n, (p * levels).sum(-1) / raters, atol=1e-5)
@@ -140,7 +140,7 @@ def test_thinning_keeps_the_mean_and_sums_to_one(seed, raters, data):
 
 def test_thinning_to_the_full_panel_is_the_identity():
   p = jnp.asarray(random_probs(3, (2, 5, 5, 8)))
-  chex.assert_trees_all_close(ordinal.thinned_probs(p, jnp.asarray([7, 7])), p, atol=1e-7)
+  chex.assert_trees_all_close(ordinal.thin(p, jnp.asarray([7, 7])), p, atol=1e-7)
   chex.assert_trees_all_close(ordinal.thinned_cdf(p, jnp.asarray([7, 7])), ordinal.level_cdf(p), atol=1e-6)
 
 
@@ -158,5 +158,5 @@ class VariantsTest(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
   def test_encode_is_the_same_in_every_variant(self):
     masks, valid = random_panel(2)
-    got = self.variant(lambda m, v: ordinal.encode(m, v).vote_counts)(masks, valid)
+    got = self.variant(lambda m, v: ordinal.encode(m, v).votes)(masks, valid)
     np.testing.assert_array_equal(got, (masks * valid[:, None, None, :]).sum(-1))

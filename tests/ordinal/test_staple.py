@@ -10,7 +10,7 @@ from ordseg.ordinal import staple
 def posterior(masks, valid):
   weights = staple.label_weights(masks, valid)
   target = ordinal.encode(masks[None], valid[None], label_weights=weights[None])
-  return np.asarray(target.weighted_label[0])
+  return np.asarray(target.estimated_label[0])
 
 
 def panel(rates, *, size=(60, 50), seed=0):

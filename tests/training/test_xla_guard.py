@@ -39,9 +39,7 @@ def agree(function, *arguments, rtol=2e-5):
 @pytest.mark.parametrize("size", SIZES)
 def test_heads(size):
   logits, _ = scene(size)
-  agree(
-    lambda logits: {name: heads.predict(heads.HEADS[name], x, R).log_level_probs for name, x in logits.items()}, logits
-  )
+  agree(lambda logits: {name: heads.predict(heads.HEADS[name], x, R) for name, x in logits.items()}, logits)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -50,8 +48,8 @@ def test_losses_and_their_gradients(size):
 
   def everything(x, target):
     def of(x):
-      prediction = heads.predict(heads.HEADS["softmax"], x, R)
-      return {name: jnp.sum(spec.fn(prediction, target) * target.weight) for name, spec in losses.LOSSES.items()}
+      log_probs = heads.predict(heads.HEADS["softmax"], x, R)
+      return {name: jnp.sum(spec.bind({})(log_probs, target) * target.weight) for name, spec in losses.LOSSES.items()}
 
     return of(x), jax.grad(lambda x: sum(of(x).values()))(x)
 
@@ -62,15 +60,15 @@ def test_losses_and_their_gradients(size):
 @pytest.mark.parametrize("size", [40_000, 65_537])
 def test_sums_of_the_metrics(size):
   logits, target = scene(size)
-  prediction = heads.predict(heads.HEADS["softmax"], logits["softmax"], R)
+  log_probs = heads.predict(heads.HEADS["softmax"], logits["softmax"], R)
   batch = {"rater_masks": target.rater_masks[0], "rater_valid": target.rater_valid[0], "mask": target.weight[0]}
   count = lambda probs: metrics.to_host(  # noqa: E731
     jax.tree.map(lambda x: np.asarray(x)[None], metrics.image_sums(probs, batch, num_bins=15)), 1
   )
-  compiled = jax.jit(lambda probs: metrics.image_sums(probs, batch, num_bins=15))(prediction.level_probs[0])
+  compiled = jax.jit(lambda probs: metrics.image_sums(probs, batch, num_bins=15))(jnp.exp(log_probs[0]))
   compiled = metrics.to_host(jax.tree.map(lambda x: np.asarray(x)[None], compiled), 1)
   with jax.disable_jit():
-    plain = count(prediction.level_probs[0])
+    plain = count(jnp.exp(log_probs[0]))
   for name, got in vars(compiled).items():  # a last bit may move a pixel over an edge
     np.testing.assert_allclose(got, getattr(plain, name), rtol=1e-5, atol=3 * 2**24 if "prob" in name else 3)
 
@@ -78,7 +76,7 @@ def test_sums_of_the_metrics(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_recalibration_maps(size):
   logits, _ = scene(size)
-  log_probs = heads.predict(heads.HEADS["softmax"], logits["softmax"], R).log_level_probs.reshape(size, -1)
+  log_probs = heads.predict(heads.HEADS["softmax"], logits["softmax"], R).reshape(size, -1)
   fitted = {name: recalibration.identity(name, R) for name in recalibration.METHODS}
   fitted["isotonic"] = {"logit": np.asarray([-3.0, -1.0, 0.5, 2.0]), "value": np.asarray([-2.5, -1.5, 0.0, 3.0])}
   # Nothing is left as it was.

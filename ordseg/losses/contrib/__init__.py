@@ -1,0 +1,1 @@
+"""Losses beside the method: controls that are meant to do badly."""
