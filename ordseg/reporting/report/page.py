@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from ordseg import files
+from ordseg.metrics import Metric, find, select
 from ordseg.reporting.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.reporting.report.figures import Series
 from ordseg.reporting.report.reading import Evaluation
@@ -137,7 +138,7 @@ def _write_report(
   return page
 
 
-def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metric, list[Cell]]]]]:
+def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[Metric, list[Cell]]]]]:
   """Returns the summary table: per group its metrics, each with one cell per read-out."""
   return [
     (group, [(m, _read_out_cells(e, m, group.own)) for m in group.metrics])
@@ -146,13 +147,13 @@ def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metr
   ]
 
 
-def _read_out_cells(e: Evaluation, m: terms.Metric, own: str) -> list[Cell]:
+def _read_out_cells(e: Evaluation, m: Metric, own: str) -> list[Cell]:
   floor = e.number(f"floors.{m.key}")
   notes = () if floor is None else (f"floor {terms.number(floor, m.decimals)}",)
   return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in reading.READ_OUTS]
 
 
-def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
+def _cell(e: Evaluation, path: str, m: Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
   value, oracle = e.number(path), e.number(f"oracle.{path}")
   if (ends := e.interval(path)) is not None:
     notes = (f"{terms.number(ends[0], m.decimals)} to {terms.number(ends[1], m.decimals)}", *notes)
@@ -165,19 +166,19 @@ def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tu
   return Cell(terms.number(value, m.decimals), own, notes)
 
 
-def level_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell]]:
+def level_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
   """Returns the metrics of the whole distribution, which have no read-out."""
-  return [(m, _cell(e, f"levels.{m.key}", m)) for m in terms.LEVEL_METRICS]
+  return [(m, _cell(e, m.path, m)) for m in select("levels")]
 
 
-def agreement_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell]]:
+def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
   """Returns the numbers about the raters alone."""
-  return [(m, _cell(e, f"raters.{m.key}", m)) for m in terms.AGREEMENT_METRICS]
+  return [(m, _cell(e, m.path, m)) for m in select("raters")]
 
 
-def left_out_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell, Cell]]:
-  """Returns the rows (metric, each rater foretold by the others, the model on the same question)."""
-  return [(m, _cell(e, f"raters.leave_one_out.{m.key}", m), _cell(e, path, m)) for m, path in terms.LEAVE_ONE_OUT]
+def left_out_rows(e: Evaluation) -> list[tuple[Metric, Cell, Cell]]:
+  """Returns the rows (metric, each rater predicted by the others, the model on the same question)."""
+  return [(m, _cell(e, m.path, m), _cell(e, m.beside, m)) for m in select("raters.leave_one_out")]
 
 
 def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
@@ -268,8 +269,9 @@ def bin_rows(curve: figures.Curve) -> list[tuple[str, str, str, str]]:
 
 def scores(example: reading.Example) -> list[tuple[str, str]]:
   """Returns the scores of one example as (name, text)."""
-  decimals = {"dice": ("Dice", 3), "mr_ece": ("MR-ECE", 4), "brier": ("Brier", 4)}
-  return [(name, terms.number(example.scores[key], digits)) for key, (name, digits) in decimals.items()]
+  declared = (find(f"read_outs.{path}") for path in ("dice", "mr_ece_pooled", "brier"))
+  values = (example.scores[key] for key in ("dice", "mr_ece", "brier"))
+  return [(m.name, terms.number(x, m.decimals)) for m, x in zip(declared, values, strict=True)]
 
 
 def command(e: Evaluation) -> str:
