@@ -78,16 +78,19 @@ class Counter:
     self._ranks += metrics.pooled_ranks(found, len(ids), size)
     return metrics.to_host(found, len(ids))
 
+  def merge(self, other: "Counter") -> None:
+    """Adds the images of another counter of as many raters and bins."""
+    self._parts += other._parts
+    self._surface += other._surface
+    self._ranks += other._ranks
+    self.ids += other.ids
+    self.groups += other.groups
+
   def state(self) -> dict[str, Any]:
     """Returns a pytree of arrays that concatenate, along their first axis, with those of other counters."""
     names = np.asarray([*zip(self.ids, self.groups, strict=True)], np.str_).reshape(-1, 2)
     state = {"sums": metrics.concatenate(self._parts), "ranks": self._ranks[None], "names": names}
     return {**state, "surface": surface.concatenate(self._surface)} if self._surface else state
-
-
-def merged(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """Returns the state of several counters as one."""
-  return jax.tree.map(lambda *xs: np.concatenate(xs), *states)
 
 
 def scores_of(state: dict[str, Any], *, has_levels: bool = True) -> tuple[Scores, list[str], list[str]]:

@@ -53,6 +53,11 @@ class EvalResult:
       value = value[name]
     return value
 
+  def interval(self, path: str) -> tuple[float, float] | None:
+    """Returns the confidence interval of the number at a dotted path; None where it has none, or none were made."""
+    ends = (self.metrics.get("intervals") or {}).get("values", {}).get(path)
+    return None if ends is None else (float(ends[0]), float(ends[1]))
+
 
 def all_metrics(model: Scores, oracle: Scores | None, groups: Sequence[str]) -> dict[str, Any]:
   """Returns the numbers of metrics.json.
@@ -110,7 +115,7 @@ def write(
     result: from `evaluate`.
     out_dir: made if missing; what users put there stays.
     info: what describes the run: split, step, data, model, versions.
-    settings: of the intervals in metrics.json.
+    settings: of the intervals in metrics.json, where the result has none yet.
   """
   with evaluation_folder.replacing(out_dir) as folder:
     write_files(result, folder, info, settings)
@@ -123,7 +128,9 @@ def write_files(
   settings: statistics.Settings = statistics.Settings(),  # noqa: B008
 ) -> None:
   """Writes the files of `write` into a new folder, each with the evaluation's id."""
-  everything = {**info, **result.metrics, "intervals": intervals(result, settings)}
+  everything = {**info, **result.metrics}
+  if "intervals" not in everything:
+    everything["intervals"] = intervals(result, settings)
   names = (info.get("data") or {}).get("raters") or []
   named = {"names": list(names)} if names else {}
   everything["raters"] = {**named, **result.metrics["raters"]}

@@ -63,6 +63,12 @@ def fleiss_kappa(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
 
   In the form for varying n: a pixel's agreement is that among its own raters, and the agreement expected by chance
   follows from the share of all votes (Fleiss, 1971, where n is constant).
+
+  >>> from ordseg.metrics import empty
+  >>> pixels = np.array([[4, 2, 4]])  # that none, one and both of two raters marked
+  >>> sums = empty(2, 1).replace(num_valid=np.array([2]), level_count=pixels)
+  >>> float(fleiss_kappa(sums).round(3))  # agreement .8, half of it by chance
+  0.6
   """
   n, c, pixels = _with_pairs(sums)
   agreement = np.nan_to_num(ratio(c * (c - 1) + (n - c) * (n - c - 1), n * (n - 1)))
@@ -74,7 +80,14 @@ def fleiss_kappa(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
 
 def krippendorff_alpha(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
   """Krippendorff's alpha for two nominal values, missing raters allowed (Krippendorff, 2004); NaN where all agree on
-  one value everywhere."""
+  one value everywhere.
+
+  >>> from ordseg.metrics import empty
+  >>> pixels = np.array([[4, 2, 4]])  # that none, one and both of two raters marked
+  >>> sums = empty(2, 1).replace(num_valid=np.array([2]), level_count=pixels)
+  >>> float(krippendorff_alpha(sums).round(3))  # 1 - 4 / (2 * 10 * 10 / 19)
+  0.62
+  """
   n, c, pixels = _with_pairs(sums)
   total, marked = pool.total((pixels * n).sum(-1)), pool.total((pixels * c).sum(-1))
   observed = pool.total((pixels * np.nan_to_num(ratio(2 * c * np.maximum(n - c, 0), n - 1))).sum(-1))

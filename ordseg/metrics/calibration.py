@@ -174,6 +174,10 @@ def ece(bins: BinSums) -> np.ndarray:
 
   Returns:
     [...] float64.
+
+  >>> bins = BinSums(np.array([8, 2]), np.array([0.8, 1.8]), np.array([0, 1]))  # p = .1 and .9
+  >>> float(ece(bins).round(3)), float(ace(bins).round(3)), float(mce(bins).round(3))  # gaps .1 and .4
+  (0.16, 0.25, 0.4)
   """
   return ratio(np.abs(bins.prob_sum - bins.label_sum).sum(-1), bins.count.sum(-1))
 
@@ -276,6 +280,9 @@ def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = Non
 
   Returns:
     The error in [0, 1]; NaN where nothing counts.
+
+  >>> round(mr_ece(np.array([0.25, 0.75]), np.array([[1, 0], [1, 1]])), 3)  # half and all of two raters mark: .25, .25
+  0.25
   """
   num_raters = np.shape(rater_masks)[-1]
   arrays = {
