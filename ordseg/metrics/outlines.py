@@ -9,7 +9,9 @@ from ordseg.metrics.registry import Images, Metric
 from ordseg.metrics.surface import image_surface
 
 
-def _declared(key: str, *, label: str, hint: str, better: str, decimals: int, **docs: str) -> Metric:
+def _declared(
+  key: str, *, label: str, hint: str, better: str, decimals: int, definition: str, extent: str, hides: str
+) -> Metric:
   values = _values(key)
   return Metric(
     key=key,
@@ -23,7 +25,9 @@ def _declared(key: str, *, label: str, hint: str, better: str, decimals: int, **
     decimals=decimals,
     missing=NO_MAJORITY,
     table="outlines",
-    **docs,
+    definition=definition,
+    extent=extent,
+    hides=hides,
   )
 
 

@@ -1,4 +1,4 @@
-"""Every number of an evaluation, declared once: its formula, and what people are told of it.
+"""Every number of an evaluation, declared once: its formula, and how tables show it.
 
 metrics.json, per_image.csv, the report, the model card, comparisons and the tables of docs/metrics.md take formulas,
 names, directions and digits from here, and choose by section, table and tag. Adding a metric is a `Metric` that is

@@ -10,10 +10,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
 from ordseg import files
 from ordseg.metrics import Metric, find, select
+from ordseg.reporting import style
 from ordseg.reporting.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.reporting.report.figures import Series
 from ordseg.reporting.report.reading import Evaluation
@@ -49,24 +48,13 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class GalleryEntry:
   """One example in the gallery."""
 
   example: reading.Example
   nested: outlines.Nested | None
   maps: list[pictures.Picture]
   scores: list[tuple[str, str]]
-
-
-def templates() -> jinja2.Environment:
-  """Returns the pages' templates; what is put into them is escaped."""
-  return jinja2.Environment(
-    loader=jinja2.PackageLoader("ordseg.reporting", "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
 
 
 def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
@@ -90,7 +78,7 @@ def _write_report(
   e: Evaluation, rows: Sequence[Mapping[str, str]], examples: Sequence[reading.Example]
 ) -> pathlib.Path:
   folder = e.folder / "figures"
-  script = templates().get_template("report.js").render()
+  script = style.templates().get_template("report.js").render()
   content = {
     "e": e,
     "subject": terms.subject(e),
@@ -117,11 +105,11 @@ def _write_report(
     "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
     "recalibration": (change := recalibrated.describe(e, folder)),
-    "recalibration_uri": pictures.data_uri(change.png) if change and change.png else "",
+    "recalibration_uri": style.data_uri(change.png) if change and change.png else "",
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
     "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
-    "examples": [Shown(example, *pictures.example_views(example), scores(example)) for example in examples],
+    "examples": [GalleryEntry(example, *pictures.example_views(example), scores(example)) for example in examples],
     "scales": {name: pictures.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
     "few": figures.FEW,
     "command": command(e),
@@ -133,7 +121,7 @@ def _write_report(
   if examples:
     figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
   page = e.folder / "report.html"
-  html = templates().get_template("report.html").render(content)
+  html = style.templates().get_template("report.html").render(content)
   files.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
 
@@ -217,7 +205,7 @@ def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, 
     )
     png = figures.save(figure, folder / f"reliability_{'votes' if target == 'pooled' else 'majority'}")
     alt = f"Reliability diagram of the {terms.LABELS[own]} read-out. {prose.curve_in_words(curve)}"
-    drawn.append((title, _DIAGRAM_TEXT[own], Figure(pictures.data_uri(png), alt)))
+    drawn.append((title, _DIAGRAM_TEXT[own], Figure(style.data_uri(png), alt)))
   return drawn
 
 
@@ -249,7 +237,7 @@ def multiple_figures(
   panels = pictures.crop(png, figures.panel_boxes(len(curves)))
   return [
     Figure(
-      pictures.data_uri(panel),
+      style.data_uri(panel),
       f"Reliability diagram, {title}. {prose.curve_in_words(curve)}",
       f"ECE {terms.number(prose.ece(curve))}",
     )
