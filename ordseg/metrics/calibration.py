@@ -14,6 +14,7 @@ of the pixels, and the raters' votes are added up there.
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -217,7 +218,7 @@ def rater_mean_ece(bins: BinSums) -> np.ndarray:
   return ratio(np.nan_to_num(errors).sum(-1), (~np.isnan(errors)).sum(-1))
 
 
-def curve(bins: BinSums) -> dict[str, list]:
+def curve(bins: BinSums) -> dict[str, list[Any]]:
   """Returns a reliability curve for JSON.
 
   Args:
@@ -227,7 +228,7 @@ def curve(bins: BinSums) -> dict[str, list]:
     bin_edges [num_bins + 1], count, mean_prob and mean_label [num_bins]; means are None where a bin is empty.
   """
 
-  def means(total: np.ndarray) -> list:
+  def means(total: np.ndarray) -> list[float | None]:
     return [float(t / n) if n else None for t, n in zip(total, bins.count, strict=True)]
 
   return {

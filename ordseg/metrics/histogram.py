@@ -5,6 +5,8 @@ pairs (pixel, rater who answered), their votes, and the sum of their probabiliti
 number of images. Binning anew is adding up cells, so it is exact for any edges that lie between cells.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.fft
 
@@ -51,7 +53,7 @@ def equal_mass_bins(ranks: np.ndarray, num_bins: int) -> BinSums:
   Returns:
     [num_bins], over pairs.
   """
-  totals = []
+  totals: list[np.ndarray] = []
   columns = _columns(ranks)
   index = _bin_of_cell(columns[0], num_bins)
   for column in columns:
@@ -61,7 +63,7 @@ def equal_mass_bins(ranks: np.ndarray, num_bins: int) -> BinSums:
   return BinSums.from_fixed(*totals)
 
 
-def equal_mass_curve(ranks: np.ndarray, num_bins: int) -> dict[str, list]:
+def equal_mass_curve(ranks: np.ndarray, num_bins: int) -> dict[str, list[Any]]:
   """Returns the reliability curve of `equal_mass_bins` as `calibration.curve` does, empty bins left out."""
   bins, pairs = equal_mass_bins(ranks, num_bins), _columns(ranks)[0]
   filled = np.flatnonzero(bins.count)

@@ -5,6 +5,7 @@ Right means: the rater's label. Averaged over raters within a case, it is the ca
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def rater_top_label_bins(sums: ImageSums, read_out: str) -> BinSums:
   return top_label_bins(sums, read_out).pooled(axis=1)
 
 
-def top_label_curve(sums: ImageSums, read_out: str) -> dict[str, list]:
+def top_label_curve(sums: ImageSums, read_out: str) -> dict[str, list[Any]]:
   """Returns the reliability curve of the confidence over all pairs, as `calibration.curve` does; from 1/2 to 1."""
   curve = calibration.curve(top_label_bins(sums, read_out).pooled().pooled())
   return {**curve, "bin_edges": (0.5 + np.asarray(curve["bin_edges"]) / 2).tolist()}
@@ -72,7 +73,7 @@ def group_ece_curvas(bins: BinSums, groups: Sequence[str]) -> np.ndarray:
   """
   cases = cases_of(groups)
   num_cases = int(cases.max(initial=-1)) + 1
-  merged = []
+  merged: list[np.ndarray] = []
   for x in (bins.count, bins.prob_sum, bins.label_sum):
     total = np.zeros((num_cases, *x.shape[1:]), x.dtype)
     np.add.at(total, cases, x)
