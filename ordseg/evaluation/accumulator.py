@@ -116,6 +116,8 @@ class MultiRaterMetrics:
     Raises:
       InputError: it has other settings, raters or kind of map, or an image of the same name.
     """
+    if other is self:
+      raise InputError("an accumulator cannot be merged into itself: an image counts once.")
     if other._settings != self._settings:
       raise InputError(f"metrics with settings {other._settings} cannot be merged into those with {self._settings}.")
     if other._counter is None:

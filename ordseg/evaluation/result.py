@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ordseg import metrics, statistics
+from ordseg.errors import InputError
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.evaluation import gallery, scoring
 from ordseg.evaluation.gallery import Example
@@ -41,16 +42,15 @@ class EvalResult:
     """Returns the number at a dotted path of `metrics`; NaN where it is undefined.
 
     Raises:
-      InputError: there is no such metric; with the nearest path.
-      KeyError: the metric is known, but this evaluation does not have it: a probability of the foreground alone has no
-        levels, for example.
+      InputError: there is no such metric, with the nearest path; or this evaluation does not have it, as that of a
+        probability of the foreground has no levels.
     """
     value: Any = self.metrics
     for name in path.split("."):
-      if not isinstance(value, Mapping) or name not in value:
-        metrics.find(path)
-        raise KeyError(f"{path}: this evaluation does not have it.")
-      value = value[name]
+      value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None or isinstance(value, Mapping):
+      metrics.find(path)
+      raise InputError(f"{path}: this evaluation does not have it; it has {', '.join(self.metrics)}.")
     return value
 
   def interval(self, path: str) -> tuple[float, float] | None:

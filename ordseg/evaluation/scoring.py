@@ -39,7 +39,8 @@ def arrays(stored: Stored) -> dict[str, Any]:
   if stored.scores.surface is not None:
     out |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
   names = {"ids": np.asarray(stored.ids, np.str_), "groups": np.asarray(stored.groups, np.str_)}
-  return {"version": VERSION, "num_bins": stored.scores.num_bins, **names, **out}
+  levels = {} if stored.scores.has_levels else {"has_levels": False}
+  return {"version": VERSION, "num_bins": stored.scores.num_bins, **levels, **names, **out}
 
 
 def read(folder: pathlib.Path) -> Stored:
@@ -62,7 +63,8 @@ def read(folder: pathlib.Path) -> Stored:
   _check_shapes(path, arrays, names)
   surface = {name.removeprefix(_SURFACE): x for name, x in arrays.items() if name.startswith(_SURFACE)}
   sums = ImageSums(**{name: arrays[name] for name in names})
-  scores = Scores(sums, surface=SurfaceScores(**surface) if surface else None)
+  has_levels = bool(arrays.get("has_levels", True))
+  scores = Scores(sums, surface=SurfaceScores(**surface) if surface else None, has_levels=has_levels)
   return Stored(scores, arrays["ids"].tolist(), arrays["groups"].tolist())
 
 

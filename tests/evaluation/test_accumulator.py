@@ -85,7 +85,7 @@ def test_a_probability_of_the_foreground_is_the_mean_vote_and_nothing_else(tmp_p
   found = scores.compute(SETTINGS)
   assert found.metrics["read_outs"].keys() == {"mean_vote"} and "levels" not in found.metrics
   assert not [path for path in found.metrics["intervals"]["values"] if "majority." in path or "levels" in path]
-  with pytest.raises(KeyError, match="does not have it"):
+  with pytest.raises(InputError, match="does not have it"):
     found.number("levels.rps")
   with pytest.raises(InputError, match=r"Did you mean 'read_outs\.brier'"):
     found.number("read_outs.briar")
@@ -98,6 +98,10 @@ def test_a_probability_of_the_foreground_is_the_mean_vote_and_nothing_else(tmp_p
   assert {row["id"] for row in result.per_image_rows(found)} == {f"image-{k:06d}" for k in range(1, 13)}
   assert not [key for key in result.per_image_rows(found)[0] if key in ("rps", "majority_dice")]
   assert result.curves(found.model)["levels"] == [] and result.curves(found.model)["read_outs"].keys() == {"mean_vote"}
+  # What is stored says so.
+  result.write(found, tmp_path / "e", evaluations.INFO)
+  again = scoring.read(tmp_path / "e").scores
+  assert not again.has_levels and again.metrics(found.groups).keys() == {"read_outs"}
   # An accumulator of levels of which only the ends are possible has the same mean vote.
   levels = np.zeros((*prob.shape, R + 1), np.float32)
   levels[..., 0], levels[..., -1] = 1 - prob, prob
@@ -209,6 +213,8 @@ def test_what_cannot_be_merged_or_computed_is_refused():
     a.merge(b)
   with pytest.raises(InputError, match="cannot be merged"):
     a.merge(MultiRaterMetrics(num_bins=10))
+  with pytest.raises(InputError, match="into itself"):
+    a.merge(a)
   assert a.merge(MultiRaterMetrics()).num_images == 1 and MultiRaterMetrics().merge(a).num_images == 1
 
 
