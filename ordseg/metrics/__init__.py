@@ -24,7 +24,6 @@ from ordseg.metrics.registry import (
   image_values,
   known,
   numbers,
-  paths_of,
   register,
   select,
 )
@@ -95,7 +94,6 @@ __all__ = [
   "mean_of",
   "mr_ece",
   "numbers",
-  "paths_of",
   "pooled_ranks",
   "predicted_pixels",
   "rank_cell",

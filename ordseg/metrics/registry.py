@@ -242,13 +242,6 @@ def select(section: str, *, table: str | None = None, tag: str | None = None) ->
   return tuple(sorted(found, key=lambda m: m.place))
 
 
-def paths_of(metric: Metric) -> tuple[str, ...]:
-  """Returns the dotted paths of a metric in metrics.json, one per read-out where there are several."""
-  if metric.section != "read_outs":
-    return (metric.path,)
-  return tuple(f"read_outs.{read_out}.{metric.key}" for read_out in ordinal.READ_OUTS)
-
-
 def counterpart(path: str) -> str:
   """Returns the path of the raters' number that answers the same question as the model's at `path`; '' for none."""
   return next((m.path for m in METRICS.values() if m.beside and m.beside == path), "")

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import metrics, records
+from ordseg import metrics, ordinal, records
 from ordseg.errors import InputError
 
-READ_OUTS = ("mean_vote", "majority")  # in the order in which a report shows them
+READ_OUTS = ordinal.READ_OUTS[::-1]  # a report shows the mean vote first
 _CURVES = ("pooled", "majority", "raters")
 
 
