@@ -60,7 +60,10 @@ class Images:
     return self.sums.bin_count.shape[-1]
 
   def of(self, function: Callable[..., T]) -> T:
-    """Returns function(sums), or function(sums, read_out) where there is a read-out, computed once."""
+    """Returns function(sums), or function(sums, read_out) where there is a read-out, computed once.
+
+    The function is what it is remembered by: give one that has a name, not a lambda.
+    """
     if function not in self._kept:
       self._kept[function] = function(self.sums, self.read_out) if self.read_out else function(self.sums)
     return self._kept[function]
@@ -71,7 +74,7 @@ class Tally:
 
   def __init__(self, images: Images, pool: Pool = EVERY_IMAGE) -> None:
     self.images, self.pool = images, pool
-    self._pooled: dict[int, BinSums] = {}
+    self._pooled: dict[int, tuple[BinSums, BinSums]] = {}
     self._kept: dict[Callable[..., Any], Any] = {}
 
   @property
@@ -96,8 +99,8 @@ class Tally:
   def bins(self, bins: BinSums) -> BinSums:
     """Sums bins over images; errors that share bins, which `Images.of` keeps, share the sums."""
     if id(bins) not in self._pooled:
-      self._pooled[id(bins)] = self.pool.bins(bins)
-    return self._pooled[id(bins)]
+      self._pooled[id(bins)] = (bins, self.pool.bins(bins))  # kept, so that no other has its id
+    return self._pooled[id(bins)][1]
 
 
 # --- What is declared -------------------------------------------------------------------------------------------------

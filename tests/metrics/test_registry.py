@@ -129,6 +129,15 @@ def test_formulas_share_what_is_derived_from_single_images():
   assert images.of(derived) is images.of(derived) and calls == ["mean_vote"]
 
 
+def test_bins_that_nobody_keeps_are_not_taken_for_others():
+  sums = metrics.empty(2, 5)
+  tally = registry.Tally(registry.Images(sums.replace(bin_count=np.zeros((1, 2, 5), np.int64)), "mean_vote"))
+  for k in range(50):  # each of them at the place in memory of the one before, unless it is kept
+    made = calibration.BinSums(*(np.full((1, 5), float(k)) for _ in range(3)))
+    assert tally.bins(made).count.tolist() == [k] * 5
+    del made
+
+
 def test_metrics_import_no_library_of_pictures_figures_or_input():
   """Whoever scores arrays needs none of them."""
   code = "import sys, ordseg.metrics, ordseg.evaluation; print(*sys.modules)"
