@@ -91,14 +91,13 @@ class Scores:
       read_out: one of `read_outs`, or ''.
       groups: [I]; empty where none is asked for.
     """
-    key = (read_out, tuple(groups))
-    if key not in self._images:
+    if read_out not in self._images:
       ranks = self.ranks[ordinal.READ_OUTS.index(read_out)] if self.ranks is not None and read_out else None
-      self._images[key] = Images(self.sums, read_out, groups=groups or None, ranks=ranks, surface=self.surface)
-    return self._images[key]
+      self._images[read_out] = Images(self.sums, read_out, ranks=ranks, surface=self.surface)
+    return self._images[read_out].grouped(groups) if groups else self._images[read_out]
 
   @functools.cached_property
-  def _images(self) -> dict[tuple[str, tuple[str, ...]], Images]:
+  def _images(self) -> dict[str, Images]:
     return {}
 
   def _metrics(self, groups: Sequence[str], pool: Pool, *, with_ranks: bool) -> dict[str, Any]:

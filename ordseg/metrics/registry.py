@@ -5,6 +5,7 @@ names, directions and digits from here, and choose by section, table and tag. Ad
 registered, in a module of its own or beside its kin, and its test.
 """
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -51,8 +52,14 @@ class Images:
       surface: of the images; None leaves out distances between outlines.
     """
     self.sums, self.read_out, self.ranks, self.surface = sums, read_out, ranks, surface
-    self.groups = [""] * sums.num_images if groups is None else groups
+    self.groups: Sequence[str] = [""] * sums.num_images if groups is None else groups
     self._kept: dict[Callable[..., Any], Any] = {}
+
+  def grouped(self, groups: Sequence[str]) -> "Images":
+    """Returns the same images with other groups [I]; what is kept is shared."""
+    out = copy.copy(self)
+    out.groups = groups
+    return out
 
   @property
   def num_bins(self) -> int:
