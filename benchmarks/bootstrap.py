@@ -10,7 +10,6 @@ import time
 import numpy as np
 
 from ordseg import metrics, statistics
-from ordseg.evaluation import scoring
 
 
 def made_up_sums(num_images: int, num_raters: int, num_bins: int, seed: int = 0) -> metrics.ImageSums:
@@ -36,7 +35,7 @@ def main() -> None:
   parser.add_argument("--method", choices=statistics.METHODS, default="percentile")
   parser.add_argument("--repeats", type=int, default=5)
   args = parser.parse_args()
-  scores = scoring.Scores(made_up_sums(args.images, args.raters, args.bins))
+  scores = metrics.Scores(made_up_sums(args.images, args.raters, args.bins))
   groups = [""] * args.images
   settings = statistics.Settings(num_resamples=args.resamples, method=args.method)
   seconds, cpu, found = [], [], {}

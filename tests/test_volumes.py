@@ -12,7 +12,7 @@ import pytest
 from ordseg import input_pipeline as pipeline
 from ordseg.cli import evaluate as eval_loop
 from ordseg.errors import InputError
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import counting, evaluator
 from ordseg.input_pipeline import augment
 from ordseg.metrics import Region, surface
 from ordseg.models import sliding_window
@@ -243,7 +243,7 @@ def one_structure():
 
 def test_counting_in_parts_changes_no_number(monkeypatch):
   whole = evaluator.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
-  monkeypatch.setattr(evaluator, "MAX_PIXELS", 300)
+  monkeypatch.setattr(counting, "MAX_PIXELS", 300)
   parts = evaluator.evaluate_classes(uncertain, batches(2), num_raters=R, num_classes=2)
   for a, b in zip(parts, whole, strict=True):
     assert_same(a, b)

@@ -17,8 +17,9 @@ from absl import logging
 
 from ordseg import errors, files, logging_utils
 from ordseg.cli import data_sets
-from ordseg.data_check import common_faults, examine, page, surveys, tables
+from ordseg.data_check import common_faults, examine, surveys, tables
 from ordseg.errors import InputError
+from ordseg.reporting import check_page as page
 
 _SECONDS_BETWEEN_LINES = 10.0
 

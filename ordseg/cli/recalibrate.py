@@ -68,7 +68,7 @@ def fit_run(
 
   Raises:
     InputError: no votes, another data set than the run was trained on, or what `predictor.load` and
-      `recalibration.fit` say. Nothing is written then.
+      `recalibration.fit_sample` say. Nothing is written then.
   """
   _check_arguments(method, loss, read_out, always)
   if pixels_per_image < 0:
@@ -89,7 +89,7 @@ def fit_run(
   if judged is None and method == recalibration.AUTO:
     raise InputError("--method=auto needs pixels of two images (or groups) at least, to leave one out; name a method.")
   best = method if judged is None or method != recalibration.AUTO else _best(judged)
-  found = recalibration.fit(best, sample, loss=loss)
+  found = recalibration.fit_sample(best, sample, loss=loss)
   kept = best if always or judged is None else judged.kept
   if kept == recalibration.NONE:
     nothing = recalibration.Recalibration(recalibration.NONE, sample.num_raters, {})

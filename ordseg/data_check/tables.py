@@ -106,9 +106,9 @@ def overall(survey: Survey) -> Table:
   """Agreement of all raters together."""
   sums = survey.sums
   rows = [
-    ["Fleiss' kappa", _number(agreement.fleiss_kappa(sums))],
-    ["Krippendorff's alpha", _number(agreement.krippendorff_alpha(sums))],
-    ["disputed share of what anybody marked", _number(agreement.share_disputed(sums))],
+    ["Fleiss' kappa", _number(float(agreement.fleiss_kappa(sums)))],
+    ["Krippendorff's alpha", _number(float(agreement.krippendorff_alpha(sums)))],
+    ["disputed share of what anybody marked", _number(float(agreement.share_disputed(sums)))],
   ]
   return Table(_titled("Agreement, all pixels", survey), ["", ""], rows)
 

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from ordseg import metrics, ordinal
-from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import ImageSums
+from ordseg.types import Batch
 
 READ_OUT = "mean_vote"  # shown, and ranked by the Dice of its mask against the majority vote
 NUM_EXAMPLES = 3  # of each kind
@@ -54,12 +55,12 @@ class Gallery:
   def __init__(self) -> None:
     self._kept: list[Example] = []
 
-  def offer(self, item: EvalBatch, level_probs: np.ndarray, sums: ImageSums) -> None:
+  def offer(self, batch: Batch, ids: Sequence[str], level_probs: np.ndarray, sums: ImageSums) -> None:
     """Looks at a batch; only images in which a majority marked something can be ranked."""
     scores = metrics.image_metrics(sums, READ_OUT)
     for k in np.flatnonzero(sums.label_area(5) > 0).tolist():
       own = {name: float(scores[name][k]) for name in ("dice", "mr_ece", "brier")}
-      self._kept = _worth_keeping([*self._kept, _example(item, level_probs, k, own)])
+      self._kept = _worth_keeping([*self._kept, _example(batch, ids[k], level_probs, k, own)])
 
   def state(self) -> np.ndarray:
     """Returns what was kept, as an array of objects that processes can concatenate."""
@@ -98,20 +99,20 @@ def choose(examples: list[Example], middle: float) -> list[tuple[str, Example]]:
   return [(kind, e) for kind, group in (("worst", worst), ("typical", typical), ("best", best)) for e in group]
 
 
-def _example(item: EvalBatch, level_probs: np.ndarray, k: int, scores: dict[str, float]) -> Example:
-  masks, valid = np.asarray(item.batch["rater_masks"][k]), np.asarray(item.batch["rater_valid"][k]) != 0
-  thin = _shown(masks)
+def _example(batch: Batch, name: str, level_probs: np.ndarray, k: int, scores: dict[str, float]) -> Example:
+  masks, valid = np.asarray(batch["rater_masks"][k]), np.asarray(batch["rater_valid"][k]) != 0
+  thin = _visible(masks)
   return Example(
-    id=item.ids[k],
+    id=name,
     scores=scores,
-    image=np.array(item.batch["image"][k][thin], np.float32),
+    image=np.array(batch["image"][k][thin], np.float32),
     mean_vote=(masks[thin][..., valid] != 0).mean(-1, dtype=np.float32),
     prob=ordinal.read_out(level_probs[k][thin], READ_OUT).astype(np.float32),
     tails=_tails(level_probs[k][thin], int(valid.sum())),
   )
 
 
-def _shown(masks: np.ndarray) -> tuple[int | slice, ...]:
+def _visible(masks: np.ndarray) -> tuple[int | slice, ...]:
   """Returns the index of what is shown of [H, W, R], thinned out, or of the slice of [D, H, W, R] with most votes."""
   stride = -(-max(masks.shape[-3:-1]) // _MAX_SIDE)
   plane = (slice(None, None, stride), slice(None, None, stride))

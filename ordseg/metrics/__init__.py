@@ -1,26 +1,41 @@
 """Metrics as arithmetic on exact sums per image: `sums` counts, the other modules read the counts.
 
-`surface` is apart: distances between outlines are no sums.
+Every number is declared once, a `Metric` of the `METRICS` (`registry`); `Scores` computes all of them from what was
+counted. `surface` is apart: distances between outlines are no sums.
 """
 
+from ordseg.metrics.calibration import mr_ece
 from ordseg.metrics.cells import NUM_RANKS, rank_cell
-from ordseg.metrics.gaps import GapBins, all_gaps
-from ordseg.metrics.histogram import equal_mass_bins, equal_mass_curve, histogram_metrics, smooth_ece
-from ordseg.metrics.nested import image_ged_nested, image_ncc_nested, nested_metrics
+from ordseg.metrics.counted import Scores
+from ordseg.metrics.gaps import GapBins
+from ordseg.metrics.histogram import equal_mass_bins, equal_mass_curve, smooth_ece
+from ordseg.metrics.masks import predicted_pixels
+from ordseg.metrics.nested import image_ged_nested, image_ncc_nested
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, Resamples, mean_of
 from ordseg.metrics.region import Region
+from ordseg.metrics.registry import (
+  METRICS,
+  Column,
+  Images,
+  Metric,
+  Tally,
+  counterpart,
+  find,
+  image_values,
+  known,
+  numbers,
+  register,
+  select,
+)
 from ordseg.metrics.scores import (
   auc,
   dice,
-  floor_metrics,
   image_metrics,
   image_rps,
   level_bins,
-  level_metrics,
   majority_bins,
   rater_bins,
   rater_dice,
-  read_out_metrics,
   vote_bins,
 )
 from ordseg.metrics.sums import (
@@ -35,31 +50,36 @@ from ordseg.metrics.sums import (
   pooled_ranks,
   to_host,
 )
-from ordseg.metrics.surface import SurfaceScores, image_surface, surface_metrics
-from ordseg.metrics.top_label import image_ece_curvas, top_label_bins, top_label_curve, top_label_metrics
+from ordseg.metrics.surface import SurfaceScores, image_surface
+from ordseg.metrics.top_label import image_ece_curvas, top_label_bins, top_label_curve
 
 __all__ = [
   "AT_HALF",
   "EVERY_IMAGE",
+  "METRICS",
   "NUM_RANKS",
   "PROB_EPSILON",
   "SOFT_DICE_TENTHS",
+  "Column",
   "GapBins",
   "ImageSums",
+  "Images",
+  "Metric",
   "Pool",
   "Region",
   "Resamples",
+  "Scores",
   "SurfaceScores",
+  "Tally",
   "add",
-  "all_gaps",
   "auc",
   "concatenate",
+  "counterpart",
   "dice",
   "empty",
   "equal_mass_bins",
   "equal_mass_curve",
-  "floor_metrics",
-  "histogram_metrics",
+  "find",
   "image_ece_curvas",
   "image_ged_nested",
   "image_metrics",
@@ -67,21 +87,23 @@ __all__ = [
   "image_rps",
   "image_sums",
   "image_surface",
+  "image_values",
+  "known",
   "level_bins",
-  "level_metrics",
   "majority_bins",
   "mean_of",
-  "nested_metrics",
+  "mr_ece",
+  "numbers",
   "pooled_ranks",
+  "predicted_pixels",
   "rank_cell",
   "rater_bins",
   "rater_dice",
-  "read_out_metrics",
+  "register",
+  "select",
   "smooth_ece",
-  "surface_metrics",
   "to_host",
   "top_label_bins",
   "top_label_curve",
-  "top_label_metrics",
   "vote_bins",
 ]

@@ -3,39 +3,18 @@
 Everything here is about raters, not about a model: it is the human row that a model is read beside.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from ordseg.metrics import EVERY_IMAGE, ImageSums, Pool, calibration, dice, mean_of
+from ordseg.metrics import calibration
 from ordseg.metrics.calibration import BinSums, ratio
-
-
-def rater_metrics(sums: ImageSums, *, num_bins: int, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-  """Returns the human row: agreement among the raters, and each rater left out and scored by the others.
-
-  Args:
-    sums: of all images.
-    num_bins: bins of the calibration error of the left-out raters.
-    pool: of the images; here and below, results have its leading axes.
-
-  Returns:
-    pairwise_dice and pairwise_kappa [R][R] (NaN where a pair never met) and their means over pairs, fleiss_kappa,
-    krippendorff_alpha, prevalence [R], share_disputed, leave_one_out.
-  """
-  pair_dice, kappa = pairwise_dice(sums, pool), pairwise_kappa(sums, pool)
-  return {
-    "pairwise_dice": pool.plain(pair_dice),
-    "pairwise_dice_mean": pool.plain(_mean_over_pairs(pair_dice)),
-    "pairwise_kappa": pool.plain(kappa),
-    "pairwise_kappa_mean": pool.plain(_mean_over_pairs(kappa)),
-    "fleiss_kappa": fleiss_kappa(sums, pool),
-    "krippendorff_alpha": krippendorff_alpha(sums, pool),
-    "prevalence": pool.plain(prevalence(sums, pool)),
-    "share_disputed": share_disputed(sums, pool),
-    "leave_one_out": leave_one_out(sums, num_bins=num_bins, pool=pool),
-  }
+from ordseg.metrics.gaps import GapBins
+from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
+from ordseg.metrics.registry import Metric
+from ordseg.metrics.scores import dice
+from ordseg.metrics.sums import ImageSums
 
 
 def _areas(sums: ImageSums) -> np.ndarray:
@@ -79,28 +58,41 @@ def _with_pairs(sums: ImageSums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return n, votes, np.where(n >= 2, sums.level_count, 0.0)
 
 
-def fleiss_kappa(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> Any:
+def fleiss_kappa(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
   """Fleiss' kappa of marked against unmarked, over the pixels with two or more raters; NaN where all votes are equal.
 
   In the form for varying n: a pixel's agreement is that among its own raters, and the agreement expected by chance
   follows from the share of all votes (Fleiss, 1971, where n is constant).
+
+  >>> from ordseg.metrics import empty
+  >>> pixels = np.array([[4, 2, 4]])  # that none, one and both of two raters marked
+  >>> sums = empty(2, 1).replace(num_valid=np.array([2]), level_count=pixels)
+  >>> float(fleiss_kappa(sums).round(3))  # agreement .8, half of it by chance
+  0.6
   """
   n, c, pixels = _with_pairs(sums)
   agreement = np.nan_to_num(ratio(c * (c - 1) + (n - c) * (n - c - 1), n * (n - 1)))
   observed = ratio(pool.total((pixels * agreement).sum(-1)), pool.total(pixels.sum(-1)))
   p = ratio(pool.total((pixels * c).sum(-1)), pool.total((pixels * n).sum(-1)))
   chance = p**2 + (1 - p) ** 2
-  return pool.plain(ratio(observed - chance, np.nan_to_num(1 - chance)))
+  return ratio(observed - chance, np.nan_to_num(1 - chance))
 
 
-def krippendorff_alpha(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> Any:
+def krippendorff_alpha(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
   """Krippendorff's alpha for two nominal values, missing raters allowed (Krippendorff, 2004); NaN where all agree on
-  one value everywhere."""
+  one value everywhere.
+
+  >>> from ordseg.metrics import empty
+  >>> pixels = np.array([[4, 2, 4]])  # that none, one and both of two raters marked
+  >>> sums = empty(2, 1).replace(num_valid=np.array([2]), level_count=pixels)
+  >>> float(krippendorff_alpha(sums).round(3))  # 1 - 4 / (2 * 10 * 10 / 19)
+  0.62
+  """
   n, c, pixels = _with_pairs(sums)
   total, marked = pool.total((pixels * n).sum(-1)), pool.total((pixels * c).sum(-1))
   observed = pool.total((pixels * np.nan_to_num(ratio(2 * c * np.maximum(n - c, 0), n - 1))).sum(-1))
   expected = ratio(2 * marked * (total - marked), total - 1)
-  return pool.plain(1 - ratio(observed, np.nan_to_num(expected)))
+  return 1 - ratio(observed, np.nan_to_num(expected))
 
 
 def prevalence(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
@@ -108,42 +100,41 @@ def prevalence(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
   return ratio(pool.total(_areas(sums)), pool.total(sums.rater_valid * sums.num_pixels[:, None]))
 
 
-def share_disputed(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> Any:
+def share_disputed(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> np.ndarray:
   """Of the pixels that anybody marked, the share that not everybody marked; over images with n >= 2."""
   n, c, pixels = _with_pairs(sums)
   disputed, marked = (pool.total((pixels * where).sum(-1)) for where in ((c > 0) & (c < n), c > 0))
-  return pool.plain(ratio(disputed, marked))
+  return ratio(disputed, marked)
 
 
-def leave_one_out(sums: ImageSums, *, num_bins: int, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-  """Scores each rater with the mean vote of the others, as if that were a model's probability.
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """Each rater scored with the mean vote of the others, as if that were a model's probability; images with n >= 2.
 
   How well people predict one more person: a yardstick, not a bound. The others know what a model cannot, but they are
   few, which makes their mean coarse, and the scores of a model that predicts well can be better.
 
-  Args:
-    sums: of all images; those with n >= 2 take part.
-    num_bins: of the calibration error.
-    pool: of the images.
-
-  Returns:
-    dice: of the others' majority against the rater; mean over raters, then over the images in which a majority marked
-      something. Read it beside a model's dice_rater_mean.
-    mr_ece, brier: pooled over all pairs (pixel, left-out rater). Read them beside a model's mean_vote.
+  Attributes:
+    dice: [I] of the others' majority against the rater, mean over raters; NaN where no majority marked anything. Read
+      it beside a model's dice_rater_mean.
+    brier: [I] sum over all pairs (pixel, left-out rater).
+    bins: [I, num_bins] over the same pairs. Read both beside a model's mean_vote.
   """
+
+  dice: np.ndarray
+  brier: np.ndarray
+  bins: BinSums
+
+
+def left_out(sums: ImageSums) -> LeftOut:
+  """Leaves each rater out in turn; as many bins as `sums` has."""
   brier, scores = np.zeros(sums.num_images), np.full(sums.num_images, np.nan)
   for n, which, marked, unmarked in _by_panel(sums):
     prob = np.arange(n) / (n - 1)
     brier[which] = (marked * (1 - prob) ** 2 + unmarked * prob**2).sum((1, 2))
     marked_by_most = sums.rows(which).label_area(5) > 0
     scores[which] = np.where(marked_by_most, _others_dice(marked, unmarked, n), np.nan)
-  bins = pool.bins(left_out_bins(sums, num_bins))
-  out = {
-    "dice": pool.mean(scores),
-    "mr_ece": calibration.ece(bins),
-    "brier": ratio(pool.total(brier), bins.count.sum(-1)),
-  }
-  return {name: pool.plain(value) for name, value in out.items()}
+  return LeftOut(scores, brier, left_out_bins(sums, sums.bin_count.shape[-1]))
 
 
 def left_out_bins(sums: ImageSums, num_bins: int) -> BinSums:
@@ -185,3 +176,139 @@ def _others_dice(marked: np.ndarray, unmarked: np.ndarray, n: int) -> np.ndarray
 def _mean_over_pairs(matrix: np.ndarray) -> np.ndarray:
   """[..., R, R] -> [...]."""
   return mean_of(matrix[..., *np.triu_indices(matrix.shape[-1], 1)])
+
+
+_NO_PAIR = "needs images that two raters answered"
+_BACKGROUND = "that background counts as agreement, so it depends on how much of it there is"
+
+METRICS = (
+  Metric(
+    key="pairwise_dice",
+    section="raters",
+    formula=lambda tally: tally.of(pairwise_dice),
+    definition="Dice of each pair of raters, mean over images that both answered and one of them marked; a matrix",
+    extent="0–1",
+  ),
+  Metric(
+    key="pairwise_dice_mean",
+    section="raters",
+    formula=lambda tally: _mean_over_pairs(tally.of(pairwise_dice)),
+    label="Dice of two raters",
+    hint="Overlap of two raters' masks, mean over pairs.",
+    decimals=3,
+    missing=_NO_PAIR,
+    definition="its mean over pairs: **the human row**",
+    extent="0–1",
+  ),
+  Metric(
+    key="pairwise_kappa",
+    section="raters",
+    formula=lambda tally: tally.of(pairwise_kappa),
+    definition="Cohen's kappa of each pair over all pixels; a matrix",
+    extent="−1 to 1",
+    hides=_BACKGROUND,
+  ),
+  Metric(
+    key="pairwise_kappa_mean",
+    section="raters",
+    formula=lambda tally: _mean_over_pairs(tally.of(pairwise_kappa)),
+    label="Cohen's kappa of two raters",
+    hint="Agreement of two raters beyond chance, mean over pairs.",
+    decimals=3,
+    missing=_NO_PAIR,
+    place=3,
+    definition="its mean over pairs",
+    extent="−1 to 1",
+    hides=_BACKGROUND,
+  ),
+  Metric(
+    key="fleiss_kappa",
+    section="raters",
+    formula=lambda tally: tally.of(fleiss_kappa),
+    label="Fleiss' kappa",
+    hint="Agreement of the panel beyond chance: 0 is chance, 1 is full agreement.",
+    decimals=3,
+    missing=_NO_PAIR,
+    place=2,
+    definition="Fleiss' kappa of the panel, for varying n",
+    extent="≤ 1",
+    hides=_BACKGROUND,
+  ),
+  Metric(
+    key="krippendorff_alpha",
+    section="raters",
+    formula=lambda tally: tally.of(krippendorff_alpha),
+    label="Krippendorff's alpha",
+    hint="The same, by disagreement; made for panels in which raters are missing.",
+    decimals=3,
+    missing=_NO_PAIR,
+    place=2,
+    definition="1 − observed / expected disagreement of two marks of one pixel, raters may be missing (Krippendorff, "
+    "2004)",
+    extent="≤ 1",
+    hides=_BACKGROUND,
+  ),
+  Metric(
+    key="prevalence",
+    section="raters",
+    formula=lambda tally: tally.of(prevalence),
+    definition="share of pixels that each rater marked, a list",
+    extent="0–1",
+  ),
+  Metric(
+    key="share_disputed",
+    section="raters",
+    formula=lambda tally: tally.of(share_disputed),
+    label="Disputed share",
+    hint="Of the pixels that anyone marked, the share that not everyone marked.",
+    decimals=3,
+    missing="needs marked pixels in images that two raters answered",
+    place=1,
+    definition="of the pixels somebody marked, the share that not everybody marked",
+    extent="0–1",
+  ),
+)
+
+LEAVE_ONE_OUT = (
+  Metric(
+    key="dice",
+    section="raters.leave_one_out",
+    formula=lambda tally: tally.mean(tally.images.of(left_out).dice),
+    label="Dice, each rater",
+    short="Dice",
+    hint="Overlap with one rater's mask, mean over raters.",
+    better="higher",
+    decimals=3,
+    missing=_NO_PAIR,
+    beside="read_outs.majority.dice_rater_mean",
+    definition="the majority of the other raters against each rater, as if that were a model's mask",
+    extent="0–1",
+  ),
+  Metric(
+    key="mr_ece",
+    section="raters.leave_one_out",
+    gaps=lambda images: GapBins(images.of(left_out).bins, "pooled"),
+    label="MR-ECE",
+    hint="Gap between the share of votes predicted and the votes; mean over all pixels.",
+    better="lower",
+    missing=_NO_PAIR,
+    beside="read_outs.mean_vote.mr_ece_pooled",
+    definition="the other raters' mean vote against each rater, as if that were a model's map",
+    extent="0–1",
+  ),
+  Metric(
+    key="brier",
+    section="raters.leave_one_out",
+    formula=lambda tally: ratio(
+      tally.total(tally.images.of(left_out).brier), tally.bins(tally.images.of(left_out).bins).count.sum(-1)
+    ),
+    label="Brier score",
+    short="Brier",
+    hint="Squared distance to each vote.",
+    better="lower",
+    missing=_NO_PAIR,
+    beside="read_outs.mean_vote.brier",
+    definition="the squared distance of the same to each vote",
+    extent="0–1",
+  ),
+)

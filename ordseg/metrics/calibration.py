@@ -14,6 +14,7 @@ of the pixels, and the raters' votes are added up there.
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,141 +22,12 @@ import numpy as np
 from flax import struct
 from jax import lax
 
+from ordseg.metrics import exact_sums
 from ordseg.types import Array, ArrayLike
 
 FRACTION_BITS = 24  # of a rounded probability
 
-_PIXELS_PER_SUM = 512  # pixels added up in one 32-bit word, at most; a power of two
-_MAX_SUMS_PER_PASS = 24  # more run out of registers: 50 bins in one pass take twice as long
 _BLOCK = 2**18  # pixels that `mr_ece` counts at a time
-_LIMB_BITS = 11
-_MAX_PIXELS = 2**28  # of one call: at most 2**21 first sums, whose limbs of 11 bits add up to less than 2**32
-
-
-# --- Sums over pixels -------------------------------------------------------------------------------------------------
-
-
-def selected_sums(selectors: Sequence[Array], words: Sequence[Array], *, pixels_per_sum: int) -> Array:
-  """Adds up words over the pixels that each selector holds for, all in one pass over the pixels.
-
-  A variadic reduction keeps every sum in a register and reads each pixel once. Scattering pixels into bins and
-  multiplying by one-hot codes are about 5 times slower on a CPU (benchmarks/calibration.py).
-
-  Args:
-    selectors: S boolean arrays [N].
-    words: W uint32 arrays [N].
-    pixels_per_sum: how many pixels may share a sum without overflow.
-
-  Returns:
-    [S, W, C] uint32, C partial sums of at most `pixels_per_sum` pixels.
-  """
-  num_pixels = words[0].shape[0]
-  whole = num_pixels - num_pixels % pixels_per_sum
-  parts = []
-  if whole:
-    parts.append(_row_sums(*([x[:whole].reshape(-1, pixels_per_sum) for x in xs] for xs in (selectors, words))))
-  if whole < num_pixels or not whole:
-    parts.append(_row_sums(*([x[whole:][None] for x in xs] for xs in (selectors, words))))
-  return jnp.concatenate(parts, axis=-1)
-
-
-def _row_sums(selectors: Sequence[Array], words: Sequence[Array]) -> Array:
-  """[C, width] arrays -> [S, W, C]."""
-  per_pass = max(1, _MAX_SUMS_PER_PASS // len(words))
-  sums: list[Array] = []
-  for start in range(0, len(selectors), per_pass):
-    terms = [jnp.where(s, w, jnp.uint32(0)) for s in selectors[start : start + per_pass] for w in words]
-    sums += lax.reduce(terms, [jnp.uint32(0)] * len(terms), _add, (1,))
-  return jnp.stack(sums).reshape(len(selectors), len(words), -1)
-
-
-def _add(xs: Sequence[Array], ys: Sequence[Array]) -> list[Array]:
-  return [x + y for x, y in zip(xs, ys, strict=True)]
-
-
-def count_fields(selectors: Sequence[Array], fields: Sequence[Array], *, max_value: int = 1) -> Array:
-  """Adds up small integers over the pixels that each selector holds for.
-
-  Args:
-    selectors: S boolean arrays [N].
-    fields: F integer arrays [N] in 0..max_value.
-    max_value: N * max_value must stay below 2**31.
-
-  Returns:
-    [S, F] int32.
-  """
-  words, places = _pack(fields, [max_value] * len(fields), _PIXELS_PER_SUM)
-  sums = selected_sums(selectors, words, pixels_per_sum=_PIXELS_PER_SUM)
-  return jnp.sum(_unpack(sums, places), axis=-1).astype(jnp.int32)
-
-
-def _pack(
-  fields: Sequence[Array], max_values: Sequence[int], pixels_per_sum: int
-) -> tuple[list[Array], list[tuple[int, int, int]]]:
-  """Puts several fields in a word, each with room for the sum of `pixels_per_sum` of it.
-
-  Returns:
-    The words, and the place of each field: (word, first bit, number of bits).
-  """
-  words: list[Array] = []
-  places, used = [], 32
-  for field, max_value in zip(fields, max_values, strict=True):
-    bits = (pixels_per_sum * max_value).bit_length()
-    if bits > 32:
-      raise ValueError(f"a label of {max_value} is too large to be counted")
-    if used + bits > 32:
-      words.append(jnp.zeros(field.shape, jnp.uint32))
-      used = 0
-    words[-1] = words[-1] | (field.astype(jnp.uint32) << used)
-    places.append((len(words) - 1, used, bits))
-    used += bits
-  return words, places
-
-
-def _unpack(sums: Array, places: Sequence[tuple[int, int, int]]) -> Array:
-  """[S, W, C] -> [S, F, C] uint32."""
-  return jnp.stack([(sums[:, word] >> first) & jnp.uint32(2**bits - 1) for word, first, bits in places], axis=1)
-
-
-def _to_limbs(sums: Array) -> Array:
-  """[..., C] uint32 -> [..., 3] uint32: the sums over C of the low, middle and high bits."""
-  low = jnp.uint32(2**_LIMB_BITS - 1)
-  limbs = [sums & low, (sums >> _LIMB_BITS) & low, sums >> (2 * _LIMB_BITS)]
-  return jnp.stack([jnp.sum(limb, axis=-1, dtype=jnp.uint32) for limb in limbs], axis=-1)
-
-
-def from_limbs(limbs: ArrayLike) -> np.ndarray:
-  """Returns the int64 sums [...] that the device holds as limbs [..., 3]."""
-  wide = np.asarray(limbs).astype(np.int64)
-  return wide[..., 0] + (wide[..., 1] << _LIMB_BITS) + (wide[..., 2] << (2 * _LIMB_BITS))
-
-
-def fixed_point_sum(values: Array, mask: Array, *, fraction_bits: int) -> Array:
-  """Adds up numbers without rounding any sum.
-
-  Args:
-    values: [N] float32, >= 0, below 2**(32 - fraction_bits).
-    mask: [N] boolean, which of them count.
-    fraction_bits: each value is first rounded to a multiple of 2**-fraction_bits.
-
-  Returns:
-    [2, 3] uint32 for `fixed_point_total`.
-  """
-  _check_size(values.size)
-  fixed = jnp.where(mask, jnp.round(values * 2.0**fraction_bits), 0.0).astype(jnp.uint32)
-  halves = [fixed & jnp.uint32(0xFFFF), fixed >> 16]
-  return _to_limbs(selected_sums([jnp.ones_like(mask, bool)], halves, pixels_per_sum=_PIXELS_PER_SUM)[0])
-
-
-def fixed_point_total(parts: ArrayLike) -> np.ndarray:
-  """Returns what `fixed_point_sum` found, [..., 2, 3] -> [...] int64, in units of 2**-fraction_bits."""
-  halves = from_limbs(parts)
-  return halves[..., 0] + (halves[..., 1] << 16)
-
-
-def _check_size(num_pixels: int, max_value: int = 1) -> None:
-  if num_pixels > _MAX_PIXELS or num_pixels * max_value >= 2**31:
-    raise ValueError(f"{num_pixels} pixels (labels up to {max_value}) are too many for one call; split and merge them")
 
 
 # --- Bins -------------------------------------------------------------------------------------------------------------
@@ -181,7 +53,7 @@ class BinCounts:
     Args:
       first_bin: as `bin_pixels` was given it.
     """
-    above_edge = from_limbs(self.prob_limbs)
+    above_edge = exact_sums.from_limbs(self.prob_limbs)
     edges = fixed_edges(first_bin + above_edge.shape[-1])[first_bin:]
     return above_edge + np.asarray(self.count).astype(np.int64) * edges
 
@@ -243,8 +115,8 @@ def bin_pixels(
   """
   if not 1 <= num_bins <= 255:
     raise ValueError(f"num_bins must be in 1..255, got {num_bins}")
-  _check_size(prob.size, max_label)
-  pixels_per_sum = _PIXELS_PER_SUM
+  exact_sums.check_size(prob.size, max_label)
+  pixels_per_sum = exact_sums.PIXELS_PER_SUM
   # A partial sum of probabilities is recovered from its remainder modulo 2**32, because it is known to lie between
   # the edges of its bin times the pixels in it.
   while pixels_per_sum * (2**FRACTION_BITS // num_bins + 2) >= 2**32:
@@ -253,14 +125,16 @@ def bin_pixels(
   fixed = fixed_point(prob)
   index = _bin_of_fixed(fixed, num_bins).ravel()
   fields = [counts, *(jnp.where(counts, label.astype(jnp.uint32), jnp.uint32(0)) for label in labels)]
-  words, places = _pack([f.ravel() for f in fields], [1] + [max_label] * len(labels), pixels_per_sum)
+  words, places = exact_sums.pack([f.ravel() for f in fields], [1] + [max_label] * len(labels), pixels_per_sum)
   words = [jnp.where(counts, fixed, jnp.uint32(0)).ravel(), *words]
-  sums = selected_sums([index == b for b in range(first_bin, num_bins)], words, pixels_per_sum=pixels_per_sum)
-  small = _unpack(sums[:, 1:], places)  # [num_bins, 1 + F, C]
+  sums = exact_sums.selected_sums(
+    [index == b for b in range(first_bin, num_bins)], words, pixels_per_sum=pixels_per_sum
+  )
+  small = exact_sums.unpack(sums[:, 1:], places)  # [num_bins, 1 + F, C]
   edges = jnp.asarray(fixed_edges(num_bins)[first_bin:], jnp.uint32)[:, None]
   totals = jnp.sum(small, axis=-1).astype(jnp.int32)
   return BinCounts(
-    count=totals[:, 0], prob_limbs=_to_limbs(sums[:, 0] - small[:, 0] * edges), label_count=totals[:, 1:]
+    count=totals[:, 0], prob_limbs=exact_sums.to_limbs(sums[:, 0] - small[:, 0] * edges), label_count=totals[:, 1:]
   )
 
 
@@ -301,6 +175,10 @@ def ece(bins: BinSums) -> np.ndarray:
 
   Returns:
     [...] float64.
+
+  >>> bins = BinSums(np.array([8, 2]), np.array([0.8, 1.8]), np.array([0, 1]))  # p = .1 and .9
+  >>> float(ece(bins).round(3)), float(ace(bins).round(3)), float(mce(bins).round(3))  # gaps .1 and .4
+  (0.16, 0.25, 0.4)
   """
   return ratio(np.abs(bins.prob_sum - bins.label_sum).sum(-1), bins.count.sum(-1))
 
@@ -340,7 +218,7 @@ def rater_mean_ece(bins: BinSums) -> np.ndarray:
   return ratio(np.nan_to_num(errors).sum(-1), (~np.isnan(errors)).sum(-1))
 
 
-def curve(bins: BinSums) -> dict[str, list]:
+def curve(bins: BinSums) -> dict[str, list[Any]]:
   """Returns a reliability curve for JSON.
 
   Args:
@@ -350,7 +228,7 @@ def curve(bins: BinSums) -> dict[str, list]:
     bin_edges [num_bins + 1], count, mean_prob and mean_label [num_bins]; means are None where a bin is empty.
   """
 
-  def means(total: np.ndarray) -> list:
+  def means(total: np.ndarray) -> list[float | None]:
     return [float(t / n) if n else None for t, n in zip(total, bins.count, strict=True)]
 
   return {
@@ -403,6 +281,9 @@ def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = Non
 
   Returns:
     The error in [0, 1]; NaN where nothing counts.
+
+  >>> round(mr_ece(np.array([0.25, 0.75]), np.array([[1, 0], [1, 1]])), 3)  # half and all of two raters mark: .25, .25
+  0.25
   """
   num_raters = np.shape(rater_masks)[-1]
   arrays = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from ordseg.metrics import calibration
+from ordseg.metrics import calibration, exact_sums
 from ordseg.types import Array
 
 # Bins of [0, 1] for the confidence max(p, 1 - p), as in the CURVAS challenge; it never is below 1/2, so half of them.
@@ -54,5 +54,5 @@ def nested_counts(tails: Array, raters: Sequence[Array], counts: Array) -> dict[
   """
   level = jnp.sum(tails >= 0.5, axis=0, dtype=jnp.int32)
   at_level = [(level == k) & counts for k in range(len(raters) + 1)]
-  sums = calibration.count_fields(at_level, [counts, *raters])
+  sums = exact_sums.count_fields(at_level, [counts, *raters])
   return {"nested_count": sums[:, 0], "nested_rater": sums[:, 1:].T}

@@ -5,16 +5,27 @@ pairs (pixel, rater who answered), their votes, and the sum of their probabiliti
 number of images. Binning anew is adding up cells, so it is exact for any edges that lie between cells.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.fft
 
 from ordseg.metrics import calibration
 from ordseg.metrics.calibration import BinSums
 from ordseg.metrics.cells import cell_edges
+from ordseg.metrics.registry import Metric, Tally
 from ordseg.metrics.scores import auc
+from ordseg.metrics.votes import NO_ANSWER
 
+_ONE_CLASS = "needs both marked and unmarked pixels"
 _MESH = 8192  # points of [0, 1] on which residuals are smoothed
 MIN_BANDWIDTH = 1e-3  # 8 points of the mesh
+
+
+def _ranks(tally: Tally) -> np.ndarray:
+  """[T, 5]; of all images, so these metrics are not resampled."""
+  assert tally.images.ranks is not None
+  return tally.images.ranks
 
 
 def _columns(ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,7 +53,7 @@ def equal_mass_bins(ranks: np.ndarray, num_bins: int) -> BinSums:
   Returns:
     [num_bins], over pairs.
   """
-  totals = []
+  totals: list[np.ndarray] = []
   columns = _columns(ranks)
   index = _bin_of_cell(columns[0], num_bins)
   for column in columns:
@@ -52,7 +63,7 @@ def equal_mass_bins(ranks: np.ndarray, num_bins: int) -> BinSums:
   return BinSums.from_fixed(*totals)
 
 
-def equal_mass_curve(ranks: np.ndarray, num_bins: int) -> dict[str, list]:
+def equal_mass_curve(ranks: np.ndarray, num_bins: int) -> dict[str, list[Any]]:
   """Returns the reliability curve of `equal_mass_bins` as `calibration.curve` does, empty bins left out."""
   bins, pairs = equal_mass_bins(ranks, num_bins), _columns(ranks)[0]
   filled = np.flatnonzero(bins.count)
@@ -106,18 +117,64 @@ def smooth_ece(ranks: np.ndarray) -> tuple[float, float]:
   return score(high), high
 
 
-def histogram_metrics(ranks: np.ndarray, num_bins: int) -> dict[str, float]:
-  """Returns mr_ece_equal_mass and smooth_ece against all votes, auc_majority and auc_pooled.
+_RANKED = "ROC-AUC {}; ranked in 6,194 cells read from the bits of p, ties within a cell count half"
 
-  They need the pooled histogram, so they are not among the metrics that are resampled.
-
-  Args:
-    ranks: [T, 5] int64 of one read-out.
-    num_bins: of equal mass.
-  """
-  return {
-    "mr_ece_equal_mass": float(calibration.ece(equal_mass_bins(ranks, num_bins))),
-    "smooth_ece": smooth_ece(ranks)[0],
-    "auc_majority": auc(ranks[:, 0], ranks[:, 1])[0],
-    "auc_pooled": auc(ranks[:, 2], ranks[:, 3])[0],
-  }
+METRICS = (
+  Metric(
+    key="mr_ece_equal_mass",
+    section="read_outs",
+    formula=lambda tally: calibration.ece(equal_mass_bins(_ranks(tally), tally.images.num_bins)),
+    needs="ranks",
+    label="MR-ECE, equal-mass bins",
+    hint="MR-ECE with as many pixels in each bin as ties allow, the adaptive error of Nixon et al.",
+    better="lower",
+    missing=NO_ANSWER,
+    table="votes",
+    definition="the formula of `mr_ece_pooled` in at most 15 bins of equal numbers of pairs, see below",
+    extent="0–1",
+    hides="that nearly all bins divide the background",
+  ),
+  Metric(
+    key="smooth_ece",
+    section="read_outs",
+    formula=lambda tally: smooth_ece(_ranks(tally))[0],
+    needs="ranks",
+    label="SmoothECE",
+    hint="MR-ECE without bins: the gap smoothed over neighbouring probabilities.",
+    better="lower",
+    missing=NO_ANSWER,
+    table="votes",
+    definition="SmoothECE (Błasiok, Nakkiran, ICLR 2024), see below",
+    extent="0–1",
+    hides="errors finer than its bandwidth; small lesions, since background dominates",
+  ),
+  Metric(
+    key="auc_majority",
+    section="read_outs",
+    formula=lambda tally: auc(_ranks(tally)[:, 0], _ranks(tally)[:, 1])[0],
+    needs="ranks",
+    label="AUC, majority",
+    hint="How often a pixel of it ranks above another one.",
+    better="higher",
+    missing=_ONE_CLASS,
+    table="majority",
+    definition=_RANKED.format("against the majority label"),
+    extent="0–1",
+    hides="calibration, entirely",
+  ),
+  Metric(
+    key="auc_pooled",
+    section="read_outs",
+    formula=lambda tally: auc(_ranks(tally)[:, 2], _ranks(tally)[:, 3])[0],
+    needs="ranks",
+    label="AUC, all votes",
+    hint="How often a marked pixel ranks above an unmarked one; says nothing about calibration.",
+    better="higher",
+    missing=_ONE_CLASS,
+    table="votes",
+    place=1,
+    definition=_RANKED.format("over all pairs"),
+    extent="0–1",
+    hides="calibration, entirely",
+  ),
+)

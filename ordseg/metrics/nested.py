@@ -5,13 +5,13 @@ before. Taken as R samples of equal weight they can be set against the raters' m
 models, but they are no samples: nested masks cannot show two readings that exclude each other. Hence the name.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ordseg.metrics.calibration import ratio
-from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
+from ordseg.metrics.pooling import mean_of
+from ordseg.metrics.registry import Metric
 from ordseg.metrics.sums import ImageSums
+from ordseg.metrics.votes import NO_ANSWER
 
 
 def iou_distance(overlap: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def image_ncc_nested(sums: ImageSums) -> np.ndarray:
   |m - y_r|. These are, up to a factor, the mean cross-entropies of the masks with their mean and with rater r, so this
   is the NCC of Baumgartner et al. (MICCAI 2019) for masks that are 0 or 1.
 
-  0 where the masks are all the same but not the rater's: no disagreement was foretold. NaN where the error is the same
+  0 where the masks are all the same but not the rater's: no disagreement was predicted. NaN where the error is the same
   everywhere (masks and rater agree in every pixel), and where nobody answered.
   """
   num_levels = sums.nested_count.shape[-1]
@@ -67,7 +67,34 @@ def image_ncc_nested(sums: ImageSums) -> np.ndarray:
   return mean_of(scores)
 
 
-def nested_metrics(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-  """Returns ged_nested and ncc_nested, means over the images that have them."""
-  images = {"ged_nested": image_ged_nested(sums), "ncc_nested": image_ncc_nested(sums)}
-  return {name: pool.plain(pool.mean(values)) for name, values in images.items()}
+METRICS = (
+  Metric(
+    key="ged_nested",
+    section="levels",
+    formula=lambda tally: tally.mean(tally.images.of(image_ged_nested)),
+    image=lambda images: images.of(image_ged_nested),
+    label="GED, nested masks",
+    hint="Distance of the masks “at least j raters”, taken as samples, from the raters' masks; mean over images.",
+    better="lower",
+    decimals=3,
+    missing=NO_ANSWER,
+    definition="squared generalised energy distance of the nested masks and the raters', see below; mean over images",
+    extent="0–2",
+    hides="probabilities; many alike masks help",
+  ),
+  Metric(
+    key="ncc_nested",
+    section="levels",
+    formula=lambda tally: tally.mean(tally.images.of(image_ncc_nested)),
+    image=lambda images: images.of(image_ncc_nested),
+    label="NCC, nested masks",
+    hint="Do these masks differ where they miss a rater's mask? Correlation within an image; mean over images.",
+    better="higher",
+    decimals=3,
+    missing="every mask agrees with every rater everywhere, or nobody answered",
+    definition="correlation of the nested masks' disagreement with the error against a rater, see below; mean over "
+    "raters, then images",
+    extent="−1 to 1",
+    hides="the size of the error",
+  ),
+)

@@ -2,9 +2,7 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
-from scipy import ndimage
 
 from ordseg.errors import InputError, check_choice
 from ordseg.types import Batch
@@ -58,5 +56,9 @@ class Region:
 def _distance(inside: np.ndarray) -> np.ndarray:
   """Pixels to the nearest pixel inside."""
   if inside.ndim == 2:
+    import cv2  # only where a region is asked for
+
     return cv2.distanceTransform(np.ascontiguousarray(~inside, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+  from scipy import ndimage
+
   return np.asarray(ndimage.distance_transform_edt(~inside))

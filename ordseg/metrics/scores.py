@@ -1,13 +1,11 @@
-"""Metrics from the sums of images. No metric is ever averaged over batches."""
-
-from typing import Any
+"""Bins and scores of each image, from its sums; `votes`, `masks` and `levels` put them together for a data set."""
 
 import numpy as np
 
 from ordseg import ordinal
 from ordseg.metrics import calibration
 from ordseg.metrics.calibration import BinSums, ratio
-from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
+from ordseg.metrics.pooling import mean_of
 from ordseg.metrics.sums import AT_HALF, NAT_BITS, SOFT_DICE_TENTHS, SQUARE_BITS, ImageSums
 
 # Cuts of the share of votes, as indices of `SOFT_DICE_TENTHS`: .1 .3 .5 .7 .9, and all nine.
@@ -42,7 +40,7 @@ def level_bins(sums: ImageSums) -> BinSums:
   return BinSums.from_fixed(sums.level_bin_count, sums.level_bin_prob, sums.level_bin_label)
 
 
-# --- Metrics ----------------------------------------------------------------------------------------------------------
+# --- Scores per image -------------------------------------------------------------------------------------------------
 
 
 def dice(overlap: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -98,71 +96,6 @@ def rater_dice(sums: ImageSums, read_out: str) -> np.ndarray:
   return np.where((sums.rater_valid > 0) & (sums.num_pixels > 0)[:, None], scores, np.nan)
 
 
-def read_out_metrics(sums: ImageSums, read_out: str, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-  """Returns the metrics of a data set for one read-out.
-
-  Calibration errors, Brier and NLL are pooled: over all pairs (pixel, rater who answered), or over pixels where
-  the label is the majority vote. ``dice``, ``dice_rater_mean`` and ``iou`` are means over the images in which a
-  majority marked something, ``soft_dice_5`` and ``soft_dice_9`` over the cuts of an image at which the votes hold a
-  pixel and the images that have any; ``dice_all``, ``soft_dice_5_all`` and ``soft_dice_9_all`` over all images and
-  cuts, where two empty masks count as 1; ``dice_pooled`` counts the pixels of all images together.
-  ``empty_marked_share`` and ``empty_marked_pixels`` are of the images in which no majority marked anything: how many of
-  them the mask marks, and how many pixels of one on average.
-
-  Args:
-    sums: of all images.
-    read_out: one of `ordinal.READ_OUTS`.
-    pool: of the images.
-  """
-  o = ordinal.READ_OUTS.index(read_out)
-  pooled = pool.bins(vote_bins(sums, read_out))
-  images = image_metrics(sums, read_out)
-  pairs, area = pool.total(sums.num_pairs), sums.label_area(5)
-  marked, marks = np.where(area > 0, 1.0, np.nan), sums.predicted[:, o, AT_HALF]
-  empty = np.where((area == 0) & (sums.num_pixels > 0), 1.0, np.nan)
-  overlap, predicted, majority = (
-    pool.total(x) for x in (sums.overlap[:, o, AT_HALF], sums.predicted[:, o, AT_HALF], area)
-  )
-  out = {
-    "mr_ece_pooled": calibration.ece(pooled),
-    "mr_ece_rater_mean": calibration.rater_mean_ece(pool.bins(rater_bins(sums, read_out))),
-    "mr_ece_per_image_mean": pool.mean(images["mr_ece"]),
-    "ece_majority": calibration.ece(pool.bins(majority_bins(sums, read_out))),
-    "ace": calibration.ace(pooled),
-    "mce": calibration.mce(pooled),
-    "brier": ratio(pool.total(np.nan_to_num(images["brier"]) * sums.num_pairs), pairs),
-    "nll": ratio(pool.total(np.nan_to_num(images["nll"]) * sums.num_pairs), pairs),
-    "dice": pool.mean(images["dice"] * marked),
-    "dice_all": pool.mean(images["dice"]),
-    "dice_pooled": np.where(predicted + majority > 0, dice(overlap, predicted, majority), np.nan),
-    "dice_rater_mean": pool.mean(images["dice_rater_mean"] * marked),
-    "iou": pool.mean(images["iou"] * marked),
-    **{name: pool.mean(images[name]) for cuts in SOFT_DICE_CUTS for name in (cuts, f"{cuts}_all")},
-    "empty_marked_share": pool.mean((marks > 0) * empty),
-    "empty_marked_pixels": pool.mean(marks * empty),
-  }
-  return {name: pool.plain(value) for name, value in out.items()}
-
-
-def level_metrics(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-  """Returns rps (mean over pixels), level_ece (mean over j) and level_ece_per_level [R]."""
-  per_level = calibration.ece(pool.bins(level_bins(sums)))
-  return {
-    "rps": pool.plain(ratio(pool.total(sums.rps) / 2.0**SQUARE_BITS, pool.total(sums.num_pixels))),
-    "level_ece": pool.plain(mean_of(per_level)),
-    "level_ece_per_level": pool.plain(per_level),
-  }
-
-
 def image_rps(sums: ImageSums) -> np.ndarray:
   """Returns [I] the mean RPS of each image; NaN where nobody answered."""
   return ratio(sums.rps / 2.0**SQUARE_BITS, sums.num_pixels)
-
-
-def floor_metrics(sums: ImageSums, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-  """Returns Brier and NLL of the share of votes itself: no probability can score lower on these votes."""
-  pairs, n = pool.total(sums.num_pairs), sums.num_valid
-  return {
-    "brier": pool.plain(ratio(pool.total(sums.vote_variance * n), pairs)),
-    "nll": pool.plain(ratio(pool.total(sums.vote_entropy * n), pairs)),
-  }

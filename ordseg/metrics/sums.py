@@ -18,7 +18,7 @@ from flax import struct
 from jax import lax
 
 from ordseg import ordinal
-from ordseg.metrics import calibration, cells, counts
+from ordseg.metrics import calibration, cells, counts, exact_sums
 from ordseg.metrics.cells import NUM_RANKS, rank_cell
 from ordseg.types import Array, Batch
 
@@ -112,7 +112,7 @@ def _panel_sums(pixels: _Pixels) -> dict[str, Array]:
   """Counts by votes and by pairs of raters; nothing of the prediction."""
   num_raters = len(pixels.raters)
   by_votes = [(pixels.votes == c) & pixels.counts for c in range(num_raters + 1)]
-  sums = calibration.count_fields([*by_votes, *pixels.raters], [pixels.counts, *pixels.raters])
+  sums = exact_sums.count_fields([*by_votes, *pixels.raters], [pixels.counts, *pixels.raters])
   return {
     "level_count": sums[: num_raters + 1, 0],
     "rater_levels": sums[: num_raters + 1, 1:].T,
@@ -126,7 +126,7 @@ def _read_out_sums(prob: Array, pixels: _Pixels, valid: Array, *, num_bins: int)
   cuts = [(prob >= tenths / 10) & pixels.counts for tenths in SOFT_DICE_TENTHS]
   both = [cut & pixels.at_least(tenths) for cut, tenths in zip(cuts, SOFT_DICE_TENTHS, strict=True)]
   raters = [cuts[AT_HALF] & marked for marked in pixels.raters]
-  areas = calibration.count_fields([pixels.counts], [*cuts, *both, *raters])[0]  # [T + T + R]
+  areas = exact_sums.count_fields([pixels.counts], [*cuts, *both, *raters])[0]  # [T + T + R]
   mean_vote = ordinal.mean_vote(pixels.votes[None], pixels.num_valid[None])[0]
   safe = jnp.clip(prob, PROB_EPSILON, 1.0 - PROB_EPSILON)
   nats = -(mean_vote * jnp.log(safe) + (1.0 - mean_vote) * jnp.log1p(-safe))
@@ -138,8 +138,8 @@ def _read_out_sums(prob: Array, pixels: _Pixels, valid: Array, *, num_bins: int)
     "predicted": areas[: len(cuts)],
     "overlap": areas[len(cuts) : 2 * len(cuts)],
     "rater_overlap": areas[2 * len(cuts) :],
-    "square": calibration.fixed_point_sum(jnp.square(prob - mean_vote), pixels.counts, fraction_bits=SQUARE_BITS),
-    "nll": calibration.fixed_point_sum(nats, pixels.counts, fraction_bits=NAT_BITS),
+    "square": exact_sums.fixed_point_sum(jnp.square(prob - mean_vote), pixels.counts, fraction_bits=SQUARE_BITS),
+    "nll": exact_sums.fixed_point_sum(nats, pixels.counts, fraction_bits=NAT_BITS),
     **_rank_counts(prob, pixels),
     **counts.top_label_counts(prob, pixels.raters, valid, pixels.counts),
   }
@@ -176,7 +176,7 @@ def _level_sums(tails: Array, pixels: _Pixels, *, num_bins: int) -> dict[str, Ar
     "level_bin_count": bins.count,
     "level_bin_prob": bins.prob_limbs,
     "level_bin_label": bins.label_count[..., 0],
-    "rps": calibration.fixed_point_sum(score, pixels.counts, fraction_bits=SQUARE_BITS),
+    "rps": exact_sums.fixed_point_sum(score, pixels.counts, fraction_bits=SQUARE_BITS),
   }
 
 
@@ -310,7 +310,7 @@ def to_host(sums: dict[str, Any], num_real: int) -> ImageSums:
   arrays: dict[str, Any] = {name: np.asarray(sums[name])[:num_real] for name in names}
   out = {name: array.astype(np.int64) for name, array in arrays.items()}
   for name in ("square", "nll", "rps"):
-    out[name] = calibration.fixed_point_total(arrays[name])
+    out[name] = exact_sums.fixed_point_total(arrays[name])
   for name in ("bin", "level_bin", "top"):
     bins = calibration.BinCounts(arrays[f"{name}_count"], arrays[f"{name}_prob"], arrays[f"{name}_count"])
     out[f"{name}_prob"] = bins.prob_total(counts.NUM_TOP_BINS if name == "top" else 0)

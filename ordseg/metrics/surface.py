@@ -5,14 +5,12 @@ image counting as outside. Distances are Euclidean, in mm where the spacing is k
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from flax import struct
-from scipy import ndimage
 
 from ordseg import ordinal
-from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
+from ordseg.metrics.pooling import mean_of
 from ordseg.types import Batch
 
 PERCENTILE = 95.0
@@ -96,6 +94,8 @@ def mask_scores(
   Returns:
     [2, len(predicted), len(truths)] float64: Hausdorff distance at 95 %, surface Dice.
   """
+  from scipy import ndimage  # only where outlines are asked for
+
   size = np.asarray(predicted[0].shape)
   diagonal = float(np.linalg.norm((size - 1) * spacing))
   edges = _edges([*predicted, *truths])
@@ -115,6 +115,8 @@ def mask_scores(
 
 def _edges(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
   """The outlines, cut to the box that holds all of them."""
+  from scipy import ndimage
+
   anywhere = np.logical_or.reduce(masks)
   box = ndimage.find_objects(anywhere.astype(np.uint8))
   if not box:
@@ -131,14 +133,6 @@ def image_surface(scores: SurfaceScores, read_out: str) -> dict[str, np.ndarray]
     out[name] = values[:, 0]
     out[f"{name}_rater_mean"] = mean_of(values[:, 1:])
   return out
-
-
-def surface_metrics(
-  scores: SurfaceScores, read_out: str, marked: np.ndarray, pool: Pool = EVERY_IMAGE
-) -> dict[str, Any]:
-  """Returns the means of `image_surface` over the images [I] `marked`, those in which a majority marked something."""
-  images = image_surface(scores, read_out)
-  return {name: pool.plain(pool.mean(np.where(marked, values, np.nan))) for name, values in images.items()}
 
 
 def unit(scores: SurfaceScores) -> str:

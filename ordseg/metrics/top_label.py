@@ -12,8 +12,11 @@ import numpy as np
 from ordseg import ordinal
 from ordseg.metrics import calibration
 from ordseg.metrics.calibration import BinSums
-from ordseg.metrics.pooling import EVERY_IMAGE, Pool, mean_of
+from ordseg.metrics.gaps import GapBins
+from ordseg.metrics.pooling import mean_of
+from ordseg.metrics.registry import Metric
 from ordseg.metrics.sums import ImageSums
+from ordseg.metrics.votes import NO_ANSWER
 
 
 def top_label_bins(sums: ImageSums, read_out: str) -> BinSums:
@@ -27,7 +30,12 @@ def top_label_bins(sums: ImageSums, read_out: str) -> BinSums:
   )
 
 
-def top_label_curve(sums: ImageSums, read_out: str) -> dict[str, list]:
+def rater_top_label_bins(sums: ImageSums, read_out: str) -> BinSums:
+  """The same [I, NUM_TOP_BINS] over all raters of an image."""
+  return top_label_bins(sums, read_out).pooled(axis=1)
+
+
+def top_label_curve(sums: ImageSums, read_out: str) -> dict[str, list[Any]]:
   """Returns the reliability curve of the confidence over all pairs, as `calibration.curve` does; from 1/2 to 1."""
   curve = calibration.curve(top_label_bins(sums, read_out).pooled().pooled())
   return {**curve, "bin_edges": (0.5 + np.asarray(curve["bin_edges"]) / 2).tolist()}
@@ -65,7 +73,7 @@ def group_ece_curvas(bins: BinSums, groups: Sequence[str]) -> np.ndarray:
   """
   cases = cases_of(groups)
   num_cases = int(cases.max(initial=-1)) + 1
-  merged = []
+  merged: list[np.ndarray] = []
   for x in (bins.count, bins.prob_sum, bins.label_sum):
     total = np.zeros((num_cases, *x.shape[1:]), x.dtype)
     np.add.at(total, cases, x)
@@ -75,24 +83,46 @@ def group_ece_curvas(bins: BinSums, groups: Sequence[str]) -> np.ndarray:
   return out
 
 
-def top_label_metrics(
-  sums: ImageSums, read_out: str, groups: Sequence[str], pool: Pool = EVERY_IMAGE
-) -> dict[str, Any]:
-  """Returns the top-label errors of a data set.
-
-  Args:
-    sums: of I images.
-    read_out: one of `ordinal.READ_OUTS`.
-    groups: [I]; images of one group, such as the slices of a volume, make one case.
-    pool: of the images. One that can take a group apart has no ece_curvas_by_group worth the name.
-
-  Returns:
-    ece_top_label: over all pairs (pixel, rater who answered) at once.
-    ece_curvas: `case_ece`, mean over images. ece_curvas_by_group: mean over groups, their pixels together.
-  """
-  bins = top_label_bins(sums, read_out)
-  return {
-    "ece_top_label": pool.plain(calibration.ece(pool.bins(bins.pooled(axis=1)))),
-    "ece_curvas": pool.plain(pool.mean(case_ece(bins))),
-    "ece_curvas_by_group": pool.plain(pool.mean(group_ece_curvas(bins, groups))),
-  }
+METRICS = (
+  Metric(
+    key="ece_top_label",
+    section="read_outs",
+    gaps=lambda images: GapBins(images.of(rater_top_label_bins), "pooled"),
+    label="ECE, top label",
+    hint="Gap between how sure the mask is and how often a rater agrees with it; mean over all pixels.",
+    better="lower",
+    missing=NO_ANSWER,
+    table="votes",
+    definition="ECE of the confidence max(p, 1 − p) against “the rater's label is that of the mask p ≥ ½”, 50 bins",
+    extent="0–1",
+    hides="that over- and under-segmentation cancel",
+  ),
+  Metric(
+    key="ece_curvas",
+    section="read_outs",
+    formula=lambda tally: tally.mean(tally.images.of(image_ece_curvas)),
+    image=lambda images: images.of(image_ece_curvas),
+    label="ECE as in CURVAS",
+    hint="The same to one rater at a time within one image; mean over raters, then over images.",
+    better="lower",
+    missing=NO_ANSWER,
+    table="votes",
+    definition="the same per image and rater; mean over raters, then images",
+    extent="0–1",
+    hides="that a calibrated share of votes is penalised; that small cases are biased upwards",
+  ),
+  Metric(
+    key="ece_curvas_by_group",
+    section="read_outs",
+    # A pool that takes a group apart has no number worth the name.
+    formula=lambda tally: tally.mean(group_ece_curvas(tally.images.of(top_label_bins), tally.images.groups)),
+    label="ECE as in CURVAS, groups",
+    hint="The same within one group, such as all slices of a volume; mean over groups.",
+    better="lower",
+    missing=NO_ANSWER,
+    table="votes",
+    definition="the same per group (patient) and rater; mean over raters, then groups",
+    extent="0–1",
+    hides="that a calibrated share of votes is penalised",
+  ),
+)

@@ -73,8 +73,8 @@ class Check:
   error_images: float | None
 
 
-def fit(method: str, sample: Sample, *, loss: str = "nll") -> Fit:
-  """Fits a map.
+def fit_sample(method: str, sample: Sample, *, loss: str = "nll") -> Fit:
+  """Fits a map to pixels that were drawn.
 
   Args:
     method: a key of `METHODS`.
@@ -84,13 +84,13 @@ def fit(method: str, sample: Sample, *, loss: str = "nll") -> Fit:
   Raises:
     InputError: an unknown method or loss, or a method that needs levels which the predictions rule out.
   """
-  check_choice(method, METHODS, field="--method")
-  check_choice(loss, LOSSES, field="--loss")
+  check_choice(method, METHODS, field="method")
+  check_choice(loss, LOSSES, field="loss")
   line = METHODS[method]
   possible = _possible_levels(sample)
   if line.needs_levels and not possible.all():
     raise InputError(
-      f"--method={method}: it moves levels against each other, but these predictions give the levels "
+      f"method={method!r}: it moves levels against each other, but these predictions give the levels "
       f"{', '.join(map(str, np.flatnonzero(~possible)))} no probability anywhere. Take temperature, beta or isotonic."
     )
   objective = _Objective(line, sample, loss, by_vote=line.of_mean_vote or not possible.all())

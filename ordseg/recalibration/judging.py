@@ -15,7 +15,7 @@ import numpy as np
 
 from ordseg import ordinal
 from ordseg.metrics import calibration
-from ordseg.recalibration.fitting import fit
+from ordseg.recalibration.fitting import fit_sample
 from ordseg.recalibration.maps import NONE, Recalibration
 from ordseg.recalibration.sampling import Sample
 
@@ -27,7 +27,7 @@ _NUM_BINS = 15
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-  """How well a read-out foretells the votes of images that its map was not fitted on.
+  """How well a read-out predicts the votes of images that its map was not fitted on.
 
   Attributes:
     brier: mean squared distance to each vote; of ``majority``, to the majority of those who answered. Proper: it counts
@@ -92,7 +92,7 @@ def judge(methods: Sequence[str], sample: Sample, *, loss: str, read_out: str, s
     inside = np.flatnonzero(fold == k)
     held_out, rest = _rows(thin, inside), _rows(thin, np.flatnonzero(fold != k))
     for method in methods:
-      predicted[method][inside] = _read_out(fit(method, rest, loss=loss).recalibration, held_out, read_out)
+      predicted[method][inside] = _read_out(fit_sample(method, rest, loss=loss).recalibration, held_out, read_out)
     predicted[NONE][inside] = _read_out(Recalibration(NONE, sample.num_raters, {}), held_out, read_out)
   scores = {method: _score(prob, thin, read_out) for method, prob in predicted.items()}
   better = [method for method in methods if scores[method].beats(scores[NONE])]

@@ -149,12 +149,25 @@ def isotonic(parameters: Parameters, logit: Array) -> Array:
   return value + (next_value - value) * ((x - low) / (high - low))
 
 
-_TEMPERATURE = Parameter(lambda _: 1, low=1e-2, high=1e4, identity=1.0, log=True, sharpness=-1)
-_SLOPE = Parameter(lambda _: 1, low=1e-4, high=1e2, identity=1.0, log=True, sharpness=1)
-_SCALES = dataclasses.replace(_SLOPE, size=lambda R: R + 1)
-_SHIFT = Parameter(lambda _: 1, low=-30.0, high=30.0, identity=0.0)
-_SHIFTS = dataclasses.replace(_SHIFT, size=lambda R: R)
-_BIASES = dataclasses.replace(_SHIFT, size=lambda R: R + 1)
+def _one(num_raters: int) -> int:
+  del num_raters
+  return 1
+
+
+def _per_level(num_raters: int) -> int:
+  return num_raters + 1
+
+
+def _per_rater(num_raters: int) -> int:
+  return num_raters
+
+
+_TEMPERATURE = Parameter(_one, low=1e-2, high=1e4, identity=1.0, log=True, sharpness=-1)
+_SLOPE = Parameter(_one, low=1e-4, high=1e2, identity=1.0, log=True, sharpness=1)
+_SCALES = dataclasses.replace(_SLOPE, size=_per_level)
+_SHIFT = Parameter(_one, low=-30.0, high=30.0, identity=0.0)
+_SHIFTS = dataclasses.replace(_SHIFT, size=_per_rater)
+_BIASES = dataclasses.replace(_SHIFT, size=_per_level)
 
 METHODS: dict[str, Method] = {
   "temperature": Method(temperature, "one temperature for all levels", {"temperature": _TEMPERATURE}),

@@ -4,6 +4,8 @@ p'_k ~ p_k exp(lambda k) is, of all distributions with the wanted mean, the near
 1975). Levels that cannot happen stay so, and the result is a distribution whatever the read-out asks for.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -56,7 +58,7 @@ def tilt(log_probs: Array, wanted: Array) -> Array:
   return jnp.where(possible, jax.nn.log_softmax(at(rate), axis=-1), LOG_ZERO)
 
 
-def _solve(at, wanted: Array, levels: Array, bound: Array) -> Array:
+def _solve(at: Callable[[Array], Array], wanted: Array, levels: Array, bound: Array) -> Array:
   """Returns the rates [...] in [-bound, bound] at which the mean vote of `at(rate)` has the log-odds `wanted`."""
   tolerance = _TOLERANCE * jnp.maximum(1.0, jnp.abs(wanted))
 

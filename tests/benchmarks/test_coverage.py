@@ -11,6 +11,7 @@ import pytest
 
 from ordseg import statistics
 from ordseg.evaluation import evaluator
+from ordseg.evaluation import result as results
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import calibration
 
@@ -80,7 +81,7 @@ def test_from_pixels_to_the_interval(benchmark):
     }
     item = EvalBatch([f"{k:02d}" for k in range(num)], [""] * num, batch, num)
     result = evaluator.evaluate(lambda _, levels=levels: levels, [item], num_raters=1)
-    section.append(evaluator.intervals(result, chosen))
+    section.append(results.intervals(result, chosen))
     sums.append(result.model.gap_bins()["read_outs.mean_vote.mr_ece_pooled"])
     mine = worlds.bins_of(world, drawn, model, "mr_ece")
     one = benchmark.gap_interval([mine], units, chosen)

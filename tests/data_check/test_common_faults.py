@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.rater_phantom import rater_phantom_dataset_builder as phantom
-from ordseg.data_check import common_faults, examine, page, survey, surveys, tables
+from ordseg.data_check import common_faults, examine, survey, surveys, tables
+from ordseg.reporting import check_page as page
 from tests.data.archives import folder_raters as archive
 from tests.data_check import faults
 from tests.data_check.test_doctor import phantom_set, run, words

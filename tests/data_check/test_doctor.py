@@ -11,9 +11,10 @@ import pytest
 import data
 from data.rater_phantom import rater_phantom_dataset_builder as phantom
 from ordseg.cli.check import main
-from ordseg.data_check import examine, misfits, page, survey, tables
+from ordseg.data_check import examine, misfits, survey, tables
 from ordseg.data_check.suspicions import area_ratios
 from ordseg.metrics import agreement
+from ordseg.reporting import check_page as page
 from tests.data.archives import folder_raters
 from tests.data_check import faults
 

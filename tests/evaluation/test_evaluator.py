@@ -8,8 +8,8 @@ import pytest
 
 from ordseg import ordinal
 from ordseg.errors import InputError
-from ordseg.evaluation import evaluator, gallery
-from ordseg.input_pipeline import EvalBatch
+from ordseg.evaluation import counting, evaluator, gallery
+from ordseg.evaluation import result as results
 from tests.helpers import panels
 from tests.helpers.panels import NUM_BINS, R
 
@@ -70,15 +70,15 @@ def test_images_of_many_sizes_are_cut_nowhere():
 
 
 def test_one_program_per_padded_size(data):
-  count = evaluator._count_batch(NUM_BINS)
+  count = counting.count_batch(NUM_BINS)
   panels.run(data)
   before = count._cache_size()
   panels.run(panels.images(seed=1))
   panels.run(panels.images(seed=1, size=16))
   assert count._cache_size() == before
-  sizes = {evaluator._padded_size(n) for n in range(2**16 + 1, 2**18 + 1)}
-  assert len(sizes) == 8 and evaluator._padded_size(256 * 256) == 256 * 256
-  assert all(n <= evaluator._padded_size(n) <= max(n + 255, 1.25 * n) for n in range(1, 5000))
+  sizes = {counting.padded_size(n) for n in range(2**16 + 1, 2**18 + 1)}
+  assert len(sizes) == 8 and counting.padded_size(256 * 256) == 256 * 256
+  assert all(n <= counting.padded_size(n) <= max(n + 255, 1.25 * n) for n in range(1, 5000))
 
 
 def test_the_oracle_goes_through_the_same_code(data):
@@ -123,7 +123,7 @@ def test_files(data, tmp_path):
 
 
 def test_curves_amount_to_the_errors(data, result):
-  curves = evaluator.curves(result.model)
+  curves = results.curves(result.model)
 
   def error(curve):
     gaps = [
@@ -160,7 +160,7 @@ def test_undefined_numbers_are_null(tmp_path):
 
 def test_examples_are_the_best_the_worst_and_typical_and_never_twice(tmp_path):
   result = panels.run(panels.images(seed=2, num=20), batch_size=5)
-  scores = {r["id"]: r["mean_vote_dice"] for r in evaluator.per_image_rows(result) if r["majority_pixels"] > 0}
+  scores = {r["id"]: r["mean_vote_dice"] for r in results.per_image_rows(result) if r["majority_pixels"] > 0}
   ranked = sorted(scores, key=scores.__getitem__)
   kinds = {kind: [e.id for k, e in result.examples if k == kind] for kind in ("worst", "typical", "best")}
   assert kinds["worst"] == ranked[:3] and kinds["best"] == ranked[:-4:-1]
@@ -171,7 +171,7 @@ def test_examples_are_the_best_the_worst_and_typical_and_never_twice(tmp_path):
   with np.load(tmp_path / "examples.npz") as arrays:
     meta = json.loads(str(arrays["meta"]))
     assert [m["id"] for m in meta] == kinds["worst"] + kinds["typical"] + kinds["best"]
-    row = next(r for r in evaluator.per_image_rows(result) if r["id"] == meta[0]["id"])
+    row = next(r for r in results.per_image_rows(result) if r["id"] == meta[0]["id"])
     assert [meta[0][k] for k in ("dice", "mr_ece", "brier")] == [
       row[f"mean_vote_{k}"] for k in ("dice", "mr_ece", "brier")
     ]
@@ -203,8 +203,7 @@ def test_the_gallery_stays_small_and_does_not_depend_on_the_order():
 def test_large_pictures_are_thinned_out():
   masks = np.ones((1, 3, 2050, 1), np.uint8)
   batch = {"image": np.zeros((1, 3, 2050, 1)), "rater_masks": masks, "rater_valid": np.ones((1, 1), np.uint8)}
-  item = EvalBatch(["a"], [""], batch, 1)
-  example = gallery._example(item, np.full((1, 3, 2050, 2), 0.5, np.float32), 0, {"dice": 1.0})
+  example = gallery._example(batch, "a", np.full((1, 3, 2050, 2), 0.5, np.float32), 0, {"dice": 1.0})
   assert example.image.shape == (1, 684, 1) and example.prob.shape == example.mean_vote.shape == (1, 684)
 
 

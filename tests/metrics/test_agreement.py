@@ -145,7 +145,7 @@ def test_leave_one_out_against_the_oracle(data, result):
 def test_without_a_second_rater_everything_is_undefined_and_nothing_warns(masks, valid):
   with warnings.catch_warnings():
     warnings.simplefilter("error")
-    got = agreement.rater_metrics(panel_sums(masks, valid), num_bins=5)
+    got = metrics.Scores(panel_sums(masks, valid)).panel()["raters"]
   names = ("pairwise_dice_mean", "pairwise_kappa_mean", "fleiss_kappa", "krippendorff_alpha", "share_disputed")
   assert np.isnan([got[name] for name in names]).all()
   assert np.isnan(list(got["leave_one_out"].values())).all()

@@ -161,18 +161,18 @@ def one_pixel(level_probs, votes, num_valid=None):
 def test_golden_values():
   # RPS of [.3, .3, .4] at level 2 is .225 with divisor n = 2, so .15 with n + 1.
   sums = one_pixel([0.3, 0.3, 0.4], 2)
-  assert metrics.level_metrics(sums)["rps"] == pytest.approx(0.15, abs=1e-7)
+  assert metrics.numbers("levels", metrics.Images(sums))["rps"] == pytest.approx(0.15, abs=1e-7)
   # E[k] / R = .55 against m = 1: gap .45; (1 - .55)^2 = .2025 and no variance.
   assert metrics.image_metrics(sums, "mean_vote")["mr_ece"] == pytest.approx(0.45, abs=1e-7)
   assert metrics.image_metrics(sums, "mean_vote")["brier"] == pytest.approx(0.2025, abs=1e-7)
   assert metrics.image_metrics(sums, "majority")["nll"] == pytest.approx(-np.log(0.7), abs=1e-7)
   # One rater of two answered, and P(1 | n = 1) = .1 / 2 + .25 = .3: RPS with divisor n + 1 is half the Brier score.
   sums = one_pixel([0.65, 0.1, 0.25], 1, num_valid=1)
-  assert metrics.level_metrics(sums)["rps"] == pytest.approx(0.245, abs=1e-7)
+  assert metrics.numbers("levels", metrics.Images(sums))["rps"] == pytest.approx(0.245, abs=1e-7)
   assert metrics.image_metrics(sums, "mean_vote")["brier"] == pytest.approx(0.49, abs=1e-7)
   assert metrics.image_metrics(sums, "majority")["brier"] == pytest.approx(0.7**2, abs=1e-7)  # of one rater, too
   # All on level 0, all four raters marked it.
-  assert metrics.level_metrics(one_pixel([1, 0, 0, 0, 0], 4))["rps"] == pytest.approx(0.8, abs=1e-7)
+  assert metrics.numbers("levels", metrics.Images(one_pixel([1, 0, 0, 0, 0], 4)))["rps"] == pytest.approx(0.8, abs=1e-7)
 
 
 def test_a_tie_is_foreground_and_the_cut_is_inclusive():
@@ -220,7 +220,8 @@ def test_sums_are_64_bit_and_rows_choose_images(result):
   twice = sums.rows(np.asarray([0, 0, 5]))
   assert twice.num_images == 3 and twice.num_pixels.tolist() == sums.num_pixels[[0, 0, 5]].tolist()
   doubled = metrics.concatenate([sums, sums])
-  got = metrics.read_out_metrics(doubled, "mean_vote")
+  groups = [group and f"{copy} {group}" for copy in "ab" for group in result.groups]
+  got = metrics.numbers("read_outs", metrics.Images(doubled, "mean_vote", groups=groups))
   assert got == pytest.approx({name: result.metrics["read_outs"]["mean_vote"][name] for name in got})
 
 

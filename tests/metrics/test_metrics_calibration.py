@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ordseg import metrics, ordinal
 from ordseg.evaluation import evaluator
+from ordseg.evaluation import result as results
 from ordseg.metrics import calibration, cells
 from tests.helpers import panels
 from tests.helpers.panels import NUM_BINS, R
@@ -212,7 +213,7 @@ def test_curvas_against_the_published_definition(data, result, name):
   assert got["ece_curvas"] == pytest.approx(np.mean([case([k]) for k in rated]), abs=1e-6)
   groups = [[0, 1], [2], [4, 5]]  # image 3 was not rated
   assert got["ece_curvas_by_group"] == pytest.approx(np.mean([case(images) for images in groups]), abs=1e-6)
-  rows = evaluator.per_image_rows(result)
+  rows = results.per_image_rows(result)
   assert rows[1][f"{name}_ece_curvas"] == pytest.approx(case([1]), abs=1e-6) and np.isnan(rows[3][f"{name}_ece_curvas"])
   p, y = metrics_np.pairs(prob, masks, valid, counts)
   confidence, correct = scores_np.top_label(p, y)
@@ -273,7 +274,7 @@ def test_golden_values_of_top_labels():
 
 
 def test_top_label_curve(result):
-  curve = evaluator.curves(result.model)["read_outs"]["mean_vote"]["top_label"]
+  curve = results.curves(result.model)["read_outs"]["mean_vote"]["top_label"]
   assert len(curve["count"]) == 25 and curve["bin_edges"][0] == 0.5 and curve["bin_edges"][-1] == 1.0
   for low, high, mean in zip(curve["bin_edges"], curve["bin_edges"][1:], curve["mean_prob"], strict=False):
     assert mean is None or low - 1e-6 <= mean <= high + 1e-6
@@ -286,7 +287,7 @@ def test_top_label_curve(result):
 
 def test_images_without_a_group_are_cases_of_their_own(result):
   sums = result.model.sums
-  alone = metrics.top_label_metrics(sums, "majority", [""] * 6)
+  alone = metrics.numbers("read_outs", metrics.Images(sums, "majority", groups=[""] * 6))
   assert alone["ece_curvas_by_group"] == pytest.approx(alone["ece_curvas"])
-  together = metrics.top_label_metrics(sums, "majority", ["p"] * 6)
+  together = metrics.numbers("read_outs", metrics.Images(sums, "majority", groups=["p"] * 6))
   assert together["ece_curvas_by_group"] != pytest.approx(alone["ece_curvas"])

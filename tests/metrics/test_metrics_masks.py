@@ -17,6 +17,7 @@ from PIL import Image
 from ordseg import metrics, ordinal
 from ordseg.errors import InputError
 from ordseg.evaluation import evaluator
+from ordseg.evaluation import result as results
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import Region, surface
 from ordseg.reporting import report
@@ -63,7 +64,7 @@ def run_one(level_probs, masks, valid=None, **kwargs):
 
 
 def test_nested_scores_against_the_oracle(data, result):
-  rows = evaluator.per_image_rows(result)
+  rows = results.per_image_rows(result)
   rated = np.flatnonzero(data[2].any(1))
   ged = {k: scores_np.ged(*masks_of(data, k)) for k in rated}
   ncc = {k: scores_np.ncc(*masks_of(data, k)) for k in rated}
@@ -190,7 +191,7 @@ def test_surface_scores_of_an_evaluation(data, result):
   found = measured(data, (0.5, 2.0))
   assert found.metrics["surface"] == {"tolerance": 1.5, "unit": "mm"} and "surface" not in result.metrics
   _, masks, valid, counts = data
-  rows = evaluator.per_image_rows(found)
+  rows = results.per_image_rows(found)
   for name in ordinal.READ_OUTS:
     scores = []
     for k in np.flatnonzero(valid.any(1)):

@@ -171,7 +171,7 @@ def test_a_pixel_does_not_depend_on_its_neighbours():
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("loss", recalibration.LOSSES)
 def test_a_known_temperature_is_found(loss, missing):
-  found = recalibration.fit("temperature", sample(80_000, stretch=3.0, missing=missing), loss=loss)
+  found = recalibration.fit_sample("temperature", sample(80_000, stretch=3.0, missing=missing), loss=loss)
   assert found.recalibration.parameters["temperature"][0] == pytest.approx(3.0, rel=0.02)
   assert found.converged and not found.at_bounds and found.after < found.before
 
@@ -179,7 +179,7 @@ def test_a_known_temperature_is_found(loss, missing):
 @pytest.mark.parametrize("loss", recalibration.LOSSES)
 def test_the_objective_is_that_of_the_thinned_distribution(loss):
   some = sample(300, stretch=1.5, missing=True)
-  found = recalibration.fit("vector", some, loss=loss)
+  found = recalibration.fit_sample("vector", some, loss=loss)
   args = (some.votes, some.num_valid, some.weight, loss)
   before, after = (
     np.exp(some.log_probs.astype(float)),
@@ -212,7 +212,7 @@ def _separable(scale):
 )
 def test_a_fit_ends_finite_and_never_worse_than_nothing(method, kind):
   some = AWKWARD[kind]()
-  found = recalibration.fit(method, some, loss="rps" if kind == "missing" else "nll")
+  found = recalibration.fit_sample(method, some, loss="rps" if kind == "missing" else "nll")
   assert np.isfinite(found.before) and found.after <= found.before * (1 + 1e-6) + 1e-12
   assert found.converged, found
   out = mapped(found.recalibration, some.log_probs)
@@ -239,7 +239,7 @@ def test_isotonic_is_the_best_never_falling_function():
   log_probs = np.log(np.stack([1 - m, *[np.zeros(40)] * (R - 1), m], -1) + 1e-30)
   weight = draws.uniform(1, 3, 40)
   some = Sample(np.asarray(log_probs, np.float32), votes.astype(np.int32), n, weight, np.arange(40), np.arange(40))
-  found = recalibration.fit("isotonic", some)
+  found = recalibration.fit_sample("isotonic", some)
   y, w = votes / n, weight
 
   def mean(a, b):
@@ -260,10 +260,10 @@ def test_a_head_of_one_probability_is_scored_by_vote_and_has_no_levels_to_move()
   zeros = np.zeros(len(votes), int)
   some = Sample(log_probs, votes, np.full(len(votes), R), np.ones(len(votes)), zeros, zeros)
   for loss in recalibration.LOSSES:
-    found = recalibration.fit("temperature", some, loss=loss)
+    found = recalibration.fit_sample("temperature", some, loss=loss)
     assert found.by_vote and found.recalibration.parameters["temperature"][0] == pytest.approx(3, rel=0.02)
   with pytest.raises(InputError, match="1, 2, 3 no probability"):
-    recalibration.fit("cutpoints", some)
+    recalibration.fit_sample("cutpoints", some)
 
 
 def test_votes_that_the_prediction_rules_out_are_left_out_and_told():
@@ -271,14 +271,14 @@ def test_votes_that_the_prediction_rules_out_are_left_out_and_told():
   log_probs = some.log_probs.copy()
   log_probs[:400] = [0, *[LOG_ZERO] * R]
   some = dataclasses.replace(some, log_probs=log_probs, votes=np.where(np.arange(4000) < 400, 2, some.votes))
-  found = recalibration.fit("temperature", some, loss="nll")
+  found = recalibration.fit_sample("temperature", some, loss="nll")
   assert found.ruled_out == pytest.approx(some.weight[:400].sum() / some.weight.sum())
   assert found.recalibration.parameters["temperature"][0] == pytest.approx(2, rel=0.1) and found.before < 10
 
 
 def test_the_errors_are_those_of_drawing_again():
   everything = sample(8_000, stretch=2.0, per_image=2_000)
-  found = recalibration.fit("temperature", everything)
+  found = recalibration.fit_sample("temperature", everything)
   draws = np.random.default_rng(0)
   gains, errors = [], []
   for _ in range(40):
@@ -293,9 +293,12 @@ def test_the_errors_are_those_of_drawing_again():
 
 
 def test_unknown_methods_and_losses():
-  for kwargs, message in (({"method": "temprature"}, "Did you mean 'temperature'"), ({"loss": "brier"}, "--loss")):
+  for kwargs, message in (
+    ({"method": "temprature"}, "Did you mean 'temperature'"),
+    ({"loss": "brier"}, "loss='brier'"),
+  ):
     with pytest.raises(InputError, match=message):
-      recalibration.fit(**{"method": "temperature", "sample": sample(10), **kwargs})
+      recalibration.fit_sample(**{"method": "temperature", "sample": sample(10), **kwargs})
 
 
 # --- Samples

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from ordseg import statistics
+from ordseg import metrics, statistics
 from ordseg.cli import compare as program
 from ordseg.cli import report as reports
 from ordseg.errors import InputError
@@ -262,7 +262,7 @@ def test_other_images_and_other_votes_are_refused(copy):
     runs.load(arguments)
   votes = stored.scores.sums.level_count.copy()
   votes[3] *= 4
-  changed = scoring.Scores(stored.scores.sums.replace(level_count=votes))
+  changed = metrics.Scores(stored.scores.sums.replace(level_count=votes))
   rewritten(folder, groups=stored.groups, scores=changed)
   with pytest.raises(InputError, match=r"votes on image 'image-03' differ .*resized"):
     runs.load(arguments)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ordseg.errors import InputError
+from ordseg.metrics import METRICS, select
 from ordseg.reporting import report
 from ordseg.reporting.report import figures, page, pictures, prose, reading, terms
 from tests.helpers import evaluations
@@ -143,9 +144,7 @@ def test_every_number_of_the_evaluation_is_on_the_page(parsed, original):
   shown = {s: metrics[s] for s in ("read_outs", "levels", "floors", "oracle")}
   shown["oracle"]["levels"].pop("level_ece_per_level")
   shown["raters"] = {k: v for k, v in metrics["raters"].items() if k != "pairwise_kappa"}
-  groups = [*(g.metrics for g in terms.READ_OUT_GROUPS), terms.LEVEL_METRICS, terms.AGREEMENT_METRICS]
-  groups.append(tuple(m for m, _ in terms.LEAVE_ONE_OUT))
-  decimals = {m.key: m.decimals for group in groups for m in group}
+  decimals = {m.key: m.decimals for m in METRICS.values() if m.label}
   checked = 0
   for path, value in numbers(shown):
     if value is None:
@@ -356,11 +355,11 @@ def test_command_keeps_absolute_folders_private(original, monkeypatch):
 
 
 def test_every_reported_metric_is_explained(original):
-  """A metric that evaluate gains must gain a name and a hint here."""
+  """A metric that an evaluation gains has a name and a hint."""
   metrics = json.loads((original / "metrics.json").read_text())
   known = {m.key for group in terms.READ_OUT_GROUPS if not group.optional for m in group.metrics}
   assert set(metrics["read_outs"]["majority"]) == set(metrics["read_outs"]["mean_vote"]) == known
-  assert set(metrics["levels"]) == {m.key for m in terms.LEVEL_METRICS} | {"level_ece_per_level"}
-  assert {k for k, v in metrics["raters"].items() if isinstance(v, float)} == {m.key for m in terms.AGREEMENT_METRICS}
-  assert {m.key for m, _ in terms.LEAVE_ONE_OUT} == set(metrics["raters"]["leave_one_out"])
+  assert set(metrics["levels"]) == {m.key for m in select("levels")} | {"level_ece_per_level"}
+  assert {k for k, v in metrics["raters"].items() if isinstance(v, float)} == {m.key for m in select("raters")}
+  assert {m.key for m in select("raters.leave_one_out")} == set(metrics["raters"]["leave_one_out"])
   assert set(metrics["floors"]) <= known

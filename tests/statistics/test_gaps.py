@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ordseg import statistics
-from ordseg.evaluation import evaluator
-from ordseg.metrics import GapBins, Resamples
+from ordseg.evaluation import result as results
+from ordseg.metrics import METRICS, GapBins, Resamples
 from ordseg.metrics.calibration import BinSums
-from ordseg.metrics.gaps import NAMES
 from ordseg.reporting import report
 from ordseg.reporting.report import noise as noise_words
 from ordseg.reporting.report import reading
@@ -94,10 +93,10 @@ def test_gaps_are_those_of_the_metrics(grouped):
 def test_every_calibration_error_is_corrected():
   """Whatever has an interval and is made of gaps; the others are means, or of the raters alone."""
   result = panels.run(panels.images(num=40, seed=4))
-  section = evaluator.intervals(result, statistics.Settings(num_resamples=100))
+  section = results.intervals(result, statistics.Settings(num_resamples=100))
   assert section["methods"].keys() == section["values"].keys()
   names = {path.split(".")[-1] for path, method in section["methods"].items() if method == noise.METHOD}
-  assert names == NAMES == reading.GAP_METRICS
+  assert names == {m.key for m in METRICS.values() if m.gaps is not None}
   others = {path.split(".")[-1] for path, method in section["methods"].items() if method == "percentile"}
   assert not {name for name in others if "ece" in name} - {
     "mr_ece_per_image_mean",
@@ -260,11 +259,11 @@ def test_seeds_are_averaged():
 
 def test_below_ten_units_there_is_no_interval(tmp_path):
   result = panels.run(panels.images(num=18))  # 9 patients
-  section = evaluator.intervals(result, statistics.Settings(num_resamples=100))
+  section = results.intervals(result, statistics.Settings(num_resamples=100))
   assert section["values"] == section["methods"] == section["miscalibration_p"] == {}
   assert section["none"] == "9 groups: too few for an interval that holds what it says; it takes 10"
   assert len(section["corrected"]) == 14
-  more = evaluator.intervals(panels.run(panels.images(num=20)), statistics.Settings(num_resamples=100))
+  more = results.intervals(panels.run(panels.images(num=20)), statistics.Settings(num_resamples=100))
   assert more["none"] == "" and len(more["values"]) > 40
 
 

@@ -58,7 +58,7 @@ def test_weights_are_repeats(result, grouped):
     rows = [
       (i, copy) for u, times in enumerate(drawn) for copy in range(times) for i in np.flatnonzero(units.index == u)
     ]
-    repeated = scoring.Scores(result.model.sums.rows(np.asarray([i for i, _ in rows])))
+    repeated = metrics.Scores(result.model.sums.rows(np.asarray([i for i, _ in rows])))
     names = [groups[i] and f"{groups[i]} {copy}" for i, copy in rows]
     want = logging_utils.flatten({**repeated.metrics(names), **repeated.panel()})
     for path, values in got.items():
@@ -238,7 +238,7 @@ def test_swaps_against_swapped_rows(result):
   probs, *votes = panels.images()
   sharper = probs**3 / (probs**3).sum(-1, keepdims=True)
   runs = result.model.sums, panels.run((sharper, *votes)).model.sums
-  both, groups = scoring.Scores(metrics.concatenate(list(runs))), [""] * 12
+  both, groups = metrics.Scores(metrics.concatenate(list(runs))), [""] * 12
   found, exact = statistics.swap_differences(
     lambda pool: both.resampled(groups, pool), images(6), num_resamples=64, seed=0
   )
@@ -248,7 +248,7 @@ def test_swaps_against_swapped_rows(result):
     numbers = []
     for chosen in (first, 1 - first):
       sums = both.sums.rows(np.arange(6) + 6 * chosen)
-      numbers.append(logging_utils.flatten(scoring.Scores(sums).metrics(groups[:6])))
+      numbers.append(logging_utils.flatten(metrics.Scores(sums).metrics(groups[:6])))
     for path in ("read_outs.mean_vote.mr_ece_pooled", "read_outs.majority.dice", "levels.level_ece"):
       assert found[path][number] == pytest.approx(numbers[0][path] - numbers[1][path], abs=1e-12)
 

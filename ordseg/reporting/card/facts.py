@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordseg.logging_utils import format_duration
+from ordseg.metrics import counterpart, select
 from ordseg.reporting.report import answer, noise, page, reading, terms
 from ordseg.reporting.report.reading import Evaluation
 
@@ -16,20 +17,6 @@ _MISSING = (
   "A rater who did not answer an image is no vote, neither yes nor no: loss and metrics take the panel of those who "
   "did. Whether an image without marks is an answer is decided by the data set (see its settings)."
 )
-
-# (read-out or section, metric, the raters' number beside it); the names are those of the report
-_SCORES = (
-  ("read_outs.mean_vote", "mr_ece_pooled", "mr_ece"),
-  ("read_outs.mean_vote", "ace", ""),
-  ("read_outs.mean_vote", "brier", "brier"),
-  ("read_outs.mean_vote", "nll", ""),
-  ("read_outs.majority", "ece_majority", ""),
-  ("read_outs.majority", "dice", ""),
-  ("read_outs.majority", "dice_rater_mean", "dice"),
-  ("levels", "rps", ""),
-  ("levels", "level_ece", ""),
-)
-_READ_OUT_NAMES = {"read_outs.mean_vote": "mean vote", "read_outs.majority": "majority", "levels": "distribution"}
 
 
 def data(info: Mapping[str, Any], e: Evaluation, rows: Sequence[Mapping[str, str]]) -> Facts:
@@ -147,27 +134,25 @@ def evaluation(e: Evaluation) -> Facts:
     ("Pixels that count", terms.region(e) or "all"),
     ("Command", page.command(e)),
     ("Intervals", " ".join(x for x in (answer.intervals(e), noise.why_none(e)) if x) or "none were computed"),
-    *([("Miscalibration beyond noise", told)] if (told := noise.sentence(e)) else []),
+    *([("Miscalibration beyond noise", sentence)] if (sentence := noise.sentence(e)) else []),
   ]
 
 
 def scores(e: Evaluation) -> list[list[str]]:
   """Returns the table of scores, its columns those of the card; other raters answer the same question."""
-  known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
   rows = []
-  for section, key, human in _SCORES:
-    m, path = known[key], f"{section}.{key}"
-    ends = e.interval(path)
+  for path, m in terms.tagged("card"):
+    ends, human = e.interval(path), counterpart(path)
     rows.append(
       [
         f"{m.label} ({m.better} is better)",
-        _READ_OUT_NAMES[section],
+        terms.read_out_of(path),
         terms.number(e.number(path), m.decimals),
         terms.number(e.corrected(path), m.decimals),
         terms.MISSING if ends is None else " to ".join(terms.number(end, m.decimals) for end in ends),
         noise.p_text(e.noise_p(path), terms.MISSING),
-        terms.number(e.number(f"raters.leave_one_out.{human}") if human else None, m.decimals),
-        terms.number(e.number(f"floors.{key}"), m.decimals),
+        terms.number(e.number(human) if human else None, m.decimals),
+        terms.number(e.number(f"floors.{m.key}"), m.decimals),
       ]
     )
   return rows
@@ -175,7 +160,7 @@ def scores(e: Evaluation) -> list[list[str]]:
 
 def agreement(e: Evaluation) -> list[list[str]]:
   """Returns the table of the raters' agreement: name, number."""
-  return [[m.label, terms.number(e.number(f"raters.{m.key}"), m.decimals)] for m in terms.AGREEMENT_METRICS]
+  return [[m.label, terms.write(e, m.path)] for m in select("raters")]
 
 
 def versions(info: Mapping[str, Any], e: Evaluation) -> Facts:

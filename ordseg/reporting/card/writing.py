@@ -6,6 +6,7 @@ from typing import Any
 
 from ordseg import files, run_record
 from ordseg.errors import InputError
+from ordseg.reporting import style
 from ordseg.reporting.card import facts
 from ordseg.reporting.report import answer, page, reading, text
 from ordseg.training import compute_log
@@ -14,7 +15,7 @@ BEGIN = "<!-- intended use: yours to edit, in card.md; kept when the card is wri
 END = "<!-- end of intended use -->"
 DEFAULT_USE = """\
 Not stated by the authors of this model. Until they do, take it for research on images like those it was trained on, to
-study where raters disagree and how well a map foretells it.
+study where raters disagree and how well a map predicts it.
 
 - Not meant for: diagnosis, treatment, screening, or any decision about a patient.
 - Not meant for: images of another kind, scanner, preparation or population, unless it is evaluated on them first.
@@ -87,7 +88,7 @@ def _write(
     "versions": facts.versions(info, e),
     "not_recorded": facts.NOT_RECORDED,
   }
-  environment = page.templates()
+  environment = style.templates()
   html = environment.get_template("card.html").render(content)
   plain = environment.overlay(autoescape=False)
   plain.filters |= {"md": text.escaped, "table": text.markdown_table}

@@ -45,7 +45,7 @@ def load(arguments: Sequence[str], split: str = "test") -> list[Method]:
     split: the evaluation to take of a run's folder.
 
   Raises:
-    InputError: an evaluation is missing or spoilt, names or folders repeat, the images are not the same, or the runs
+    InputError: an evaluation is missing or damaged, names or folders repeat, the images are not the same, or the runs
       of one method differ in more than their seed.
   """
   given = [_split_argument(argument) for argument in arguments]
@@ -123,15 +123,15 @@ def _check_distinct(names: Sequence[str], folders: Sequence[Sequence[pathlib.Pat
 
 def _check_comparable(first: Run, other: Run) -> None:
   a, b = first.evaluation, other.evaluation
-  told = [
+  differing = [
     f"{path} is {a.text(path)} in {a.folder} and {b.text(path)} in {b.folder}"
     for path in _SAME
     if a.text(path) != b.text(path)
   ]
-  if not told:
-    told = _image_gaps(first, other)
-  if told:
-    raise InputError(f"these evaluations cannot be compared: {'; '.join(told)}.")
+  if not differing:
+    differing = _image_gaps(first, other)
+  if differing:
+    raise InputError(f"these evaluations cannot be compared: {'; '.join(differing)}.")
 
 
 def _image_gaps(first: Run, other: Run) -> list[str]:

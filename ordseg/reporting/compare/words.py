@@ -3,6 +3,7 @@
 import math
 
 from ordseg import statistics
+from ordseg.metrics import find
 from ordseg.reporting.compare.differences import Difference, Results
 from ordseg.reporting.report import reading, terms
 from ordseg.reporting.report.noise import p_text
@@ -11,23 +12,15 @@ ORACLE = "oracle"
 PEOPLE = "raters"
 
 
-def _metric(path: str) -> terms.Metric | None:
-  known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
-  return known.get(path.split(".")[-1])
-
-
 def label(path: str) -> str:
   """Returns a metric's name with its read-out: ``MR-ECE (mean vote)``."""
-  metric = _metric(path)
-  name = path.split(".")[-1] if metric is None else metric.label
-  parts = path.split(".")
-  return f"{name} ({terms.LABELS[parts[1]]})" if parts[0] == "read_outs" else name
+  name = find(path).label
+  return f"{name} ({terms.read_out_of(path)})" if path.startswith("read_outs.") else name
 
 
 def better(path: str) -> str:
   """Returns 'lower' or 'higher'."""
-  metric = _metric(path)
-  return "lower" if metric is None or not metric.better else metric.better
+  return find(path).better or "lower"
 
 
 def number(value: float, missing: str, decimals: int = 4, sign: str = "") -> str:
@@ -110,16 +103,16 @@ def _why_not(d: Difference, results: Results) -> str:
 def _numbers(d: Difference, results: Results) -> str:
   """Estimate, interval, and what decided, so that the sentence can be checked by its own numbers."""
   several = results.num_tested > 1
-  told = f"difference {number(d.estimate, '', sign='+')}"
+  text = f"difference {number(d.estimate, '', sign='+')}"
   if d.estimate != d.raw:
-    told += f" corrected for noise, {number(d.raw, '', sign='+')} as measured"
+    text += f" corrected for noise, {number(d.raw, '', sign='+')} as measured"
   if not math.isnan(d.low):
-    told += f", {percent(results)} interval {_to(d.low, d.high)}"
+    text += f", {percent(results)} interval {_to(d.low, d.high)}"
   if several and d.by_interval and not math.isnan(d.held_low):
-    told += f", corrected for {results.num_tested} comparisons {_to(d.held_low, d.held_high)}"
+    text += f", corrected for {results.num_tested} comparisons {_to(d.held_low, d.held_high)}"
   if not math.isnan(d.p_holm):
-    told += f", {'Holm ' * several}p = {p_text(d.p_holm)}"
-  return told
+    text += f", {'Holm ' * several}p = {p_text(d.p_holm)}"
+  return text
 
 
 def _to(low: float, high: float) -> str:
@@ -135,8 +128,8 @@ def _about_seeds(d: Difference, results: Results) -> str:
   verdict = (
     "seeds alone could explain as much" if _holds_zero(d.seed_low, d.seed_high) else "more than seeds alone explain"
   )
-  told = f"over {ours} and {theirs} training seeds, on these images, the interval is"
-  return f"{told} {_to(d.seed_low, d.seed_high)}: {verdict}"
+  between = f"over {ours} and {theirs} training seeds, on these images, the interval is"
+  return f"{between} {_to(d.seed_low, d.seed_high)}: {verdict}"
 
 
 def subject(results: Results) -> str:
@@ -229,4 +222,4 @@ def _about_metrics(e: reading.Evaluation) -> list[str]:
   ]
   if "oracle" in e.metrics:
     out.append(f"{ORACLE}: the true distribution of the votes. Differences smaller than its own errors say nothing.")
-  return [*out, f"{PEOPLE}: each one in turn is foretold by the mean vote of the others."]
+  return [*out, f"{PEOPLE}: each one in turn is predicted by the mean vote of the others."]

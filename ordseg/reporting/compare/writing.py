@@ -1,13 +1,13 @@
 """A comparison for people: tables, figures, and what may be concluded."""
 
 import csv
-import dataclasses
 import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from ordseg import files
+from ordseg.metrics import METRICS, counterpart, find
 from ordseg.reporting.compare import words
 from ordseg.reporting.compare.differences import Results
 from ordseg.reporting.compare.words import ORACLE, PEOPLE
@@ -15,33 +15,18 @@ from ordseg.reporting.report import figures, forest, terms, text
 from ordseg.statistics import noise
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-  """One column: header (newlines break it), path in metrics.json, digits, and the path of the raters' counterpart."""
-
-  header: str
-  path: str
-  decimals: int = 4
-  people_path: str = ""
-
-
-COLUMNS = (
-  Column("Dice", "read_outs.majority.dice", 3),
-  Column("Dice\neach\nrater", "read_outs.majority.dice_rater_mean", 3, "raters.leave_one_out.dice"),
-  Column("MR-ECE\nmean\nvote", "read_outs.mean_vote.mr_ece_pooled", 4, "raters.leave_one_out.mr_ece"),
-  Column("MR-ECE\nmajority", "read_outs.majority.mr_ece_pooled"),
-  Column("ECE\nmajority", "read_outs.majority.ece_majority"),
-  Column("ACE\nmean\nvote", "read_outs.mean_vote.ace"),
-  Column("Brier\nmean\nvote", "read_outs.mean_vote.brier", 4, "raters.leave_one_out.brier"),
-  Column("RPS", "levels.rps"),
-  Column("level\nECE", "levels.level_ece"),
-  Column("marked\nof the\nempty", "read_outs.majority.empty_marked_share", 3),
-)
+def columns() -> list[tuple[str, str]]:
+  """Returns (header, path in metrics.json) of the overview; newlines break a header."""
+  found = [(column, m) for m in METRICS.values() for column in m.columns]
+  return [
+    (c.header, m.path.replace("read_outs", f"read_outs.{c.read_out}"))
+    for c, m in sorted(found, key=lambda pair: pair[0].place)
+  ]
 
 
 def comparison_text(results: Results) -> str:
   """Returns the whole comparison for a terminal: tables, conclusions, notes."""
-  wide = text.text_table(["", *(c.header for c in COLUMNS)], _overview(results, "-"))
+  wide = text.text_table(["", *(header for header, _ in columns())], _overview(results, "-"))
   values = text.text_table(*_value_table(results, "-"))
   parts = [words.subject(results), "", wide, "", _values_title(results), "", values]
   if results.differences:
@@ -51,7 +36,7 @@ def comparison_text(results: Results) -> str:
 
 def comparison_markdown(results: Results) -> str:
   """Returns the whole comparison as Markdown; it shows compare.png and reliability.png beside it."""
-  wide = text.markdown_table(["", *(c.header for c in COLUMNS)], _overview(results, terms.MISSING))
+  wide = text.markdown_table(["", *(header for header, _ in columns())], _overview(results, terms.MISSING))
   return "\n".join(
     [
       *(f"# {text.escaped(words.subject(results))}", "", wide, ""),
@@ -110,15 +95,16 @@ def _forest(results: Results, labels: Mapping[str, str]) -> figures.Figure:
 def _overview(results: Results, missing: str) -> list[list[str]]:
   """The main numbers: methods (means over seeds), the oracle where there is one, the raters."""
   first = results.methods[0].runs[0].evaluation
+  paths = [path for _, path in columns()]
   rows: list[tuple[str, list[float | None]]] = []
   for method in results.methods:
-    runs = [[run.evaluation.number(c.path) for run in method.runs] for c in COLUMNS]
+    runs = [[run.evaluation.number(path) for run in method.runs] for path in paths]
     rows.append((method.name, [_mean(values) for values in runs]))
   if "oracle" in first.metrics:
-    rows.append((ORACLE, [first.number(f"oracle.{c.path}") for c in COLUMNS]))
-  rows.append((PEOPLE, [first.number(c.people_path) if c.people_path else None for c in COLUMNS]))
+    rows.append((ORACLE, [first.number(f"oracle.{path}") for path in paths]))
+  rows.append((PEOPLE, [first.number(counterpart(path)) for path in paths]))
   return [
-    [name, *(terms.number(x, c.decimals, missing) for x, c in zip(values, COLUMNS, strict=True))]
+    [name, *(terms.number(x, find(path).decimals, missing) for x, path in zip(values, paths, strict=True))]
     for name, values in rows
   ]
 

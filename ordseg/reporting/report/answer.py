@@ -43,7 +43,7 @@ def verdict(e: Evaluation) -> str:
 
 
 def beside_people(e: Evaluation) -> str:
-  """Returns how well the map foretells a rater beside the other raters, by the Brier score; '' where that is unknown.
+  """Returns how well the map predicts a rater beside the other raters, by the Brier score; '' where that is unknown.
 
   A map can be calibrated and say little: this is what the verdict on its percentages leaves out.
   """
@@ -52,10 +52,10 @@ def beside_people(e: Evaluation) -> str:
     return ""
   if ours > (1 + ALIKE) * theirs:
     return (
-      "It foretells what a rater marks less well than the other raters do: it is vaguer than they are, or misplaced."
+      "It predicts what a rater marks less well than the other raters do: it is vaguer than they are, or misplaced."
     )
   how = "better than" if ours < (1 - ALIKE) * theirs else "about as well as"
-  return f"It foretells what a rater marks {how} the other raters do."
+  return f"It predicts what a rater marks {how} the other raters do."
 
 
 def _within(errors: tuple[float, float], bounds: tuple[float, float]) -> bool:
@@ -133,7 +133,7 @@ def _people(e: Evaluation) -> Fact:
   )
   if brier is not None and people is not None and floor is not None:
     text += (
-      f" Squared error in foretelling a rater's marks: map {number(brier)}, the other raters {number(people)}; raters "
+      f" Squared error in predicting a rater's marks: map {number(brier)}, the other raters {number(people)}; raters "
       f"differ, so nothing can be below {number(floor)}."
     )
   return Fact(title, f"{mask:.2f}{inside}", text)

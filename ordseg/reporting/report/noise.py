@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from ordseg.metrics import Metric, select
 from ordseg.reporting.report import reading, terms
 from ordseg.reporting.report.reading import Evaluation
 
@@ -50,16 +51,16 @@ def rows(e: Evaluation) -> list[Row]:
   return out
 
 
-def _errors() -> list[tuple[str, terms.Metric, str]]:
+def _errors() -> list[tuple[str, Metric, str]]:
   found = [
-    (f"read_outs.{name}.{m.key}", m, terms.LABELS[name])
+    (f"read_outs.{name}.{m.key}", m)
     for group in terms.READ_OUT_GROUPS
     for m in group.metrics
     for name in reading.READ_OUTS
-    if m.key in reading.GAP_METRICS and group.own in ("", name)
+    if m.gaps is not None and group.own in ("", name)
   ]
-  levels = [(f"levels.{m.key}", m, "distribution") for m in terms.LEVEL_METRICS if m.key in reading.GAP_METRICS]
-  return [*found, *levels]
+  found += [(m.path, m) for m in select("levels") if m.gaps is not None]
+  return [(path, m, terms.read_out_of(path)) for path, m in found]
 
 
 def _beyond(e: Evaluation, p: float) -> bool:
@@ -79,12 +80,12 @@ def sentence(e: Evaluation) -> str:
   corrected, p = e.corrected(MAIN), e.noise_p(MAIN)
   if corrected is None or p is None:
     return ""
-  told = f"MR-ECE {terms.number(e.number(MAIN))}, corrected for noise {terms.number(corrected)}"
+  values = f"MR-ECE {terms.number(e.number(MAIN))}, corrected for noise {terms.number(corrected)}"
   if ends := terms.interval(e, MAIN):
-    told += f", {terms.percent(e.number('intervals.confidence'))} interval {ends}"
-  told += f"; p of noise alone {p_text(p)}"
+    values += f", {terms.percent(e.number('intervals.confidence'))} interval {ends}"
+  values += f"; p of noise alone {p_text(p)}"
   if _beyond(e, p):
-    return f"The mean vote is miscalibrated beyond noise ({told})."
+    return f"The mean vote is miscalibrated beyond noise ({values})."
   units = int(e.number("intervals.num_units") or 0)
   few = f" With {units} {e.text('intervals.unit', 'images')}, an error this size cannot be told from noise."
-  return f"No miscalibration of the mean vote beyond noise is shown ({told}).{few if units < _FEW else ''}"
+  return f"No miscalibration of the mean vote beyond noise is shown ({values}).{few if units < _FEW else ''}"

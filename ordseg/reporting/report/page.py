@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
 from ordseg import files
+from ordseg.metrics import Metric, find, select
+from ordseg.reporting import style
 from ordseg.reporting.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
 from ordseg.reporting.report.figures import Series
 from ordseg.reporting.report.reading import Evaluation
@@ -48,24 +48,13 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class GalleryEntry:
   """One example in the gallery."""
 
   example: reading.Example
   nested: outlines.Nested | None
   maps: list[pictures.Picture]
   scores: list[tuple[str, str]]
-
-
-def templates() -> jinja2.Environment:
-  """Returns the pages' templates; what is put into them is escaped."""
-  return jinja2.Environment(
-    loader=jinja2.PackageLoader("ordseg.reporting", "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
 
 
 def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
@@ -89,7 +78,7 @@ def _write_report(
   e: Evaluation, rows: Sequence[Mapping[str, str]], examples: Sequence[reading.Example]
 ) -> pathlib.Path:
   folder = e.folder / "figures"
-  script = templates().get_template("report.js").render()
+  script = style.templates().get_template("report.js").render()
   content = {
     "e": e,
     "subject": terms.subject(e),
@@ -116,11 +105,11 @@ def _write_report(
     "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
     "recalibration": (change := recalibrated.describe(e, folder)),
-    "recalibration_uri": pictures.data_uri(change.png) if change and change.png else "",
+    "recalibration_uri": style.data_uri(change.png) if change and change.png else "",
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
     "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
-    "examples": [Shown(example, *pictures.example_views(example), scores(example)) for example in examples],
+    "examples": [GalleryEntry(example, *pictures.example_views(example), scores(example)) for example in examples],
     "scales": {name: pictures.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
     "few": figures.FEW,
     "command": command(e),
@@ -132,12 +121,12 @@ def _write_report(
   if examples:
     figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
   page = e.folder / "report.html"
-  html = templates().get_template("report.html").render(content)
+  html = style.templates().get_template("report.html").render(content)
   files.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
 
 
-def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metric, list[Cell]]]]]:
+def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[Metric, list[Cell]]]]]:
   """Returns the summary table: per group its metrics, each with one cell per read-out."""
   return [
     (group, [(m, _read_out_cells(e, m, group.own)) for m in group.metrics])
@@ -146,13 +135,13 @@ def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[terms.Metr
   ]
 
 
-def _read_out_cells(e: Evaluation, m: terms.Metric, own: str) -> list[Cell]:
+def _read_out_cells(e: Evaluation, m: Metric, own: str) -> list[Cell]:
   floor = e.number(f"floors.{m.key}")
   notes = () if floor is None else (f"floor {terms.number(floor, m.decimals)}",)
   return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in reading.READ_OUTS]
 
 
-def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
+def _cell(e: Evaluation, path: str, m: Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
   value, oracle = e.number(path), e.number(f"oracle.{path}")
   if (ends := e.interval(path)) is not None:
     notes = (f"{terms.number(ends[0], m.decimals)} to {terms.number(ends[1], m.decimals)}", *notes)
@@ -165,19 +154,19 @@ def _cell(e: Evaluation, path: str, m: terms.Metric, own: bool = True, notes: tu
   return Cell(terms.number(value, m.decimals), own, notes)
 
 
-def level_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell]]:
+def level_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
   """Returns the metrics of the whole distribution, which have no read-out."""
-  return [(m, _cell(e, f"levels.{m.key}", m)) for m in terms.LEVEL_METRICS]
+  return [(m, _cell(e, m.path, m)) for m in select("levels")]
 
 
-def agreement_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell]]:
+def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
   """Returns the numbers about the raters alone."""
-  return [(m, _cell(e, f"raters.{m.key}", m)) for m in terms.AGREEMENT_METRICS]
+  return [(m, _cell(e, m.path, m)) for m in select("raters")]
 
 
-def left_out_rows(e: Evaluation) -> list[tuple[terms.Metric, Cell, Cell]]:
-  """Returns the rows (metric, each rater foretold by the others, the model on the same question)."""
-  return [(m, _cell(e, f"raters.leave_one_out.{m.key}", m), _cell(e, path, m)) for m, path in terms.LEAVE_ONE_OUT]
+def left_out_rows(e: Evaluation) -> list[tuple[Metric, Cell, Cell]]:
+  """Returns the rows (metric, each rater predicted by the others, the model on the same question)."""
+  return [(m, _cell(e, m.path, m), _cell(e, m.beside, m)) for m in select("raters.leave_one_out")]
 
 
 def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
@@ -216,7 +205,7 @@ def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, 
     )
     png = figures.save(figure, folder / f"reliability_{'votes' if target == 'pooled' else 'majority'}")
     alt = f"Reliability diagram of the {terms.LABELS[own]} read-out. {prose.curve_in_words(curve)}"
-    drawn.append((title, _DIAGRAM_TEXT[own], Figure(pictures.data_uri(png), alt)))
+    drawn.append((title, _DIAGRAM_TEXT[own], Figure(style.data_uri(png), alt)))
   return drawn
 
 
@@ -248,7 +237,7 @@ def multiple_figures(
   panels = pictures.crop(png, figures.panel_boxes(len(curves)))
   return [
     Figure(
-      pictures.data_uri(panel),
+      style.data_uri(panel),
       f"Reliability diagram, {title}. {prose.curve_in_words(curve)}",
       f"ECE {terms.number(prose.ece(curve))}",
     )
@@ -268,8 +257,9 @@ def bin_rows(curve: figures.Curve) -> list[tuple[str, str, str, str]]:
 
 def scores(example: reading.Example) -> list[tuple[str, str]]:
   """Returns the scores of one example as (name, text)."""
-  decimals = {"dice": ("Dice", 3), "mr_ece": ("MR-ECE", 4), "brier": ("Brier", 4)}
-  return [(name, terms.number(example.scores[key], digits)) for key, (name, digits) in decimals.items()]
+  declared = (find(f"read_outs.{path}") for path in ("dice", "mr_ece_pooled", "brier"))
+  values = (example.scores[key] for key in ("dice", "mr_ece", "brier"))
+  return [(m.name, terms.number(x, m.decimals)) for m, x in zip(declared, values, strict=True)]
 
 
 def command(e: Evaluation) -> str:

@@ -1,6 +1,5 @@
 """Pictures inside the page: maps as small PNG files in data URIs."""
 
-import base64
 import dataclasses
 import io
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from ordseg.reporting import style
 from ordseg.reporting.report import figures, outlines
 from ordseg.reporting.report.reading import Example
 
@@ -28,16 +28,11 @@ class Picture:
   height: int
 
 
-def data_uri(png: bytes) -> str:
-  """Returns a PNG file as a data URI."""
-  return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
 def crop(png: bytes, boxes: Sequence[tuple[int, int, int, int]]) -> list[bytes]:
   """Cuts a PNG file into the given boxes: left, top, right, bottom in pixels."""
   with Image.open(io.BytesIO(png)) as picture:
     whole = picture.convert("RGB")
-  return [_png(whole.crop(box)) for box in boxes]
+  return [style.png(whole.crop(box)) for box in boxes]
 
 
 def shrink(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -91,7 +86,7 @@ def _difference_in_words(example: Example) -> str:
 
 def color_scale(name: str) -> str:
   """Returns a colour scale from left to right as a data URI."""
-  return data_uri(_png(_colored(np.linspace(0, 1, 256).reshape(1, 256), name)))
+  return style.data_uri(style.png(_colored(np.linspace(0, 1, 256).reshape(1, 256), name)))
 
 
 def _colored(values: np.ndarray, name: str) -> Image.Image:
@@ -104,13 +99,7 @@ def _colored(values: np.ndarray, name: str) -> Image.Image:
 
 def _picture(caption: str, picture: Image.Image, alt: str) -> Picture:
   pixelated = max(picture.size) < _PIXELATED_SIDE
-  return Picture(data_uri(_png(picture)), caption, alt, pixelated, *picture.size)
-
-
-def _png(picture: Image.Image) -> bytes:
-  out = io.BytesIO()
-  picture.save(out, "PNG", optimize=True)
-  return out.getvalue()
+  return Picture(style.data_uri(style.png(picture)), caption, alt, pixelated, *picture.size)
 
 
 def one_of_each(examples: Sequence[Example]) -> list[Example]:

@@ -12,14 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ordseg import ordinal, records
+from ordseg import metrics, ordinal, records
 from ordseg.errors import InputError
 
 READ_OUTS = ordinal.READ_OUTS[::-1]  # a report shows the mean vote first
-# Calibration errors that are made of absolute gaps, which noise raises: `metrics.gaps.NAMES`, without JAX.
-GAP_METRICS = frozenset(
-  {"mr_ece_pooled", "mr_ece_rater_mean", "ece_majority", "ace", "mce", "ece_top_label", "level_ece", "mr_ece"}
-)
 _CURVES = ("pooled", "majority", "raters")
 
 
@@ -69,7 +65,8 @@ class Evaluation:
 
     Those that earlier versions gave to calibration errors are left out: they do not hold what they say.
     """
-    if self.old_intervals and path.split(".")[-1] in GAP_METRICS:
+    metric = metrics.known(path)
+    if self.old_intervals and metric is not None and metric.gaps is not None:
       return None
     values = (self.metrics.get("intervals") or {}).get("values") or {}
     low, high = (finite(end) for end in values.get(path) or (None, None))

@@ -10,18 +10,6 @@ from ordseg.reporting.report import figures, reading, terms
 from ordseg.reporting.report.figures import Series
 from ordseg.reporting.report.reading import Evaluation
 
-# (read-out or '' for the whole distribution, key); dice to see that the mask stays what it was
-_ROWS = (
-  ("mean_vote", "mr_ece_pooled"),
-  ("mean_vote", "ace"),
-  ("mean_vote", "brier"),
-  ("mean_vote", "nll"),
-  ("majority", "ece_majority"),
-  ("majority", "dice"),
-  ("", "rps"),
-  ("", "level_ece"),
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Recalibrated:
@@ -56,12 +44,14 @@ def describe(e: Evaluation, folder: pathlib.Path) -> Recalibrated | None:
   text = _text(e, about)
   former = e.folder.parent / str(about.get("before"))
   if not (former / "metrics.json").is_file():
-    told = "There is no evaluation without the map to compare with. Make one: "
-    return Recalibrated(text, (), told + _command(e), None)
+    missing = "There is no evaluation without the map to compare with. Make one: "
+    return Recalibrated(text, (), missing + _command(e), None)
   before = reading.load(former)
   if _what(before) != _what(e):
-    told = f"The evaluation without the map ({before.folder.name}) is of another checkpoint or other images. Make it: "
-    return Recalibrated(text, (), told + _command(e), None)
+    missing = (
+      f"The evaluation without the map ({before.folder.name}) is of another checkpoint or other images. Make it: "
+    )
+    return Recalibrated(text, (), missing + _command(e), None)
   curves = [x.curves["read_outs"]["mean_vote"]["pooled"] for x in (before, e)]
   figure = figures.reliability(
     [
@@ -77,12 +67,10 @@ def describe(e: Evaluation, folder: pathlib.Path) -> Recalibrated | None:
 
 def rows(before: Evaluation, after: Evaluation) -> list[tuple[str, str, str, str, str]]:
   """Returns (score, read-out, before, after, which is better) as text."""
-  known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
   out = []
-  for read_out, key in _ROWS:
-    m, path = known[key], f"read_outs.{read_out}.{key}" if read_out else f"levels.{key}"
-    numbers = [terms.number(x.number(path), m.decimals) for x in (before, after)]
-    out.append((m.label, terms.LABELS.get(read_out, "whole distribution"), *numbers, f"{m.better} is better"))
+  for path, m in terms.tagged("recalibrated"):
+    read_out = terms.read_out_of(path).replace("distribution", "whole distribution")
+    out.append((m.label, read_out, terms.write(before, path), terms.write(after, path), f"{m.better} is better"))
   return out
 
 

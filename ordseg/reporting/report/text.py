@@ -4,6 +4,7 @@ import pathlib
 import textwrap
 from collections.abc import Sequence
 
+from ordseg.metrics import Metric, select
 from ordseg.reporting.report import noise, reading, terms
 
 Cells = Sequence[Sequence[str]]
@@ -61,7 +62,7 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
   rows = []
   for group in terms.READ_OUT_GROUPS:
     for m in group.metrics:
-      if m.key not in _SUMMARY:
+      if "summary" not in m.tags:
         continue
       cells = [_cell(e, f"read_outs.{name}.{m.key}", m, group.own in ("", name)) for name in reading.READ_OUTS]
       if has_oracle:
@@ -71,8 +72,8 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
       floor = e.number(f"floors.{m.key}")
       notes = f"{m.better} is better" + (f", floor {terms.number(floor, m.decimals)}" if floor is not None else "")
       rows.append([m.label, *cells, notes])
-  for m in (m for m in terms.LEVEL_METRICS if m.key in _SUMMARY):
-    cells = [_cell(e, f"levels.{m.key}", m), "", *([_cell(e, f"oracle.levels.{m.key}", m), ""] * has_oracle)]
+  for m in select("levels", tag="summary"):
+    cells = [_cell(e, m.path, m), "", *([_cell(e, f"oracle.{m.path}", m), ""] * has_oracle)]
     rows.append([f"{m.label} (no read-out)", *cells, f"{m.better} is better"])
   width = max(len(row[-1]) for row in rows)
   rows = [[*row[:-1], row[-1].ljust(width)] for row in rows]
@@ -81,50 +82,36 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
   return "\n".join([*lines, *_intervals(e), "", *_people(e)])
 
 
-_HEADLINES = (
-  ("Dice", "read_outs.majority.dice", 3),
-  ("MR-ECE", "read_outs.mean_vote.mr_ece_pooled", 4),
-  ("RPS", "levels.rps", 4),
-)
-
-
 def _intervals(e: reading.Evaluation) -> list[str]:
   """What noise does to the calibration errors, and a line of intervals; why there are none where there are not."""
-  known = {m.key: m for group in terms.READ_OUT_GROUPS for m in group.metrics} | {m.key: m for m in terms.LEVEL_METRICS}
-  errors = [(known[path.split(".")[-1]], e.corrected(path)) for path in _ERRORS]
-  told = ", ".join(f"{m.label} {terms.number(value, m.decimals)}" for m, value in errors if value is not None)
-  out = [f"Corrected for noise, each of its own read-out: {told}."] if told else []
+  errors = [(m, e.corrected(path)) for path, m in terms.tagged("summary") if m.gaps is not None]
+  values = ", ".join(f"{m.label} {terms.number(value, m.decimals)}" for m, value in errors if value is not None)
+  out = [f"Corrected for noise, each of its own read-out: {values}."] if values else []
   out += [noise.sentence(e)] if noise.sentence(e) else []
-  ends = [(label, terms.interval(e, path, digits)) for label, path, digits in _HEADLINES]
-  told = ", ".join(f"{label} {text}" for label, text in ends if text)
-  out += [f"{terms.interval_kind(e)}: {told}."] if told else []
+  ends = [(m.label, terms.interval(e, path, m.decimals)) for path, m in _headlines()]
+  values = ", ".join(f"{label} {text}" for label, text in ends if text)
+  out += [f"{terms.interval_kind(e)}: {values}."] if values else []
   out += [noise.why_none(e)] if noise.why_none(e) else []
   return [part for line in out for part in textwrap.wrap(line.replace("\u00a0", " "), _WIDTH)]
 
 
 _WIDTH = 100
-_ERRORS = (
-  "read_outs.mean_vote.mr_ece_pooled",
-  "read_outs.mean_vote.ace",
-  "read_outs.majority.ece_majority",
-  "levels.level_ece",
-)
-_SUMMARY = ("mr_ece_pooled", "ace", "brier", "nll", "ece_majority", "dice", "soft_dice_5", "empty_marked_share")
-_SUMMARY += ("empty_marked_pixels", "rps", "level_ece")
 
 
-def _cell(e: reading.Evaluation, path: str, metric: terms.Metric, own: bool = True) -> str:
+def _headlines() -> list[tuple[str, Metric]]:
+  """Masks first."""
+  return sorted(terms.tagged("headline"), key=lambda found: found[1].table != "masks")
+
+
+def _cell(e: reading.Evaluation, path: str, metric: Metric, own: bool = True) -> str:
   written = terms.number(e.number(path), metric.decimals, missing="-")
   return written if own or written == "-" else f"({written})"
 
 
 def _people(e: reading.Evaluation) -> list[str]:
-  def value(path: str, decimals: int) -> str:
-    return terms.number(e.number(f"raters.{path}"), decimals, missing="-")
-
-  left_out = [("Dice", "dice", 3), ("MR-ECE", "mr_ece", 4), ("Brier", "brier", 4)]
-  scores = ", ".join(f"{label} {value(f'leave_one_out.{key}', digits)}" for label, key, digits in left_out)
+  dice, disputed = (terms.write(e, f"raters.{key}", "-") for key in ("pairwise_dice_mean", "share_disputed"))
+  scores = ", ".join(f"{m.name} {terms.write(e, m.path, '-')}" for m in select("raters.leave_one_out"))
   return [
-    f"Raters: Dice of two raters {value('pairwise_dice_mean', 3)}, disputed share {value('share_disputed', 3)}.",
-    f"Each rater foretold by the others: {scores}.",
+    f"Raters: Dice of two raters {dice}, disputed share {disputed}.",
+    f"Each rater predicted by the others: {scores}.",
   ]

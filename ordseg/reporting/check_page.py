@@ -1,14 +1,11 @@
 """doctor.html: one self-contained page with the tables, the suspicions and pictures of what they are about."""
 
-import base64
 import functools
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import PIL.Image
 
@@ -16,6 +13,7 @@ from ordseg import files
 from ordseg.data_check import tables
 from ordseg.data_check.survey import Survey, as_pages, fullest_page, masks_of
 from ordseg.data_check.suspicion import Suspicion
+from ordseg.reporting import style
 
 MAX_PICTURES = 24
 EXAMPLES = 6  # pictures where nothing is suspected
@@ -104,15 +102,18 @@ def write(
     pictures: (structure, image) -> its picture from `draw`; see `wanted_images`.
     title: what was examined.
   """
-  loader = jinja2.PackageLoader("ordseg.reporting", "templates")
-  template = jinja2.Environment(loader=loader, autoescape=True).get_template("doctor.html")
+  template = style.templates().get_template("doctor.html")
   survey = surveys if isinstance(surveys, Survey) else surveys[0]
-  told = ["rgb({}, {}, {})".format(*colour) for colour in colours(len(survey.raters))]
-  raters = [{"name": name, "colour": colour} for name, colour in zip(survey.raters, told, strict=True)]
+  css = ["rgb({}, {}, {})".format(*colour) for colour in colours(len(survey.raters))]
+  raters = [{"name": name, "colour": colour} for name, colour in zip(survey.raters, css, strict=True)]
 
   def figures(keys: Sequence[Key]) -> list[dict[str, str]]:
     return [
-      {"uri": _uri(pictures[key]), "alt": f"{survey.ids[key[1]]} with the raters' outlines", "name": survey.ids[key[1]]}
+      {
+        "uri": style.data_uri(style.png(pictures[key])),
+        "alt": f"{survey.ids[key[1]]} with the raters' outlines",
+        "name": survey.ids[key[1]],
+      }
       for key in keys
       if key in pictures
     ]
@@ -127,9 +128,3 @@ def write(
     title=title, tables=tables.all_tables(surveys), suspicions=shown, raters=raters, examples=examples
   )
   files.write_text(path, page)
-
-
-def _uri(picture: PIL.Image.Image) -> str:
-  content = io.BytesIO()
-  picture.save(content, format="PNG")
-  return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,14 @@
+"""Registers the metrics, in the order of metrics.json."""
+
+from ordseg.metrics import agreement, histogram, levels, masks, nested, outlines, top_label, votes
+from ordseg.metrics.registry import register
+
+_ORDER = (
+  *(votes.METRICS, masks.METRICS, histogram.METRICS, top_label.METRICS, outlines.METRICS),
+  *(levels.METRICS, nested.METRICS),
+  votes.FLOORS,
+  *(agreement.METRICS, agreement.LEAVE_ONE_OUT),
+)
+for _metrics in _ORDER:
+  for _metric in _metrics:
+    register(_metric)
