@@ -9,18 +9,16 @@ import argparse
 import ast
 import pathlib
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import logging
 
-from ordseg import errors, files, logging_utils
+from ordseg import errors, files
 from ordseg.cli import data_sets
 from ordseg.data_check import common_faults, examine, page, surveys, tables
 from ordseg.errors import InputError
-
-_SECONDS_BETWEEN_LINES = 10.0
+from ordseg.progress import Progress
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
     {split: _first(source, limits[split]) for split, source in sources.items()},
     raters=list(builder.rater_names) or None,
     structures=builder.class_names,
-    progress=_Progress(total),
+    progress=Progress("", "images", total),
   )
   suspicions = examine(looked, has_groups=bool(getattr(builder.config, "group_regex", "")))
   if args.manual_dir and hasattr(builder, "label_values"):
@@ -99,21 +97,6 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, ast.literal_eval(value)
   except (ValueError, SyntaxError):
     return name, value
-
-
-class _Progress:
-  """Says how far the reading is; a line at most every few seconds."""
-
-  def __init__(self, total: int):
-    self._total, self._start = total, time.monotonic()
-    self._last = self._start
-
-  def __call__(self, done: int) -> None:
-    now = time.monotonic()
-    if now - self._last > _SECONDS_BETWEEN_LINES:
-      self._last = now
-      left = logging_utils.format_duration((now - self._start) / done * (self._total - done))
-      print(f"{done}/{self._total} images | ETA {left}", flush=True)
 
 
 if __name__ == "__main__":

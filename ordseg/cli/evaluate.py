@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,10 @@ from ordseg import errors, input_pipeline, run_record
 from ordseg.cli import data_sets
 from ordseg.evaluation import evaluator
 from ordseg.evaluation import folder as evaluation_folder
-from ordseg.logging_utils import format_duration
 from ordseg.models import sliding_window
 from ordseg.prediction import predictor as predictors
 from ordseg.prediction.predictor import How, Predictor
+from ordseg.progress import Progress
 from ordseg.reporting import report
 from ordseg.training import parallel
 
@@ -67,7 +66,7 @@ def evaluate_run(
     num_classes=run.num_classes,
     **evaluator.from_config(run.config.eval),
     gather=parallel.gather_across_processes,
-    progress=Progress(len(source) // parallel.process_count(), split),
+    progress=Progress(split, "images", len(source) // parallel.process_count()),
   )
   about = _describe(predictor, workdirs, how, split, data_info)
   if parallel.is_first_process():
@@ -130,22 +129,3 @@ def _recalibration(predictor: Predictor, how: How, split: str, num_runs: int) ->
   before = _folder(split, how.uncalibrated(), num_runs)
   about = {key: value for key, value in predictor.recalibration.items() if key != "parameters"}
   return {"recalibration": {**about, "named": how.recalibration, "before": before}}
-
-
-class Progress:
-  """Says how far an evaluation is and how long it will take; a line at most every few seconds."""
-
-  _SECONDS_BETWEEN_LINES = 10.0
-
-  def __init__(self, num_images: int, split: str):
-    self._num_images, self._split = num_images, split
-    self._start = self._last = time.monotonic()
-
-  def __call__(self, num_done: int) -> None:
-    """Says where it stands, unless it did so a moment ago."""
-    now = time.monotonic()
-    if now - self._last < self._SECONDS_BETWEEN_LINES:
-      return
-    self._last = now
-    left = (now - self._start) / num_done * (self._num_images - num_done)
-    print(f"{self._split}: {num_done}/{self._num_images} images | ETA {format_duration(left)}", flush=True)

@@ -21,13 +21,13 @@ from absl import logging
 from ordseg import errors as validate
 from ordseg import files, input_pipeline, ordinal, recalibration, records, run_record
 from ordseg.cli import data_sets
-from ordseg.cli import evaluate as eval_loop
 from ordseg.errors import InputError, check_choice
 from ordseg.evaluation import evaluator
 from ordseg.models import sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.prediction import predictor as predictors
 from ordseg.prediction.predictor import How, Predictor
+from ordseg.progress import Progress
 from ordseg.recalibration import METHODS, Check, Fit, Judgement, Sample, Sampler
 from ordseg.training import parallel
 
@@ -146,7 +146,7 @@ def _draw(predictor: Predictor, source: input_pipeline.Source, sampler: Sampler,
   """Predicts the images of a split and draws from each."""
   config = predictor.run.config
   log_probs_of = _windowed(predictor, sliding_window.from_config(config))
-  region, progress = evaluator.from_config(config.eval)["region"], eval_loop.Progress(len(source), split)
+  region, progress = evaluator.from_config(config.eval)["region"], Progress(split, "images", len(source))
   done = 0
   for item in input_pipeline.eval_batches(
     source, preprocess_config=config.preprocess, batch_size=config.eval.batch_size, keep=()

@@ -12,10 +12,10 @@ from configs import default
 from ordseg import config_check
 from ordseg.errors import InputError
 from ordseg.input_pipeline.examples import Panel
-from ordseg.logging_utils import MetricsLog
 from ordseg.training import checkpoint, loop, memory
 from ordseg.training.checkpoint import Checkpoints
 from ordseg.training.learner import make_learner
+from ordseg.training.logs import MetricsLog
 from tests.helpers import processes, training
 from tests.training.test_loop import read_rows, without_timings
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordseg.logging_utils import format_duration
+from ordseg.progress import format_duration
 from ordseg.reporting.report import answer, noise, page, reading, terms
 from ordseg.reporting.report.reading import Evaluation
 
