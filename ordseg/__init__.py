@@ -1,8 +1,68 @@
-"""Segmentation networks whose probabilities say how much the raters disagree."""
+"""Segmentation networks whose probabilities say how much the raters disagree.
 
-from ordseg.errors import interrupts
+The pieces of the method, without training, files or programs; each is imported when it is first used:
+
+>>> import numpy as np, ordseg
+>>> masks = np.array([[[[1, 1, 0]]]])  # [B, H, W, R] = [1, 1, 1, 3]: two of three raters marked the pixel
+>>> target = ordseg.encode(masks, rater_valid=np.ones((1, 3)))
+>>> round(float(target.mean_vote[0, 0, 0]), 4)
+0.6667
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ordseg.errors import extras, interrupts
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+  from ordseg import heads as heads
+  from ordseg import losses as losses
+  from ordseg import metrics as metrics
+  from ordseg import models as models
+  from ordseg import ordinal as ordinal
+  from ordseg import recalibration as recalibration
+  from ordseg.ordinal import encode as encode
+  from ordseg.ordinal import foreground_prob as read_out
+  from ordseg.ordinal import thinned_probs as thin
+  from ordseg.prediction.predictor import load as load
+
+# name -> where it is: a module, or an object after a colon
+_FRONT = {
+  "encode": "ordseg.ordinal:encode",
+  "thin": "ordseg.ordinal:thinned_probs",
+  "read_out": "ordseg.ordinal:foreground_prob",
+  "load": "ordseg.prediction.predictor:load",
+  "heads": "ordseg.heads",
+  "losses": "ordseg.losses",
+  "metrics": "ordseg.metrics",
+  "models": "ordseg.models",
+  "ordinal": "ordseg.ordinal",
+  "recalibration": "ordseg.recalibration",
+}
+
+__all__ = ["__version__", *_FRONT]
+
+
+def __getattr__(name: str) -> Any:
+  """Imports a piece when it is first used."""
+  if name not in _FRONT:
+    raise AttributeError(f"module 'ordseg' has no attribute {name!r}")
+  module, _, attribute = _FRONT[name].partition(":")
+  try:
+    found = importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    if not (line := extras.explain(error, f"ordseg.{name}")):
+      raise
+    raise ModuleNotFoundError(line, name=error.name) from error
+  globals()[name] = found = getattr(found, attribute) if attribute else found
+  return found
+
+
+def __dir__() -> list[str]:
+  return sorted(__all__)
+
 
 if interrupts.is_program():  # before the slow imports
   interrupts.leave_at_once()

@@ -1,14 +1,16 @@
-"""The evaluation program: from a trained workdir and a data source to metrics, tables and a report."""
+"""``ordseg evaluate``: from a trained workdir and a data source to metrics, tables and a report."""
 
+import argparse
 import contextlib
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ordseg import errors, input_pipeline, run_record
-from ordseg.cli import data_sets
+from ordseg.cli import data_sets, flags
 from ordseg.evaluation import evaluator
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.models import sliding_window
@@ -129,3 +131,29 @@ def _recalibration(predictor: Predictor, how: How, split: str, num_runs: int) ->
   before = _folder(split, how.uncalibrated(), num_runs)
   about = {key: value for key, value in predictor.recalibration.items() if key != "parameters"}
   return {"recalibration": {**about, "named": how.recalibration, "before": before}}
+
+
+def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
+  """Opens the run's data set, evaluates the checkpoint and prints the summary.
+
+  Args:
+    args: of the command line.
+    clone: folder with the builders; see `data_sets.builders`.
+  """
+  with errors.one_line_errors():
+    first = predictors.load_run(args.workdir[0])
+    parallel.setup(first.config.parallel.distributed, **parallel.timeouts(first.config.parallel))
+    package = data_sets.builders(clone)
+    builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
+    evaluate_run(
+      args.workdir,
+      How(args.step, args.flips, args.dropout_samples, args.recalibration),
+      source=package.data_source(builder, args.split),
+      split=args.split,
+      data_info=package.info(builder),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program with its own flags."""
+  run(flags.parse("evaluate", sys.argv[1:] if argv is None else argv))
