@@ -17,39 +17,39 @@ from ordseg.errors import extras, interrupts
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-  from ordseg import heads as heads
-  from ordseg import losses as losses
-  from ordseg import metrics as metrics
-  from ordseg import models as models
-  from ordseg import ordinal as ordinal
-  from ordseg import recalibration as recalibration
-  from ordseg.ordinal import encode as encode
+  from ordseg import heads, losses, metrics, models, ordinal, recalibration
+  from ordseg.ordinal import encode
   from ordseg.ordinal import foreground_prob as read_out
   from ordseg.ordinal import thinned_probs as thin
-  from ordseg.prediction.predictor import load as load
+  from ordseg.prediction.predictor import load
 
-# name -> where it is: a module, or an object after a colon
+__all__ = [
+  "__version__",
+  "encode",
+  "heads",
+  "load",
+  "losses",
+  "metrics",
+  "models",
+  "ordinal",
+  "read_out",
+  "recalibration",
+  "thin",
+]
+# Where the names are that are no rooms: module, and name there.
 _FRONT = {
-  "encode": "ordseg.ordinal:encode",
-  "thin": "ordseg.ordinal:thinned_probs",
-  "read_out": "ordseg.ordinal:foreground_prob",
-  "load": "ordseg.prediction.predictor:load",
-  "heads": "ordseg.heads",
-  "losses": "ordseg.losses",
-  "metrics": "ordseg.metrics",
-  "models": "ordseg.models",
-  "ordinal": "ordseg.ordinal",
-  "recalibration": "ordseg.recalibration",
+  "encode": ("ordseg.ordinal", "encode"),
+  "load": ("ordseg.prediction.predictor", "load"),
+  "read_out": ("ordseg.ordinal", "foreground_prob"),
+  "thin": ("ordseg.ordinal", "thinned_probs"),
 }
-
-__all__ = ["__version__", *_FRONT]
 
 
 def __getattr__(name: str) -> Any:
   """Imports a piece when it is first used."""
-  if name not in _FRONT:
+  if name not in __all__:
     raise AttributeError(f"module 'ordseg' has no attribute {name!r}")
-  module, _, attribute = _FRONT[name].partition(":")
+  module, attribute = _FRONT.get(name, (f"ordseg.{name}", ""))
   try:
     found = importlib.import_module(module)
   except ModuleNotFoundError as error:

@@ -45,6 +45,11 @@ def run(name: str, argv: Sequence[str], *, prog: str | None = None, **given: Any
   importlib.import_module(f"ordseg.cli.{name}").run(args, **given)
 
 
+def predict() -> None:
+  """``ordseg-predict`` is ``ordseg predict``, from before there was one command."""
+  run("predict", sys.argv[1:])
+
+
 def _overview() -> str:
   lines = [f"  {name:<12} {command.summary}" for name, command in flags.COMMANDS.items()]
   return "\n".join(

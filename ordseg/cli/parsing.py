@@ -15,7 +15,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     text = action.help or ""
     if action.required and action.option_strings:
       return f"{text} (required)"
-    unsaid = action.default in (None, "", False, argparse.SUPPRESS) or isinstance(action.default, list)
+    unsaid = action.default in (None, "", argparse.SUPPRESS) or isinstance(action.default, bool | list)
     return text if unsaid or not action.option_strings else f"{text} (default: %(default)s)"
 
 

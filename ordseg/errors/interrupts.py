@@ -101,4 +101,4 @@ def _watch(reader: socket.socket) -> None:
 def is_program() -> bool:
   """Returns whether ordseg is being imported for one of its programs: its command, or python -m."""
   name = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
-  return name in ("-m", "ordseg")
+  return name in ("-m", "ordseg", "ordseg-predict")

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -58,5 +57,7 @@ class Region:
 def _distance(inside: np.ndarray) -> np.ndarray:
   """Pixels to the nearest pixel inside."""
   if inside.ndim == 2:
+    import cv2  # only where a region is asked for
+
     return cv2.distanceTransform(np.ascontiguousarray(~inside, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
   return np.asarray(ndimage.distance_transform_edt(~inside))

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def program(body, **options):
-  text = f"import sys\nfrom ordseg import validate\nwith validate.one_line_errors():\n  {body}\n"
+  text = f"import sys\nfrom ordseg import errors\nwith errors.one_line_errors():\n  {body}\n"
   command = [sys.executable, "-c", text]
   return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, **options)
 
@@ -67,7 +67,7 @@ def test_what_a_library_wrapped_is_found():
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_a_full_disk_under_the_output_is_one_line():
   with open("/dev/full", "w") as full:  # noqa: PTH123
-    command = [sys.executable, "-c", "from ordseg import validate\nwith validate.one_line_errors():\n  print('done')"]
+    command = [sys.executable, "-c", "from ordseg import errors\nwith errors.one_line_errors():\n  print('done')"]
     done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
   assert done.returncode == 2
   assert len(done.stderr.splitlines()) == 1 and "No space left on device" in done.stderr
@@ -75,7 +75,7 @@ def test_a_full_disk_under_the_output_is_one_line():
 
 def test_a_reader_that_leaves_ends_the_program_without_a_word():
   done = subprocess.run(
-    f"{sys.executable} -c 'from ordseg import validate\nwith validate.one_line_errors():\n"
+    f"{sys.executable} -c 'from ordseg import errors\nwith errors.one_line_errors():\n"
     "  for i in range(100000): print(i)' | head -n 1; exit ${PIPESTATUS[0]}",
     shell=True,
     executable="/bin/bash",
