@@ -23,5 +23,6 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
   wanted = ("ordseg/py.typed", "ordseg/cli/aliases/predict.py", "ordseg/reporting/templates/report.html")
   assert set(wanted) <= set(names)
   (source,) = tmp_path.glob("*.tar.gz")
-  assert any(name.endswith("/ordseg/cli/main.py") for name in tarfile.open(source).getnames())
+  with tarfile.open(source) as archive:
+    assert any(name.endswith("/ordseg/cli/main.py") for name in archive.getnames())
   wheel.main(str(built))

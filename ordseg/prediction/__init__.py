@@ -1,7 +1,6 @@
 """Prediction of a user's own files: calibrated maps in the geometry of the image, from a trained workdir.
 
-``python -m ordseg.predict`` or, from an installed wheel, ``ordseg-predict``; docs/predict.md. Needs neither TFDS nor
-the repository.
+``ordseg predict``; docs/predict.md. Needs neither TFDS nor the repository.
 """
 
 from ordseg.prediction.files import Options, predict_file, predict_files

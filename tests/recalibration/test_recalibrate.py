@@ -133,7 +133,7 @@ def test_ensembles_and_views_have_maps_of_their_own(workdir, tmp_path):
   [
     (
       How(4, recalibration="temperature"),
-      r"step 6 of .*, not on step 4 of .*Fit it anew: python -m ordseg.recalibrate",
+      r"step 6 of .*, not on step 4 of .*Fit it anew: ordseg recalibrate",
     ),
     (How("last", recalibration="temprature"), "--recalibration='temprature' is unknown. Did you mean 'temperature'"),
     (How("last", recalibration="beta"), "no such recalibration map"),
