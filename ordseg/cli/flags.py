@@ -226,14 +226,14 @@ done.""",
 Counts, agreement of the raters, and what looks wrong. Exit status: 0 nothing looks wrong, 1 something does, 2 the
 command itself is wrong or the data cannot be read.""",
     _check,
-    ("images", "data", "report"),
+    ("train", "images", "data", "report"),
   ),
   "compare": Command(
     "Compare runs on the same images: paired differences, intervals, tests.",
     """{prog} runs/baseline runs/ours --out=runs/compared
 {prog} bce=runs/bce0,runs/bce1 ours=runs/ours0,runs/ours1 --metric=levels.rps --out=runs/compared""",
     _compare,
-    ("report",),
+    ("train", "report"),
   ),
   "recalibrate": Command(
     "Fit a recalibration map to the votes of a validation split, kept beside the checkpoint.",
@@ -252,7 +252,7 @@ workdirs, --flips and --dropout_samples fit the map for what these predict toget
     "Write the model card of a trained and evaluated run, as Markdown and HTML.",
     "{prog} --workdir=runs/mine",
     _card,
-    ("report",),
+    ("train", "report"),
   ),
   "export": Command(
     "Export a run as one file that runs without this package: a JAX artefact, or ONNX.",
@@ -262,6 +262,6 @@ workdirs, --flips and --dropout_samples fit the map for what these predict toget
 Both map prepared images [B, H, W, C] float32 to the probabilities of 0..R votes [B, H, W, R + 1]; metadata.json beside
 them says how images are prepared and what the outputs mean (docs/export.md).""",
     _export,
-    ("train",),
+    ("train", "images"),
   ),
 }

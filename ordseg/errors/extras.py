@@ -14,11 +14,15 @@ _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*;.*\bextra == ['\"](?P<extra>[\w-
 
 
 def table() -> Mapping[str, list[str]]:
-  """Returns extra -> its distributions, by their canonical names."""
+  """Returns extra -> its distributions, by their canonical names; empty where ordseg runs without being installed."""
   found: dict[str, list[str]] = {}
-  for text in importlib.metadata.requires("ordseg") or ():
+  try:
+    requirements = importlib.metadata.requires("ordseg") or []
+  except importlib.metadata.PackageNotFoundError:
+    requirements = []
+  for text in requirements:
     if match := _REQUIREMENT.match(text):
-      found.setdefault(match["extra"], []).append(_canonical(match["name"]))
+      found.setdefault(match["extra"], []).append(canonical(match["name"]))
   return found
 
 
@@ -41,12 +45,14 @@ def require(what: str, names: Iterable[str]) -> None:
 def explain(error: ImportError, what: str) -> str:
   """Returns one line that names the extra that a missing module comes with; '' where it is none of an extra."""
   module = (error.name or "").split(".")[0]
-  package = _canonical(_OTHER_NAMES.get(module, module))
+  package = canonical(module)
   extra = next((name for name, packages in table().items() if package in packages), None)
   return f"{what} needs {package}: pip install 'ordseg[{extra}]'" if extra and module else ""
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+  """Returns the distribution's canonical name of a top-level module, or of a distribution."""
+  name = _OTHER_NAMES.get(name, name)
   return re.sub(r"[-_.]+", "-", name).lower()
 
 

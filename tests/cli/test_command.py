@@ -8,6 +8,7 @@ import pytest
 
 from ordseg.cli import flags, main
 from ordseg.cli.parsing import Switch
+from ordseg.errors import extras
 
 NAMES = list(flags.COMMANDS)
 LIGHT = """
@@ -117,6 +118,20 @@ def test_words_and_defaults_are_those_of_the_library():
   assert given == [default.num_resamples, default.confidence, default.method, default.seed]
   assert action("recalibrate", "--method").help.endswith(", ".join(recalibration.METHODS))
   assert len(differences.DEFAULT_METRICS) == 4  # as --metric says
+
+
+@pytest.mark.slow  # imports every program in a process of its own
+@pytest.mark.parametrize("name", NAMES)
+def test_a_program_imports_only_what_its_extras_bring(name):
+  text = f"import sys, ordseg.cli.{name}; print(*{{m.split('.')[0] for m in sys.modules}})"
+  done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+  loaded = done.stdout.split()
+  table, brought = extras.table(), set()
+  for extra in flags.COMMANDS[name].extras:
+    brought |= set(table[extra])
+  for module in ("grain", "optax", "orbax", "ml_collections", "cv2", "tensorboardX", "PIL", "matplotlib", "jinja2"):
+    package = extras.canonical(module)
+    assert module not in loaded or package in brought, f"ordseg {name} imports {module}"
 
 
 @pytest.mark.parametrize(
