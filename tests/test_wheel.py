@@ -13,6 +13,7 @@ from tests import wheel
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.slow  # downloads what the wheel needs into an environment of its own
 def test_the_wheel_works_outside_the_repository(tmp_path):
   pytest.importorskip("build")
