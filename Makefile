@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 READY := $(VENV)/ready
 
-.PHONY: help quickstart results test test-slow lint format types benchmarks coverage faults lock clean
+.PHONY: help quickstart results test test-slow wheel lint format types benchmarks coverage faults lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ quickstart: $(READY) ## train the ordinal model and the majority-vote baseline o
 	$(BIN)/python run_eval.py --workdir=$(RUNS)/quickstart/ordinal --split=test
 	$(BIN)/python run_train.py --config=configs/quickstart.py:baseline --workdir=$(RUNS)/quickstart/majority_bce
 	$(BIN)/python run_eval.py --workdir=$(RUNS)/quickstart/majority_bce --split=test
-	$(BIN)/python -m ordseg.compare 'majority-vote BCE=$(RUNS)/quickstart/majority_bce' \
+	$(BIN)/ordseg compare 'majority-vote BCE=$(RUNS)/quickstart/majority_bce' \
 		'ordinal (RPS + BCE)=$(RUNS)/quickstart/ordinal' --out=$(RUNS)/quickstart
 
 results: $(READY) ## print the study's tables from its records, and put them into docs/results.md
@@ -36,6 +36,13 @@ test: $(READY) ## the default test suite
 
 test-slow: $(READY) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+wheel: $(READY) ## build wheel and sdist into dist/, and try them in environments of their own
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
+	rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/wheel.py dist/*.whl
 
 lint: $(READY) ## ruff, format check included
 	$(BIN)/ruff check .
@@ -61,8 +68,8 @@ faults: $(READY) ## what becomes of runs and files when something goes wrong (do
 	$(BIN)/python benchmarks/faults.py --out=$(RUNS)/faults
 
 lock: ## write requirements.lock anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra data --extra test --extra dev --no-header --no-emit-index-url \
+	uv pip compile --universal --python-version 3.11 --extra all --extra test --extra dev --no-header --no-emit-index-url \
 		--no-emit-find-links --upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and caches, not runs/
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from ordseg import records
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 # (row, head, loss, further overrides)
@@ -77,10 +79,7 @@ def run(workdir: pathlib.Path, args: argparse.Namespace, overrides: list[str]) -
 
 def pick(metrics: dict[str, object], path: str) -> float:
   """Looks a dotted path up."""
-  value: object = metrics
-  for name in path.split("."):
-    assert isinstance(value, dict)
-    value = value[name]
+  value = records.at(metrics, path)
   assert isinstance(value, float)
   return value
 

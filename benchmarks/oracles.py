@@ -20,7 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from ordseg import ordinal
+from ordseg import ordinal, records
 from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
 from tests.reference import programs
@@ -123,9 +123,7 @@ def deviations(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, float]:
       for name in ordinal.READ_OUTS if section == "read_outs" else ("",):
         ours: Mapping[str, Any] = found[section] if section else found
         for key, want in oracle(data, name).items():
-          value: Any = ours[name] if name else ours
-          for part in key.split("."):
-            value = value[part]
+          value = records.at(ours[name] if name else ours, key)
           path = f"{section}.{key}".lstrip(".")
           difference = np.max(np.abs(np.asarray(value, np.float64) - np.asarray(want, np.float64)))
           out[path] = float(np.maximum(out.get(path, 0.0), difference))

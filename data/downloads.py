@@ -7,10 +7,10 @@ import pathlib
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterable
 
 from data.errors import DataError
+from ordseg import files
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60.0
@@ -58,18 +58,14 @@ def fetch(downloads: Iterable[Download], folder: pathlib.Path, *, terms: str) ->
 
 
 def _fetch_one(download: Download, path: pathlib.Path) -> None:
-  # Not the process number: containers that share a folder share numbers too, and would write into one file.
-  part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
   by_hand = f"Download it by hand and point --config.data.manual_dir to its folder: {download.url}"
   try:
-    digest = _receive(download, part)
-    if digest != download.sha256:
-      raise DataError(f"{path.name}: its SHA-256 is {digest}, published is {download.sha256}. {by_hand}")
-    part.replace(path)
+    with files.replacing(path) as part:
+      digest = _receive(download, part)
+      if digest != download.sha256:
+        raise DataError(f"{path.name}: its SHA-256 is {digest}, published is {download.sha256}. {by_hand}")
   except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
     raise DataError(f"{path.name}: cannot be downloaded ({error}). {by_hand}") from error
-  finally:
-    part.unlink(missing_ok=True)
 
 
 def _receive(download: Download, part: pathlib.Path) -> str:

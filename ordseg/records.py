@@ -36,6 +36,30 @@ def jsonable(value: Any) -> Any:
   return value
 
 
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns what is in nested dicts by dotted path: ``{"levels": {"rps": 0.1}}`` as ``{"levels.rps": 0.1}``."""
+  out: dict[str, Any] = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      out.update(leaves(value, f"{prefix}{name}."))
+    else:
+      out[f"{prefix}{name}"] = value
+  return out
+
+
+def numbers(tree: Mapping[str, Any]) -> dict[str, float]:
+  """`leaves` that are numbers; truth values, text, lists and None are left out."""
+  kinds = int | float | np.integer | np.floating
+  return {path: float(x) for path, x in leaves(tree).items() if isinstance(x, kinds) and not isinstance(x, bool)}
+
+
+def at(tree: Any, path: str) -> Any:
+  """Returns what is at a dotted path of nested dicts, such as ``levels.rps``; None where nothing is."""
+  for name in path.split("."):
+    tree = tree.get(name) if isinstance(tree, Mapping) else None
+  return tree
+
+
 def digest(value: Any) -> str:
   """Returns the SHA-256 of what JSON holds, whatever its order and spaces; 64 hexadecimal digits."""
   text = json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -147,7 +147,7 @@ def open_run(workdir: str | pathlib.Path, info: Mapping[str, Any], *, write: boo
 
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.Path) -> None:
-  before, now = leaves(plain(old["config"])), leaves(new["config"])
+  before, now = records.leaves(plain(old["config"])), records.leaves(new["config"])
   differing = [p for p in sorted(before.keys() | now.keys()) if p not in FREE_FIELDS and before.get(p) != now.get(p)]
   if "train.num_steps" in differing and now["train.num_steps"] > before["train.num_steps"]:
     differing.remove("train.num_steps")
@@ -161,17 +161,6 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.
     raise InputError(
       f"{folder} holds a run of another setting: {'; '.join(told)}. Choose another workdir, or delete this one."
     )
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns the fields of a config by dotted path, from nested dicts."""
-  out: dict[str, Any] = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      out.update(leaves(value, f"{prefix}{name}."))
-    else:
-      out[f"{prefix}{name}"] = value
-  return out
 
 
 def _tuples(value: Any) -> Any:

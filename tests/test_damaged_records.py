@@ -18,9 +18,9 @@ from ordseg.cli import card as card
 from ordseg.cli import compare as compare
 from ordseg.cli import report as report
 from ordseg.errors import InputError
-from ordseg.logging_utils import MetricsLog
 from ordseg.prediction import predictor
 from ordseg.reporting.report import figures
+from ordseg.training.logs import MetricsLog
 from ordseg.types import Panel
 from tests.helpers import evaluations, training
 

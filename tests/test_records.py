@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import shutil
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ordseg import records, run_record
+from ordseg import files, records, run_record
 from ordseg.errors import InputError
 from ordseg.evaluation import scoring
 from ordseg.reporting import card, report
@@ -25,6 +26,39 @@ VALUE = st.recursive(
   lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
   max_leaves=8,
 )
+
+
+def test_nested_dicts_by_dotted_path():
+  tree = {"a": {"b": 1, "c": [1, 2], "d": None, "e": "text"}, "f": np.float32(0.5), "g": True}
+  assert records.numbers(tree) == {"a.b": 1.0, "f": 0.5}
+  assert records.leaves(tree) == {"a.b": 1, "a.c": [1, 2], "a.d": None, "a.e": "text", "f": np.float32(0.5), "g": True}
+  assert records.at(tree, "a.b") == 1 and records.at(tree, "a") is tree["a"]
+  assert records.at(tree, "a.b.c") is None and records.at(tree, "h.i") is None
+
+
+def test_numpy_numbers_and_arrays_become_pythons():
+  value = {"a": np.float32(0.5), "b": np.asarray([1.0, np.nan]), "c": np.int64(2)}
+  assert json.dumps(records.jsonable(value), allow_nan=False) == '{"a": 0.5, "b": [1.0, null], "c": 2}'
+
+
+@given(st.recursive(st.floats() | st.none() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
+def test_jsonable_is_strict_json(value):
+  text = json.dumps(records.jsonable(value), allow_nan=False)
+  assert json.loads(text) == records.jsonable(value)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+  path = tmp_path / "config.json"
+  records.write_json(path, {"a": math.nan, "b": (1, 2)})
+  assert json.loads(path.read_text()) == {"a": None, "b": [1, 2], "sha256": records.digest({"a": None, "b": [1, 2]})}
+
+  def crash(*args):
+    raise OSError("the disk is gone")
+
+  monkeypatch.setattr(files.os, "fsync", crash)
+  with pytest.raises(OSError, match="disk"):
+    records.write_json(path, {"a": 2})
+  assert records.read_json(path) == {"a": None, "b": [1, 2]} and list(tmp_path.iterdir()) == [path]
 
 
 @given(st.dictionaries(st.text(), VALUE, max_size=4))

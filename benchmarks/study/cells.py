@@ -16,7 +16,7 @@ import data
 from benchmarks.study import folds, plan, record
 from benchmarks.study.plan import METHODS, Cell, Study
 from benchmarks.study.sums import SCORES, Sums
-from ordseg import input_pipeline, losses, run_record
+from ordseg import files, input_pipeline, losses, run_record
 from ordseg.errors import InputError
 from ordseg.input_pipeline import examples
 from ordseg.training import parallel
@@ -298,9 +298,8 @@ def _keep(params: Any, path: pathlib.Path) -> None:
   """Keeps the parameters for ensembles and recalibration on this machine."""
   path.parent.mkdir(parents=True, exist_ok=True)
   leaves = {jax.tree_util.keystr(where): leaf for where, leaf in jax.tree_util.tree_leaves_with_path(params)}
-  temporary = path.with_name(f".{path.name}.tmp.npz")
-  np.savez(temporary, **leaves)
-  temporary.replace(path)
+  with files.replacing(path) as part:
+    np.savez(part, **leaves)
 
 
 def judge(predict: Predict, source: Sequence[Any], patients: list[str], config: Any) -> Sums:

@@ -9,7 +9,6 @@ numpy reads them.
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import numpy as np
 
 from benchmarks.study import sums as counting
 from benchmarks.study.sums import Sums
+from ordseg import files
 from ordseg.errors import InputError
 
 MAX_BYTES = 20_000
@@ -126,9 +126,7 @@ def write(record: Record, path: pathlib.Path) -> int:
   if content is None:
     raise ValueError(f"{path.name} would have more than {MAX_BYTES} bytes.")
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  temporary.write_bytes(content)
-  temporary.replace(path)
+  files.write_bytes(path, content)
   return len(content)
 
 
@@ -223,9 +221,7 @@ def write_panel(patients: list[str], sums: Sums, path: pathlib.Path) -> None:
       raise InputError(f"{path}: the raters' masks here are not those of the earlier cells of this fold.")
     return
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  temporary.write_text(head + text)
-  temporary.replace(path)
+  files.write_text(path, head + text)
 
 
 def read_panel(path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -47,12 +47,12 @@ def next_commands(out: pathlib.Path) -> str:
   """Returns the commands of docs/own_data.md for the folder that was written."""
   folder = shlex.quote(str(out))
   return f"""
-python -m ordseg.doctor --builder=folder_raters --manual_dir={folder} --data_dir=built --set group_regex='{GROUPS}'
+ordseg check --builder=folder_raters --manual_dir={folder} --data_dir=built --set group_regex='{GROUPS}'
 python run_train.py --config=configs/folder_raters.py --workdir=runs/mine \\
   --config.data.manual_dir={folder} --config.data.data_dir=built \\
   --config.data.builder_args.group_regex='{GROUPS}' --config.train.num_steps=300
 python run_eval.py --workdir=runs/mine
-python -m ordseg.predict --workdir=runs/mine --input={folder} --output=maps"""
+ordseg predict --workdir=runs/mine --input={folder} --output=maps"""
 
 
 def _save(path: pathlib.Path, values: np.ndarray) -> None:

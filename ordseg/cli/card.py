@@ -1,31 +1,16 @@
-"""``python -m ordseg.card``: writes the model card of a trained and evaluated run, as Markdown and HTML."""
+"""``ordseg card``: writes the model card of a trained and evaluated run, as Markdown and HTML."""
 
 import argparse
-import pathlib
+import sys
 from collections.abc import Sequence
 
 from ordseg import errors
+from ordseg.cli import flags
 from ordseg.reporting import card
 
 
-def parser() -> argparse.ArgumentParser:
-  """Returns the command line."""
-  out = argparse.ArgumentParser(prog="python -m ordseg.card", description=__doc__)
-  out.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run, such as runs/mine")
-  out.add_argument("--split", default="test", help="the evaluation: a folder of <workdir>/eval")
-  out.add_argument("--out", type=pathlib.Path, help="folder to write to; the workdir by default")
-  out.add_argument(
-    "--intended_use", type=pathlib.Path, help="text file; by default, what the section of the card that is there says"
-  )
-  out.add_argument(
-    "--power_watts", type=float, help="average power of all devices together; adds an estimate of the energy"
-  )
-  return out
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """The program; exits with status 2 and one line where something is wrong."""
-  args = parser().parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+  """Writes the card; exits with status 2 and one line where something is wrong."""
   with errors.one_line_errors():
     if args.power_watts is not None and not 0 < args.power_watts < float("inf"):
       raise errors.InputError(f"--power_watts={args.power_watts} must be a number above 0.")
@@ -35,5 +20,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"model card: {path}, {path.with_suffix('.html')}")
 
 
-if __name__ == "__main__":
-  main()
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program with its own flags."""
+  run(flags.parse("card", sys.argv[1:] if argv is None else argv))

@@ -1,56 +1,29 @@
-"""Examines a data set before anyone trains on it: counts, agreement of the raters, and what looks wrong.
-
-python -m ordseg.doctor --builder=folder_raters --manual_dir=mydata
-
-Exit status: 0 nothing looks wrong, 1 something does, 2 the command itself or the data cannot be read.
-"""
+"""``ordseg check``: counts what is in a data set, how much its raters agree, and what looks wrong."""
 
 import argparse
 import ast
 import pathlib
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from absl import logging
-
-from ordseg import errors, files, logging_utils
-from ordseg.cli import data_sets
+from ordseg import errors, files
+from ordseg.cli import data_sets, flags
 from ordseg.data_check import common_faults, examine, surveys, tables
 from ordseg.errors import InputError
+from ordseg.progress import Progress
 from ordseg.reporting import check_page as page
 
-_SECONDS_BETWEEN_LINES = 10.0
 
-
-def parser() -> argparse.ArgumentParser:
-  """Returns the command line."""
-  out = argparse.ArgumentParser(
-    prog="python -m ordseg.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  out.add_argument("--builder", required=True, help="a folder of data/, such as folder_raters or lidc_slices")
-  out.add_argument("--config", default="", help="the builder's config, by name")
-  out.add_argument("--data_dir", default="", help="where built data sets live; TFDS's own place by default")
-  out.add_argument("--manual_dir", default="", help="folder with your files")
-  out.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the builder; repeat")
-  out.add_argument("--limit", type=int, default=0, help="at most this many images of each split; 0: all")
-  out.add_argument("--out", type=pathlib.Path, default=pathlib.Path("doctor"), help="folder for doctor.html")
-  return out
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """The program."""
-  args = parser().parse_args(argv)
-  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
+def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
+  """Examines; exits with status 1 where something looks wrong."""
   with errors.one_line_errors():
     errors.check_writable(args.out)
-    found = _run(args)
+    found = _examine(args, data_sets.builders(clone))
   sys.exit(1 if found else 0)
 
 
-def _run(args: argparse.Namespace) -> int:
-  data = data_sets.builders()
+def _examine(args: argparse.Namespace, data: Any) -> int:
   builder = data.get_builder(
     args.builder,
     config_name=args.config,
@@ -66,7 +39,7 @@ def _run(args: argparse.Namespace) -> int:
     {split: _first(source, limits[split]) for split, source in sources.items()},
     raters=list(builder.rater_names) or None,
     structures=builder.class_names,
-    progress=_Progress(total),
+    progress=Progress("", "images", total),
   )
   suspicions = examine(looked, has_groups=bool(getattr(builder.config, "group_regex", "")))
   if args.manual_dir and hasattr(builder, "label_values"):
@@ -102,20 +75,6 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, value
 
 
-class _Progress:
-  """Says how far the reading is; a line at most every few seconds."""
-
-  def __init__(self, total: int):
-    self._total, self._start = total, time.monotonic()
-    self._last = self._start
-
-  def __call__(self, done: int) -> None:
-    now = time.monotonic()
-    if now - self._last > _SECONDS_BETWEEN_LINES:
-      self._last = now
-      left = logging_utils.format_duration((now - self._start) / done * (self._total - done))
-      print(f"{done}/{self._total} images | ETA {left}", flush=True)
-
-
-if __name__ == "__main__":
-  main()
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program with its own flags."""
+  run(flags.parse("check", sys.argv[1:] if argv is None else argv))

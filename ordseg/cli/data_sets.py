@@ -1,31 +1,49 @@
 """The data set of a run: the way from a workdir to a split of its data, for programs.
 
-The builders are the package ``data``, which is beside ordseg in a clone of the repository but not in the wheel; so it
-is handed in, or looked up by name.
+The builders are the package ``data`` of a clone of the repository, which the wheel lacks. run_train.py and run_eval.py
+say which; `ordseg` finds it beside itself, where it was installed with ``pip install -e`` from a clone.
 """
 
 import importlib
+import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ordseg.errors import InputError
+from ordseg.errors import InputError, extras
 from ordseg.prediction.predictor import Run
 from ordseg.training import parallel
 
 
-def builders() -> Any:
-  """Returns the package of builders.
+def builders(clone: pathlib.Path | None = None) -> Any:
+  """Returns the package of builders of a clone, whatever `data` the working directory has.
+
+  Args:
+    clone: its folder; None: where ordseg itself is.
 
   Raises:
-    InputError: it is not there.
+    InputError: they are not there.
   """
+  clone = clone or pathlib.Path(__file__).resolve().parents[2]
+  if not (clone / "run_train.py").is_file() or not (clone / "data" / "__init__.py").is_file():
+    raise InputError(
+      "the builders of data sets come with a clone of ordseg, not with the installed package. In the clone: "
+      "pip install -e '.[train,images,data,report]', or python run_train.py and python run_eval.py."
+    )
+  if sys.path[:1] != [str(clone)]:
+    sys.path.insert(0, str(clone))  # config files import `configs` too
   try:
     package = importlib.import_module("data")
   except ImportError as error:
-    raise InputError(f"the builders in data/ cannot be imported ({error}). Run this in a clone of ordseg.") from error
-  if not hasattr(package, "get_builder"):
-    raise InputError("the folder 'data' here is not that of ordseg's builders. Run this in a clone of ordseg.")
+    raise InputError(extras.explain(error, "data/") or f"the builders in data/ cannot be imported: {error}.") from error
+  if pathlib.Path(str(package.__file__)).resolve().parent != clone / "data":
+    raise InputError(f"a package named data that is not that of ordseg's builders was imported: {package.__file__}.")
   return package
+
+
+def default_config() -> Any:
+  """Returns the config with all fields, configs/default.py of the clone."""
+  return importlib.import_module("configs.default").get_config()
 
 
 def open_builder(package: Any, run: Run, *, data_dir: str | None = None, manual_dir: str | None = None) -> Any:

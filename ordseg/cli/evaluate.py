@@ -1,21 +1,22 @@
-"""The evaluation program: from a trained workdir and a data source to metrics, tables and a report."""
+"""``ordseg evaluate``: from a trained workdir and a data source to metrics, tables and a report."""
 
+import argparse
 import contextlib
 import pathlib
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ordseg import errors, input_pipeline, run_record
-from ordseg.cli import data_sets
+from ordseg.cli import data_sets, flags
 from ordseg.evaluation import evaluator
 from ordseg.evaluation import folder as evaluation_folder
-from ordseg.logging_utils import format_duration
 from ordseg.models import sliding_window
 from ordseg.prediction import predictor as predictors
 from ordseg.prediction.predictor import How, Predictor
+from ordseg.progress import Progress
 from ordseg.reporting import report
 from ordseg.training import parallel
 
@@ -67,7 +68,7 @@ def evaluate_run(
     num_classes=run.panel.num_classes,
     **evaluator.from_config(run.config.eval),
     gather=parallel.gather_across_processes,
-    progress=Progress(len(source) // parallel.process_count(), split),
+    progress=Progress(split, "images", len(source) // parallel.process_count()),
   )
   about = _describe(predictor, workdirs, how, split, data_info)
   if parallel.is_first_process():
@@ -132,20 +133,27 @@ def _recalibration(predictor: Predictor, how: How, split: str, num_runs: int) ->
   return {"recalibration": {**about, "named": how.recalibration, "before": before}}
 
 
-class Progress:
-  """Says how far an evaluation is and how long it will take; a line at most every few seconds."""
+def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
+  """Opens the run's data set, evaluates the checkpoint and prints the summary.
 
-  _SECONDS_BETWEEN_LINES = 10.0
+  Args:
+    args: of the command line.
+    clone: folder with the builders; see `data_sets.builders`.
+  """
+  with errors.one_line_errors():
+    first = predictors.load_run(args.workdir[0])
+    parallel.setup(first.config.parallel.distributed, **parallel.timeouts(first.config.parallel))
+    package = data_sets.builders(clone)
+    builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
+    evaluate_run(
+      args.workdir,
+      How(args.step, args.flips, args.dropout_samples, args.recalibration),
+      source=package.data_source(builder, args.split),
+      split=args.split,
+      data_info=package.info(builder),
+    )
 
-  def __init__(self, num_images: int, split: str):
-    self._num_images, self._split = num_images, split
-    self._start = self._last = time.monotonic()
 
-  def __call__(self, num_done: int) -> None:
-    """Says where it stands, unless it did so a moment ago."""
-    now = time.monotonic()
-    if now - self._last < self._SECONDS_BETWEEN_LINES:
-      return
-    self._last = now
-    left = (now - self._start) / num_done * (self._num_images - num_done)
-    print(f"{self._split}: {num_done}/{self._num_images} images | ETA {format_duration(left)}", flush=True)
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program with its own flags."""
+  run(flags.parse("evaluate", sys.argv[1:] if argv is None else argv))

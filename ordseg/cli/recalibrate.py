@@ -1,32 +1,23 @@
-"""Fits a recalibration map to the votes of a validation split, and stores it beside the checkpoint.
-
-python -m ordseg.recalibrate --workdir=runs/mine --method=temperature
-python -m ordseg.recalibrate --workdir=runs/mine --method=vector --loss=rps
-python -m ordseg.recalibrate --workdir=runs/mine --method=auto       # the best of all, or none
-python run_eval.py --workdir=runs/mine --recalibration=temperature
-
-A map is kept if it beats the predictions as they are on images it was not fitted on, by the read-out in use. Several
-workdirs, --flips and --dropout_samples fit the map for what these predict together (docs/recalibration.md).
-"""
+"""``ordseg recalibrate``: fits a recalibration map to the votes of a validation split; kept beside the checkpoint."""
 
 import argparse
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from ordseg import errors, files, input_pipeline, ordinal, recalibration, records, run_record
-from ordseg.cli import data_sets
-from ordseg.cli import evaluate as eval_loop
+from ordseg.cli import data_sets, flags
 from ordseg.errors import InputError, check_choice
 from ordseg.evaluation import evaluator
 from ordseg.models import sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.prediction import predictor as predictors
 from ordseg.prediction.predictor import How, Predictor
+from ordseg.progress import Progress
 from ordseg.recalibration import METHODS, Check, Fit, Judgement, Sample, Sampler
 from ordseg.training import parallel
 
@@ -145,7 +136,7 @@ def _draw(predictor: Predictor, source: input_pipeline.Source, sampler: Sampler,
   """Predicts the images of a split and draws from each."""
   config = predictor.run.config
   log_probs_of = _windowed(predictor, sliding_window.from_config(config))
-  region, progress = evaluator.from_config(config.eval)["region"], eval_loop.Progress(len(source), split)
+  region, progress = evaluator.from_config(config.eval)["region"], Progress(split, "images", len(source))
   done = 0
   for item in input_pipeline.eval_batches(
     source, preprocess_config=config.preprocess, batch_size=config.eval.batch_size, keep=()
@@ -251,41 +242,15 @@ def warnings(content: Mapping[str, Any]) -> list[str]:
   return told
 
 
-def parser() -> argparse.ArgumentParser:
-  """Returns the command line."""
-  out = argparse.ArgumentParser(
-    prog="python -m ordseg.recalibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  out.add_argument("--workdir", required=True, help="folder of a trained run; several, with commas, are an ensemble")
-  methods = "; ".join(f"{name}: {line.summary}" for name, line in METHODS.items())
-  out.add_argument("--method", required=True, help=f"auto: the best of all by cross-validation; {methods}")
-  out.add_argument("--read_out", default="mean_vote", help="by which a map is judged: mean_vote or majority")
-  out.add_argument("--always", action="store_true", help="keep the map even if it is no better than none")
-  out.add_argument("--loss", default="nll", help="what the fit makes small: nll or rps")
-  out.add_argument("--split", default="validation", help="split to fit on; TFDS slices work")
-  out.add_argument("--step", default="best", help="checkpoint: a step, best or last")
-  out.add_argument(
-    "--pixels_per_image", type=int, default=0, help="drawn of each image; 0: a million from all together"
-  )
-  out.add_argument("--seed", type=int, default=0, help="of the draw")
-  out.add_argument("--flips", action="store_true", help="fit to the average over mirror images")
-  out.add_argument("--dropout_samples", type=int, default=0, help="fit to the average over passes with dropout")
-  out.add_argument("--data_dir", default=None, help="where built data sets live now, if not where config.json says")
-  out.add_argument("--manual_dir", default=None, help="where the raw files are now")
-  return out
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """The program."""
-  args = parser().parse_args(argv)
-  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
+def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
+  """Fits; exits with status 2 and one line where something is wrong."""
   with errors.one_line_errors():
     _check_arguments(args.method, args.loss, args.read_out, args.always)
-    workdirs = args.workdir.split(",")
-    run = predictors.load_run(workdirs[0])
-    package = data_sets.builders()
+    workdirs = args.workdir
+    first = predictors.load_run(workdirs[0])
+    package = data_sets.builders(clone)
     parallel.setup(False)
-    builder = data_sets.open_builder(package, run, data_dir=args.data_dir, manual_dir=args.manual_dir)
+    builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
     path, content = fit_run(
       workdirs,
       How(args.step, args.flips, args.dropout_samples),
@@ -300,8 +265,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       always=args.always,
     )
   print("\n".join(summary(content)))
-  print(f"{path}: use it with --recalibration={args.method} of run_eval.py, ordseg.predict and ordseg.export")
+  print(f"{path}: use it with --recalibration={args.method} of ordseg evaluate, predict and export")
 
 
-if __name__ == "__main__":
-  main()
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program with its own flags."""
+  run(flags.parse("recalibrate", sys.argv[1:] if argv is None else argv))

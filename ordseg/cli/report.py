@@ -1,27 +1,27 @@
-"""``python -m ordseg.report``: writes the report of one evaluation anew."""
+"""``ordseg report``: writes the report of one evaluation anew."""
 
 import argparse
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from ordseg import errors
+from ordseg.cli import flags
 from ordseg.evaluation import folder
 from ordseg.reporting import report
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Parses the command line; exits with status 2 and one line where it is wrong."""
-  parser = argparse.ArgumentParser(prog="python -m ordseg.report", description=__doc__)
-  parser.add_argument("eval_dirs", nargs="+", metavar="EVAL_DIR", help="folder such as runs/mine/eval/test")
-  args = parser.parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+  """Writes the report; exits with status 2 and one line where something is wrong."""
   with errors.one_line_errors():
     if len(args.eval_dirs) > 1:
-      raise errors.InputError("a report is of one evaluation; compare several with python -m ordseg.compare.")
+      raise errors.InputError("a report is of one evaluation; compare several with ordseg compare.")
     folder.sweep(pathlib.Path(args.eval_dirs[0]))
     page = report.write_report(args.eval_dirs[0])
     print(report.text_summary(args.eval_dirs[0]))
     print(f"report: {page}")
 
 
-if __name__ == "__main__":
-  main()
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program with its own flags."""
+  run(flags.parse("report", sys.argv[1:] if argv is None else argv))

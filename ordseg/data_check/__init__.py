@@ -1,6 +1,6 @@
 """A doctor for data: counts what is there, how much the raters agree, and what looks wrong before anyone trains on it.
 
-``python -m ordseg.doctor``; docs/doctor.md.
+``ordseg check``; docs/doctor.md.
 """
 
 from ordseg.data_check.survey import Survey, survey, surveys

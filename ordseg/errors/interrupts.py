@@ -99,5 +99,6 @@ def _watch(reader: socket.socket) -> None:
 
 
 def is_program() -> bool:
-  """Returns whether ordseg is being imported for one of its programs: python -m ordseg.x, or a script of the wheel."""
-  return sys.argv[:1] == ["-m"] or os.path.basename(sys.argv[0] if sys.argv else "").startswith("ordseg-")  # noqa: PTH119
+  """Returns whether ordseg is being imported for one of its programs: its command, or python -m."""
+  name = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
+  return name in ("-m", "ordseg", "ordseg-predict")

@@ -156,7 +156,7 @@ def _step(
     if not allow_gaps:
       raise InputError(
         f"{path}: its {said}, most between {planes[wide].name} and {planes[wide + 1].name}; one may be missing. Add "
-        "it, or allow gaps (ordseg-predict --allow_gaps; in a data set builder_args.allow_gaps=True)."
+        "it, or allow gaps (ordseg predict --allow_gaps; in a data set builder_args.allow_gaps=True)."
       )
     notes.append(f"{said}; the map has them {length:.4g} mm apart, up to {along.max():.3g} mm from their places")
   elif along.max() > _EVEN * length + 1e-3:

@@ -172,7 +172,7 @@ class _Mask:
       return InputError(f"{self._file.path}: {found}. It needs a rule of what is marked, such as {rules}.")
     given = " or ".join(self._setting.format(repr(example)) for example in examples)
     doctor = f"--set='marked={examples[0]}'"
-    return InputError(f"{self._file.path}: {found}. Say what is marked: {given} (ordseg.doctor: {doctor}).")
+    return InputError(f"{self._file.path}: {found}. Say what is marked: {given} (ordseg check: {doctor}).")
 
   def _alpha(self) -> np.ndarray:
     if self._file.alpha is None:

@@ -1,7 +1,6 @@
 """Prediction from a trained workdir: of arrays (`load`), and of a user's own files as maps in the image's geometry.
 
-``python -m ordseg.predict`` or, from an installed wheel, ``ordseg-predict``; docs/predict.md. Needs neither TFDS nor
-the repository.
+``ordseg predict``; docs/predict.md. Needs neither TFDS nor the repository.
 """
 
 from ordseg.prediction.files import Options, predict_file, predict_files

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ordseg import files, image_io, logging_utils
+from ordseg import files, image_io
 from ordseg.errors import InputError, check_choice
 from ordseg.image_io import ImageFile, segmentations, writing
 from ordseg.input_pipeline import preprocess
@@ -20,7 +20,9 @@ from ordseg.models.sliding_window import Windows
 from ordseg.prediction import maps, overlay, summary
 from ordseg.prediction.measures import Extent
 from ordseg.prediction.predictor import Predictor, Run
+from ordseg.progress import Progress
 
+_SECONDS = 5.0  # between two lines about one file
 LARGE_PIXELS = 50_000_000  # of a page: its maps are kept on disk, not in memory
 
 
@@ -161,14 +163,18 @@ def _parts(
   """Yields (where in [D, H, W], level probabilities there), the pages one by one unless the network takes volumes."""
   num_pages = len(image.pages)
   if predictor.run.panel.num_axes == 3:
-    scaling, progress = _scaling(image, image.pages, predictor), _Progress(image.path, "", say)
+    scaling, progress = (
+      _scaling(image, image.pages, predictor),
+      Progress(f"  {image.path.name}", "windows", seconds=_SECONDS, say=say),
+    )
     yield from sliding_window.predict_rows(
       predictor.predict, image.pages, windows, prepare=scaling.apply, progress=progress
     )
     return
   for number, page in enumerate(image.pages):
     scaling = _scaling(image, page, predictor)
-    progress = _Progress(image.path, f" page {number + 1}/{num_pages}" if num_pages > 1 else "", say)
+    name = f"  {image.path.name} page {number + 1}/{num_pages}" if num_pages > 1 else f"  {image.path.name}"
+    progress = Progress(name, "windows", seconds=_SECONDS, say=say)
     strips = sliding_window.predict_rows(predictor.predict, page, windows, prepare=scaling.apply, progress=progress)
     for rows, level_probs in strips:
       yield (number, rows), level_probs
@@ -293,21 +299,3 @@ def _check_writable(output: pathlib.Path) -> None:
       pass
   except OSError as error:
     raise InputError(f"--output={output}: cannot be written to ({error}).") from error
-
-
-class _Progress:
-  """Says how far a file is; a line at most every few seconds."""
-
-  _SECONDS = 5.0
-
-  def __init__(self, path: pathlib.Path, page: str, say: Callable[[str], None]):
-    self._what = f"{path.name}{page}"
-    self._say, self._start = say, time.monotonic()
-    self._last = self._start
-
-  def __call__(self, done: int, total: int) -> None:
-    now = time.monotonic()
-    if now - self._last > self._SECONDS and done < total:
-      self._last = now
-      left = logging_utils.format_duration((now - self._start) / done * (total - done))
-      self._say(f"  {self._what}: {done}/{total} windows | ETA {left}")

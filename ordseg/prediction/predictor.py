@@ -256,7 +256,7 @@ def find_recalibration(
     here = _described([run.workdir for run in runs], steps, how.flips, how.dropout_samples)
     there = _described(fitted.get("workdirs") or ["?"], fitted.get("steps") or ["?"], *views)
     raise InputError(
-      f"{path}: was fitted on {there}, not on {here}. Fit it anew: python -m ordseg.recalibrate "
+      f"{path}: was fitted on {there}, not on {here}. Fit it anew: ordseg recalibrate "
       f"--workdir={','.join(str(run.workdir) for run in runs)} --method={found.method} --step={how.step}"
       + " --flips" * how.flips
       + f" --dropout_samples={how.dropout_samples}" * (how.dropout_samples > 0)

@@ -278,7 +278,7 @@ def _is_rising(logit: np.ndarray, value: np.ndarray) -> bool:
 
 
 def read(path: str | pathlib.Path) -> tuple[Recalibration, dict[str, Any]]:
-  """Reads a map that ``python -m ordseg.recalibrate`` stored.
+  """Reads a map that ``ordseg recalibrate`` stored.
 
   Returns:
     The map, and all that its file says of how it was fitted.
@@ -288,6 +288,6 @@ def read(path: str | pathlib.Path) -> tuple[Recalibration, dict[str, Any]]:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise InputError(f"{path}: there is no such recalibration map. Fit one with python -m ordseg.recalibrate.")
-  content = records.read_json(path, "Fit it anew with python -m ordseg.recalibrate.")
+    raise InputError(f"{path}: there is no such recalibration map. Fit one with ordseg recalibrate.")
+  content = records.read_json(path, "Fit it anew with ordseg recalibrate.")
   return from_plain(content, str(path)), content

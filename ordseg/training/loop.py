@@ -17,15 +17,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ordseg import errors, input_pipeline, locks, logging_utils, losses, models, run_record
+from ordseg import errors, input_pipeline, locks, losses, models, records, run_record
 from ordseg.errors import InputError, did_you_mean
 from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import examples
-from ordseg.logging_utils import MetricsLog, Progress
 from ordseg.models import sliding_window
-from ordseg.training import compute_log, memory, parallel
+from ordseg.progress import format_duration, say
+from ordseg.training import compute_log, logs, memory, parallel
 from ordseg.training.checkpoint import DAMAGED_FOLDER, FOLDER, Checkpoints
 from ordseg.training.learner import Learner, make_learner
+from ordseg.training.logs import MetricsLog, Speed
 from ordseg.training.state import TrainState
 from ordseg.training.step import Metrics
 from ordseg.training.stop_signal import StopSignal
@@ -250,13 +251,10 @@ def find_metric(metrics: Mapping[str, Any], path: str) -> float:
   Raises:
     InputError: no number has that path; names the nearest.
   """
-  numbers = logging_utils.flatten(metrics)
+  numbers = records.numbers(metrics)
   if path in numbers:
     return numbers[path]
-  value: Any = metrics
-  for name in path.split("."):
-    value = value.get(name, False) if isinstance(value, Mapping) else False
-  if value is None:
+  if records.leaves(metrics).get(path, False) is None:
     return float("nan")
   raise InputError(f"config.train.best_metric={path!r} is no metric.{did_you_mean(path, numbers)} See docs/method.md.")
 
@@ -283,8 +281,8 @@ class _Loop:
     if self.step >= train.num_steps:
       _say(f"nothing to do: the run has reached step {self.step} of {train.num_steps}")
       return
-    progress = Progress(first_step=self.step, num_steps=train.num_steps)
-    with progress.pause():  # on one batch, so that a slip ends the run now and not hours later
+    speed = Speed(first_step=self.step, num_steps=train.num_steps)
+    with speed.pause():  # on one batch, so that a slip ends the run now and not hours later
       find_metric(self.validate(self.state.eval_params, limit=1), train.best_metric)
     first_step = self.step + 1
     while self.step < train.num_steps:
@@ -293,11 +291,11 @@ class _Loop:
       self.step += 1
       if self.step == first_step:
         jax.block_until_ready(metrics)
-        seconds = progress.first_step_done(self.step, self.batches.wait_seconds)
+        seconds = speed.first_step_done(self.step, self.batches.wait_seconds)
         _say(f"first step done after {seconds:.1f} s, compilation included")
-      self._after_step(progress)
+      self._after_step(speed)
 
-  def _after_step(self, progress: Progress) -> None:
+  def _after_step(self, speed: Speed) -> None:
     """Logs, evaluates, saves and stops where it is time to.
 
     A row is written at each of these, so that a continued run has the same rows as one that never stopped.
@@ -310,10 +308,10 @@ class _Loop:
     if not (log_due or save_due):
       return
     row: dict[str, Any] = self._read_window()
-    speed = progress.report(self.step, batch_size=train.batch_size, wait_seconds=self.batches.wait_seconds)
-    _say(logging_utils.progress_line(self.step, train.num_steps, row["loss"], speed))
-    row.update(speed)
-    with progress.pause():
+    rates = speed.report(self.step, batch_size=train.batch_size, wait_seconds=self.batches.wait_seconds)
+    _say(logs.progress_line(self.step, train.num_steps, row["loss"], rates))
+    row.update(rates)
+    with speed.pause():
       metric = self._evaluate(row) if eval_due else None
       if self.log is not None:
         self.log.write(self.step, row, on_disk=save_due)
@@ -357,7 +355,7 @@ class _Loop:
     metrics = self.validate(self.state.eval_params)
     value = find_metric(metrics, train.best_metric)
     row["validation"] = metrics
-    seconds = logging_utils.format_duration(time.monotonic() - start)
+    seconds = format_duration(time.monotonic() - start)
     _say(f"step {self.step}: validation {train.best_metric} {value:.5f} ({seconds})")
     return value
 
@@ -371,4 +369,4 @@ class _Loop:
 
 def _say(message: str) -> None:
   if parallel.is_first_process():
-    print(message, flush=True)
+    say(message)

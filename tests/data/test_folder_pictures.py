@@ -109,7 +109,7 @@ def test_the_setting_that_names_a_colour(tmp_path):
       archive.save(
         root / f"raters/{rater}/{key}.png", np.where(mask[..., None], (255, 0, 0), (255, 255, 255)).astype("u1")
       )
-  message = r"marked='==#ffffff' or --config.data.builder_args.marked='==#ff0000' \(ordseg.doctor: --set='marked=="
+  message = r"marked='==#ffffff' or --config.data.builder_args.marked='==#ff0000' \(ordseg check: --set='marked=="
   with pytest.raises(DataError, match=message):
     build(tmp_path, root)
   for key, (_, record) in records(build(tmp_path, root, marked="==#ff0000")).items():

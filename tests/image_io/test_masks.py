@@ -80,7 +80,7 @@ def test_a_palette_of_several_structures(tmp_path):
   labels = MARKS.astype(np.uint8)
   labels[9:, :4] = 2
   path = save_palette(tmp_path / "m.png", labels, [BLACK, DARK_RED, (0, 128, 0)])
-  with pytest.raises(InputError, match=r"3 colours.*--marked='==#800000' or --marked='==1' .ordseg.doctor: --set="):
+  with pytest.raises(InputError, match=r"3 colours.*--marked='==#800000' or --marked='==1' .ordseg check: --set="):
     marked(path)
   for rule in ("==1", "==#800000"):
     np.testing.assert_array_equal(marked(path, rule), MARKS)

@@ -133,7 +133,7 @@ def test_ensembles_and_views_have_maps_of_their_own(workdir, tmp_path):
   [
     (
       How(4, recalibration="temperature"),
-      r"step 6 of .*, not on step 4 of .*Fit it anew: python -m ordseg.recalibrate",
+      r"step 6 of .*, not on step 4 of .*Fit it anew: ordseg recalibrate",
     ),
     (How("last", recalibration="temprature"), "--recalibration='temprature' is unknown. Did you mean 'temperature'"),
     (How("last", recalibration="beta"), "no such recalibration map"),
@@ -279,9 +279,13 @@ def test_a_slip_gets_one_line(args, message, capsys):
   assert stopped.value.code == 2 and message in told and len(told.strip().splitlines()) == 1
 
 
-def test_builders_are_looked_up_by_name(monkeypatch, tmp_path):
+def test_builders_are_those_of_a_clone(monkeypatch, tmp_path):
   assert hasattr(data_sets.builders(), "data_source")
-  for module, message in ((None, "cannot be imported"), (types.ModuleType("data"), "is not that of ordseg's builders")):
+  with pytest.raises(InputError, match="come with a clone of ordseg"):
+    data_sets.builders(tmp_path)
+  other = types.ModuleType("data")
+  other.__file__ = str(tmp_path / "data" / "__init__.py")
+  for module, message in ((None, "cannot be imported"), (other, "is not that of ordseg's builders")):
     monkeypatch.setitem(sys.modules, "data", module)
     with pytest.raises(InputError, match=message):
       data_sets.builders()

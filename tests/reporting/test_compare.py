@@ -345,7 +345,7 @@ def test_evaluations_of_older_versions_are_refused(copy, capsys):
 def test_the_report_program_points_here(made, capsys):
   with pytest.raises(SystemExit):
     reports.main([str(made / "a/eval/test"), str(made / "b/eval/test")])
-  assert "python -m ordseg.compare" in capsys.readouterr().err
+  assert "ordseg compare" in capsys.readouterr().err
   with pytest.raises(SystemExit):
     reports.main(["nowhere"])
   assert "nowhere holds no evaluation" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ordseg import logging_utils, metrics, records, statistics
+from ordseg import metrics, records, statistics
 from ordseg.errors import InputError
 from ordseg.evaluation import evaluator, scoring
 from ordseg.metrics import Resamples
@@ -38,7 +38,7 @@ def images(num):
 def test_the_identity_resample_is_the_evaluation(result):
   """Every number of metrics.json but those of the pooled ranks, and lists."""
   got = statistics.estimates(lambda pool: result.model.resampled(result.groups, pool), images(6))
-  want = logging_utils.flatten(json.loads(json.dumps({k: v for k, v in result.metrics.items() if k != "oracle"})))
+  want = records.numbers(json.loads(json.dumps({k: v for k, v in result.metrics.items() if k != "oracle"})))
   on_ranks = {"mr_ece_equal_mass", "smooth_ece", "auc_majority", "auc_pooled"}
   left_out = {path for path in want if path.split(".")[-1] in on_ranks or "." not in path}
   assert set(want) - left_out == set(got) and len(got) > 40
@@ -60,7 +60,7 @@ def test_weights_are_repeats(result, grouped):
     ]
     repeated = metrics.Scores(result.model.sums.rows(np.asarray([i for i, _ in rows])))
     names = [groups[i] and f"{groups[i]} {copy}" for i, copy in rows]
-    want = logging_utils.flatten({**repeated.metrics(names), **repeated.panel()})
+    want = records.numbers({**repeated.metrics(names), **repeated.panel()})
     for path, values in got.items():
       assert values[s] == pytest.approx(want[path], rel=1e-9, abs=1e-12, nan_ok=True), path
 
@@ -248,7 +248,7 @@ def test_swaps_against_swapped_rows(result):
     numbers = []
     for chosen in (first, 1 - first):
       sums = both.sums.rows(np.arange(6) + 6 * chosen)
-      numbers.append(logging_utils.flatten(metrics.Scores(sums).metrics(groups[:6])))
+      numbers.append(records.numbers(metrics.Scores(sums).metrics(groups[:6])))
     for path in ("read_outs.mean_vote.mr_ece_pooled", "read_outs.majority.dice", "levels.level_ece"):
       assert found[path][number] == pytest.approx(numbers[0][path] - numbers[1][path], abs=1e-12)
 

@@ -11,10 +11,10 @@ import pytest
 from configs import default
 from ordseg import config_check
 from ordseg.errors import InputError
-from ordseg.logging_utils import MetricsLog
 from ordseg.training import checkpoint, loop, memory
 from ordseg.training.checkpoint import Checkpoints
 from ordseg.training.learner import make_learner
+from ordseg.training.logs import MetricsLog
 from ordseg.types import Panel
 from tests.helpers import processes, training
 from tests.training.test_loop import read_rows, without_timings

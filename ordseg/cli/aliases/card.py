@@ -1,8 +1,8 @@
 """``python -m ordseg.card`` is ``ordseg card``."""
 
-from ordseg.cli.card import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("card", sys.argv[1:])

@@ -1,8 +1,8 @@
 """``python -m ordseg.compare`` is ``ordseg compare``."""
 
-from ordseg.cli.compare import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("compare", sys.argv[1:])

@@ -1,8 +1,8 @@
 """``python -m ordseg.doctor`` is ``ordseg check``."""
 
-from ordseg.cli.check import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("check", sys.argv[1:])

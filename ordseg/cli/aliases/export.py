@@ -1,8 +1,8 @@
 """``python -m ordseg.export`` is ``ordseg export``."""
 
-from ordseg.cli.export import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("export", sys.argv[1:])

@@ -1,8 +1,8 @@
 """``python -m ordseg.predict`` is ``ordseg predict``."""
 
-from ordseg.cli.predict import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("predict", sys.argv[1:])

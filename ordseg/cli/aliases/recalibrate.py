@@ -1,8 +1,8 @@
 """``python -m ordseg.recalibrate`` is ``ordseg recalibrate``."""
 
-from ordseg.cli.recalibrate import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("recalibrate", sys.argv[1:])

@@ -1,8 +1,8 @@
 """``python -m ordseg.report`` is ``ordseg report``."""
 
-from ordseg.cli.report import main
+import sys
 
-__all__ = ["main"]
+from ordseg.cli.main import run
 
 if __name__ == "__main__":
-  main()
+  run("report", sys.argv[1:])

@@ -1,6 +1,6 @@
 """The model card of a run: what it learnt from, how, how well, for what, and for what not.
 
-  python -m ordseg.card --workdir=runs/mine
+  ordseg card --workdir=runs/mine
 
 Everything is read from the files of the run and of one of its evaluations. What a file does not hold is
 "not recorded"; nothing is guessed. Written are card.md, card.html and card_figures/.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordseg.logging_utils import format_duration
 from ordseg.metrics import counterpart, select
+from ordseg.progress import format_duration
 from ordseg.reporting.report import answer, noise, page, reading, terms
 from ordseg.reporting.report.reading import Evaluation
 

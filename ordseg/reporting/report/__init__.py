@@ -2,7 +2,7 @@
 
 Everything is read from the files that `evaluate.write` left in a folder; no model runs again.
 
-  python -m ordseg.report runs/mine/eval/test      # writes report.html there anew
+  ordseg report runs/mine/eval/test      # writes report.html there anew
 """
 
 from ordseg.reporting.report.page import write_report

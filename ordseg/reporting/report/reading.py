@@ -55,10 +55,7 @@ class Evaluation:
 
   def number(self, path: str) -> float | None:
     """Returns the number at a dotted path of metrics.json; None where it is missing, null or not finite."""
-    value: Any = self.metrics
-    for name in path.split("."):
-      value = value.get(name) if isinstance(value, Mapping) else None
-    return finite(value)
+    return finite(records.at(self.metrics, path))
 
   def interval(self, path: str) -> tuple[float, float] | None:
     """Returns the confidence interval of the number at a dotted path; None where none was computed.
@@ -91,9 +88,7 @@ class Evaluation:
 
   def text(self, path: str, missing: str = "\u2013") -> str:
     """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
-    value: Any = self.metrics
-    for name in path.split("."):
-      value = value.get(name) if isinstance(value, Mapping) else None
+    value = records.at(self.metrics, path)
     return missing if value is None or value == "" else str(value)
 
   @property

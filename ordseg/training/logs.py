@@ -1,27 +1,26 @@
-"""What a running program says: progress lines, JSON lines, TensorBoard events."""
+"""What a training says: lines with its speed, JSON lines, TensorBoard events."""
 
 import contextlib
 import json
-import math
 import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from ordseg import files, records
 from ordseg.errors import InputError, system_errors
+from ordseg.progress import format_duration
 
 _events: Any = event_pb2  # its classes are made when it is imported
 
 
-class Progress:
-  """Speed and remaining time of a loop, by a clock that never jumps.
+class Speed:
+  """Speed and remaining time of the steps, by a clock that never jumps.
 
   The first step of a program compiles: it is timed apart and takes no part in any rate.
   """
@@ -87,17 +86,6 @@ class Progress:
     return out
 
 
-def format_duration(seconds: float | None) -> str:
-  """Returns ``47 s``, ``3 min 05 s``, ``2 h 07 min`` or ``3 d 04 h``; ``?`` for None."""
-  if seconds is None or not math.isfinite(seconds):
-    return "?"
-  whole = max(0, math.ceil(seconds))
-  for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-    if whole >= size:
-      return f"{whole // size} {unit} {whole % size // small:02d} {small_unit}"
-  return f"{whole} s"
-
-
 def progress_line(step: int, num_steps: int, loss: float, report: Mapping[str, float | None]) -> str:
   """Returns one line: step, loss, speed, share of time spent waiting for data, remaining time."""
   width = len(str(num_steps))
@@ -105,17 +93,6 @@ def progress_line(step: int, num_steps: int, loss: float, report: Mapping[str, f
   if (speed := report["images_per_second"]) is not None:
     parts += [f"{speed:.1f} images/s", f"{100 * (report['data_wait_share'] or 0.0):.0f} % waiting for data"]
   return " | ".join([*parts, f"ETA {format_duration(report['seconds_left'])}"])
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-  """Returns the numbers of nested dicts by dotted path; text, lists and None are left out."""
-  out: dict[str, float] = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      out.update(flatten(value, f"{prefix}{name}."))
-    elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-      out[f"{prefix}{name}"] = float(value)
-  return out
 
 
 class MetricsLog:
@@ -151,7 +128,7 @@ class MetricsLog:
       self._file.flush()
       if on_disk:
         os.fsync(self._file.fileno())
-    self._events.write(step, {name.replace(".", "/"): value for name, value in flatten(row).items()})
+    self._events.write(step, {name.replace(".", "/"): value for name, value in records.numbers(row).items()})
 
   def close(self) -> None:
     """Closes both files."""
