@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
       raise errors.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
     workdirs = _WORKDIR.value or []
     run = predictor.load_run(workdirs[0])
-    parallel.setup(run.config.parallel.distributed, **parallel.timeouts(run.config.parallel))
+    parallel.setup(run.config.parallel)
     builder = data_sets.open_builder(data, run, data_dir=_DATA_DIR.value, manual_dir=_MANUAL_DIR.value)
     evaluate.evaluate_run(
       workdirs,

@@ -4,7 +4,7 @@
   python run_train.py --config=configs/quickstart.py --workdir=runs/mine --config.loss.alpha=0.5 --config.seed=1
   python run_train.py --config=configs/quickstart.py:baseline --workdir=runs/baseline
 
-configs/default.py lists every field with its unit and allowed values. A run continues where its workdir stands; the
+docs/configs.md lists every field with its unit and allowed values. A run continues where its workdir stands; the
 workdir then holds config.json, checkpoints/, train_metrics.jsonl and TensorBoard events. Next: run_eval.py.
 """
 
@@ -13,20 +13,24 @@ from ordseg.errors import interrupts
 interrupts.leave_at_once()  # Ctrl-C during the slow imports
 
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 import data
-from configs import default
-from ordseg import config_check, errors
+from ordseg import config, errors
+from ordseg.cli import config_files
 from ordseg.training import parallel, loop
 
+_ARGV: list[str] = []  # what the config flag looks for its fields in
+_BUILDER_ARGS: dict[str, str] = {}
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
   None,
   "Config file, with an argument after a colon where it takes one. "
   "Change a field with --config.<section>.<field>=<value>.",
+  sys_argv=_ARGV,
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; made if missing, continued if it holds a run.")
 flags.mark_flags_as_required(["config", "workdir"])
@@ -35,15 +39,17 @@ flags.mark_flags_as_required(["config", "workdir"])
 def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses flags; what is wrong with them becomes one line that names the field and the nearest right name."""
   with errors.one_line_errors(flags.Error):
-    path = config_check.config_path(argv)
-    config_check.check_config_file(path)
+    path = config_files.config_path(argv)
+    config_files.check_config_file(path)
+    _ARGV[:], texts = config_files.split_builder_args(argv)
+    _BUILDER_ARGS.update(texts)
     try:
-      return flags.FLAGS(argv)
+      return flags.FLAGS(_ARGV)
     except flags.IllegalFlagValueError as error:
-      raise errors.InputError(config_check.explain_flag_error(error)) from error
+      raise errors.InputError(config_files.explain_flag_error(error)) from error
     except (AttributeError, KeyError):  # ml_collections met an override of a field that is not there
-      plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
-      config_check.check_overrides(plain, argv)
+      plain: Any = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
+      config_files.check_overrides(plain, _ARGV)
       raise
 
 
@@ -53,21 +59,23 @@ def main(argv: Sequence[str]) -> None:
   with errors.one_line_errors():
     if argv[1:]:
       raise errors.InputError(f"unexpected arguments {' '.join(argv[1:])!r}; see --help")
-    config = _CONFIG.value
-    config_check.check(config, default.get_config())
-    parallel.setup(config.parallel.distributed, **parallel.timeouts(config.parallel))
+    given = _CONFIG.value.to_dict()
+    section = given["data"]
+    section["builder_args"] |= data.read_settings(section["builder"], _BUILDER_ARGS, config_name=section["config"])
+    cfg = config.resolve(given)
+    parallel.setup(cfg.parallel)
     builder = data.get_builder(
-      config.data.builder,
-      config_name=config.data.config,
-      data_dir=config.data.data_dir,
-      manual_dir=config.data.manual_dir,
-      overrides=config.data.builder_args.to_dict(),
+      cfg.data.builder,
+      config_name=cfg.data.config,
+      data_dir=cfg.data.data_dir,
+      manual_dir=cfg.data.manual_dir,
+      overrides=cfg.data.builder_args,
     )
-    parallel.first_process_first(lambda: data.prepare(builder, manual_dir=config.data.manual_dir))
+    parallel.first_process_first(lambda: data.prepare(builder, manual_dir=cfg.data.manual_dir))
     loop.train(
-      config,
-      train_source=data.data_source(builder, config.data.train_split, skip=("level_probs",)),
-      validation_source=data.data_source(builder, config.data.validation_split),
+      cfg,
+      train_source=data.data_source(builder, cfg.data.train_split, skip=("level_probs",)),
+      validation_source=data.data_source(builder, cfg.data.validation_split),
       workdir=str(_WORKDIR.value),
       data_info=data.info(builder),
     )

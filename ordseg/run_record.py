@@ -7,11 +7,9 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 import ordseg
 from ordseg import files, records
-from ordseg.types import Config
+from ordseg.config import Config, Section, leaves, resolve_record
 from ordseg.errors import InputError
 
 FILE = "config.json"
@@ -91,8 +89,8 @@ def describe(
   }
 
 
-def plain(config: Config) -> dict[str, Any]:
-  """Returns a config as nested dicts, with lists for tuples, as it comes back from JSON."""
+def plain(config: Section) -> dict[str, Any]:
+  """Returns a config, or a section of one, as nested dicts, with lists for tuples, as it comes back from JSON."""
   return json.loads(json.dumps(config.to_dict()))
 
 
@@ -100,7 +98,7 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
   """Reads a run's config.json.
 
   Returns:
-    What `describe` returned, with ``config`` as a ConfigDict whose lists are tuples again.
+    What `describe` returned, with ``config`` resolved (`config.resolve_record`).
 
   Raises:
     InputError: the folder holds no run, or the file is damaged.
@@ -115,9 +113,9 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
   if "fingerprint" not in info["data"]:
     raise InputError(f"{path} is damaged: 'data' lacks 'fingerprint'.")
   try:
-    config = ConfigDict(_tuples(info["config"]))
-  except (KeyError, TypeError, ValueError) as error:
-    raise InputError(f"{path} is damaged: {error!r}.") from error
+    config = resolve_record(_tuples(info["config"]))
+  except InputError as error:
+    raise InputError(f"{path} is damaged, or of another version of ordseg: {error}") from error
   return {**info, "config": config}
 
 
@@ -165,17 +163,6 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.
     raise InputError(
       f"{folder} holds a run of another setting: {'; '.join(told)}. Choose another workdir, or delete this one."
     )
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns the fields of a config by dotted path, from nested dicts."""
-  out: dict[str, Any] = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      out.update(leaves(value, f"{prefix}{name}."))
-    else:
-      out[f"{prefix}{name}"] = value
-  return out
 
 
 def _tuples(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ordseg import errors, input_pipeline, run_record
 from ordseg.cli import data_sets
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import evaluator, from_config
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.logging_utils import format_duration
 from ordseg.models import sliding_window
@@ -52,7 +52,7 @@ def evaluate_run(
     errors.check_writable(run.workdir / "eval")
     for out_dir in out_dirs:
       evaluation_folder.sweep(out_dir)
-  predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
+  predict = sliding_window.windowed(predictor.predict, from_config.windows(run.config))
   results = evaluator.evaluate_classes(
     lambda batch: predict(np.asarray(batch["image"])),
     input_pipeline.eval_batches(
@@ -65,7 +65,7 @@ def evaluate_run(
     ),
     num_raters=run.num_raters,
     num_classes=run.num_classes,
-    **evaluator.from_config(run.config.eval),
+    **from_config.options(run.config.eval),
     gather=parallel.gather_across_processes,
     progress=Progress(len(source) // parallel.process_count(), split),
   )

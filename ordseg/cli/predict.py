@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from ordseg import errors, models
+from ordseg.config import Parallel
 from ordseg.image_io import writing
 from ordseg.models.sliding_window import Windows
 from ordseg.prediction import Options, find_inputs, maps, predict_files
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   with errors.one_line_errors():
     inputs = find_inputs(args.input, output=args.output, say=print)
     errors.check_writable(args.output)
-    parallel.setup(False)
+    parallel.setup(Parallel())
     how = predictors.How(args.step, args.flips, args.dropout_samples, args.recalibration)
     predictor = predictors.load(args.workdir.split(","), how)
     windows = Windows(

@@ -22,8 +22,9 @@ from ordseg import errors as validate
 from ordseg import files, input_pipeline, ordinal, recalibration, records, run_record
 from ordseg.cli import data_sets
 from ordseg.cli import evaluate as eval_loop
+from ordseg.config import Parallel
 from ordseg.errors import InputError, check_choice
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import from_config
 from ordseg.models import sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.prediction import predictor as predictors
@@ -145,8 +146,8 @@ def _best(judged: Judgement) -> str:
 def _draw(predictor: Predictor, source: input_pipeline.Source, sampler: Sampler, split: str) -> None:
   """Predicts the images of a split and draws from each."""
   config = predictor.run.config
-  log_probs_of = _windowed(predictor, sliding_window.from_config(config))
-  region, progress = evaluator.from_config(config.eval)["region"], eval_loop.Progress(len(source), split)
+  log_probs_of = _windowed(predictor, from_config.windows(config))
+  region, progress = from_config.options(config.eval)["region"], eval_loop.Progress(len(source), split)
   done = 0
   for item in input_pipeline.eval_batches(
     source, preprocess_config=config.preprocess, batch_size=config.eval.batch_size, keep=()
@@ -285,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     workdirs = args.workdir.split(",")
     run = predictors.load_run(workdirs[0])
     package = data_sets.builders()
-    parallel.setup(False)
+    parallel.setup(Parallel())
     builder = data_sets.open_builder(package, run, data_dir=args.data_dir, manual_dir=args.manual_dir)
     path, content = fit_run(
       workdirs,

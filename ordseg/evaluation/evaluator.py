@@ -22,7 +22,7 @@ from ordseg.evaluation.scoring import Scores, Stored
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import ImageSums, Region, calibration, surface
 from ordseg.ordinal import folding
-from ordseg.types import Batch, Config
+from ordseg.types import Batch
 
 NUM_EXAMPLES = gallery.NUM_EXAMPLES  # pictures of each kind
 MAX_PIXELS = 2**22  # of an image that are counted at once; a volume is counted in parts
@@ -164,15 +164,6 @@ def _mean_of_known(values: np.ndarray) -> float:
 
 def _num_known(values: np.ndarray) -> int:
   return int((~np.isnan(values)).sum())
-
-
-def from_config(section: Config) -> dict[str, Any]:
-  """Returns what `evaluate` takes from ``config.eval``; a run of a version without a field has its default."""
-  return {
-    "num_bins": section.num_bins,
-    "region": Region(section.get("roi", "image"), section.get("roi_margin", Region.margin)),
-    "surface_tolerance": section.get("surface_tolerance", 2.0) if section.get("surface", False) else None,
-  }
 
 
 class _Counter:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ordseg.errors import InputError, check_choice
+from ordseg.errors import InputError
 from ordseg.heads import Head, Prediction
 from ordseg.losses.binary import (
   bce_majority,
@@ -31,6 +31,7 @@ from ordseg.losses.levels import DIVISORS, nll, rps, sa_rps, sord, squared_emd, 
 from ordseg.losses.ranked import parse_weights, ranked_ignorance
 from ordseg.losses.regions import bce_dice, bce_ml1_ace, dice, dml
 from ordseg.ordinal import OrdinalTarget, staple
+from ordseg.settings import Registry, Setting
 from ordseg.types import Array
 
 __all__ = [
@@ -91,6 +92,11 @@ class LossSpec:
   label_weights: LabelWeights | None = None
 
   @property
+  def default_head(self) -> str:
+    """The head that it is compared with others on: of a binary loss, that of a binary model, as its name promises."""
+    return "softmax" if self.needs_ordinal_head else "sigmoid"
+
+  @property
   def hyper_parameters(self) -> dict[str, object]:
     """Names and defaults of the keyword-only arguments."""
     parameters = inspect.signature(self.fn).parameters.values()
@@ -101,7 +107,7 @@ def _levels(fn: Callable[..., Array], summary: str, *, proper: bool = True) -> L
   return LossSpec(fn, summary, needs_ordinal_head=True, proper=proper)
 
 
-LOSSES: dict[str, LossSpec] = {
+_ALL: dict[str, LossSpec] = {
   "rps_bce": _levels(rps_bce, "majority cross-entropy + alpha RPS (the paper's hybrid)"),
   "rps": _levels(rps, "Ranked Probability Score alone"),
   "rps_bce_dml": _levels(rps_bce_dml, "the hybrid + a soft-label Dice term", proper=False),
@@ -126,10 +132,28 @@ LOSSES: dict[str, LossSpec] = {
   "nacl": LossSpec(nacl, "cross-entropy + logits near the neighbourhood's labels", proper=False, for_volumes=False),
 }
 
-# Allowed values of hyper-parameters that are words, and lower bounds of those that are numbers.
-_CHOICES = {"divisor": DIVISORS, "binary_term": BINARY_TERMS}
-_AT_LEAST = {"alpha": 0.0, "dml_weight": 0.0, "sord_scale": 0.0, "smoothing": 0.0, "gamma": 0.0, "margin": 0.0}
-_AT_LEAST |= {"penalty": 0.0, "ace_weight": 0.0, "ace_bins": 1, "dice_weight": 0.0, "svls_sigma": 1e-3}
+_SETTINGS = {
+  "alpha": Setting("weight of the RPS", ge=0),
+  "divisor": Setting("of the RPS: levels n + 1, thresholds n, none 1", choices=DIVISORS),
+  "binary_term": Setting("read-out of the cross-entropy", choices=BINARY_TERMS),
+  "threshold_weights": Setting(
+    "of 'at least 1' .. 'at least R': 1,2,2,1; '' is all alike", check=lambda text: "" * len(parse_weights(text))
+  ),
+  "dml_weight": Setting("weight of the Dice term", ge=0),
+  "sord_scale": Setting("decay per level of distance", ge=0),
+  "smoothing": Setting("share taken from the label", ge=0, le=1),
+  "gamma": Setting("exponent", ge=0),
+  "svls_sigma": Setting("of the 3 x 3 Gaussian, pixels", ge=1e-3),
+  "margin": Setting("of the logit", ge=0),
+  "penalty": Setting("its weight", ge=0),
+  "ace_weight": Setting("weight of the calibration error", ge=0),
+  "ace_bins": Setting("bins", ge=1),
+  "dice_weight": Setting("weight of the Dice term; 0 leaves it out", ge=0),
+}
+LOSSES: Registry[LossSpec] = Registry("config.loss.name")
+for _name, _spec in _ALL.items():
+  _own = _spec.hyper_parameters
+  LOSSES.add(_name, _spec, defaults=_own, settings={key: _SETTINGS[key] for key in _own})
 
 
 def get_loss(name: str, head: Head, hyper_parameters: dict[str, object]) -> LossFn:
@@ -146,29 +170,10 @@ def get_loss(name: str, head: Head, hyper_parameters: dict[str, object]) -> Loss
   Raises:
     InputError: unknown loss, a value out of range, a head that does not fit, or a field changed without effect.
   """
-  check_choice(name, LOSSES, field="config.loss.name")
-  spec = LOSSES[name]
+  spec = LOSSES.find(name)
   if spec.needs_ordinal_head and not head.ordinal:
     raise InputError(
       f"config.loss.name={name!r} scores a distribution over levels, but config.model.head={head.name!r} gives one "
       f"probability per pixel. Use an ordinal head (softmax, coral, ...) or a binary loss (bce_soft, ...)."
     )
-  own = spec.hyper_parameters
-  known: dict[str, object] = {}
-  for other in LOSSES.values():
-    known.update(other.hyper_parameters)
-  chosen = {}
-  for field, value in hyper_parameters.items():
-    check_choice(field, known, field="a field of config.loss")
-    if field in _CHOICES:
-      check_choice(str(value), _CHOICES[field], field=f"config.loss.{field}")
-    low = _AT_LEAST.get(field)
-    if low is not None and not (isinstance(value, int | float) and value >= low):
-      raise InputError(f"config.loss.{field}={value!r} must be a number >= {low:g}.")
-    if field == "threshold_weights":
-      parse_weights(str(value))
-    if field in own:
-      chosen[field] = value
-    elif value != known[field]:
-      raise InputError(f"config.loss.{field}={value!r} has no effect on config.loss.name={name!r}: leave it out.")
-  return functools.partial(spec.fn, **chosen)
+  return functools.partial(spec.fn, **LOSSES.choose(name, hyper_parameters))

@@ -1,4 +1,4 @@
-"""Networks. Adding one is a module with a flax class and one line in `MODELS`.
+"""Networks. Adding one is a module with a flax class and one line in `NETWORKS`.
 
 The attributes of the class that ``config.model`` has are the fields the network reads, and their defaults are those of
 configs/default.py: a field that the chosen network does not read must be left there.
@@ -13,15 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ordseg.errors import InputError, check_choice
+from ordseg.errors import InputError
 from ordseg.models import layers, pretrained, resnet
 from ordseg.models.resnet_fpn import ResNetFPN
 from ordseg.models.resnet_unet import ResNetUNet
 from ordseg.models.unet import UNet
 from ordseg.models.unet3d import UNet3D
+from ordseg.settings import Registry, Setting
 from ordseg.types import ArrayLike, Params
 
-MODELS: dict[str, type[nn.Module]] = {
+_ALL: dict[str, type[nn.Module]] = {
   "unet": UNet,
   "unet3d": UNet3D,
   "resnet_fpn": ResNetFPN,
@@ -31,7 +32,6 @@ _OF_VOLUMES = ("unet3d",)
 _RESNET_STRIDE = 32
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-_MIN_VALUES = {"width": 1, "depth": 1, "blocks_per_level": 1, "flat_levels": 0}
 _OUTPUT = "output"  # the last layer of every network; `set_output_bias` relies on the name
 _ENCODER = "encoder"  # where a network with an encoder has its parameters
 _BUILT = (
@@ -43,9 +43,38 @@ _BUILT = (
 )  # attributes that no field of ``config.model`` sets
 
 
-def _fields(name: str) -> dict[str, Any]:
+_SETTINGS = {
+  "width": Setting(
+    "channels of the finest level; doubled at each further one; resnet_fpn: 8, 16 times it", ge=1, le=16384
+  ),
+  "depth": Setting("levels of resolution", ge=1, le=12),
+  "flat_levels": Setting("finest levels that treat slices apart, for slices farther apart than pixels", ge=0),
+  "blocks_per_level": Setting("3x3 convolutions per level, each way", ge=1, le=64),
+  "norm": Setting("none is for unet; an encoder with weights has frozen batch norm", choices=layers.NORMS),
+  "dropout": Setting("probability", ge=0, lt=1),
+  "dtype": Setting("of the computation; parameters and logits are float32", choices=DTYPES),
+  "encoder": Setting("the network that encodes", choices=resnet.ENCODERS),
+  "encoder_weights": Setting(
+    ".safetensors or .pth state dict of torchvision or timm; '' is random",
+    check=lambda path: pretrained.check_suffix(path) or "",
+  ),
+}
+
+
+def _fields(module: type[nn.Module]) -> dict[str, Any]:
   """Returns the fields of ``config.model`` that a network reads, with their defaults."""
-  return {f.name: f.default for f in dataclasses.fields(MODELS[name]) if f.name not in _BUILT}
+  found = {f.name: f.default for f in dataclasses.fields(module) if f.name not in _BUILT}
+  return {**found, "dtype": "float32"}
+
+
+NETWORKS: Registry[type[nn.Module]] = Registry("config.model.name")
+for _name, _module in _ALL.items():
+  NETWORKS.add(_name, _module, defaults=_fields(_module), settings={key: _SETTINGS[key] for key in _fields(_module)})
+
+
+def _settings(model_config: Mapping[str, Any]) -> dict[str, Any]:
+  values = {key: value for key, value in model_config.items() if key not in ("name", "head")}
+  return NETWORKS.choose(model_config["name"], values)
 
 
 def check(model_config: Mapping[str, Any]) -> None:
@@ -55,36 +84,8 @@ def check(model_config: Mapping[str, Any]) -> None:
     InputError: an unknown model, norm, dtype or encoder, a size or probability out of range, weights in a file of an
       unknown format, a norm that does not fit the network, or a field changed that the network does not read.
   """
-  check_choice(model_config["name"], MODELS, field="config.model.name")
-  check_choice(model_config["norm"], layers.NORMS, field="config.model.norm")
-  check_choice(model_config["dtype"], DTYPES, field="config.model.dtype")
-  for field, low in _MIN_VALUES.items():
-    value = model_config.get(field, low)
-    if not (isinstance(value, int) and value >= low):
-      raise InputError(f"config.model.{field}={value!r} must be an integer >= {low}.")
-  if not 0 <= model_config["dropout"] < 1:
-    raise InputError(f"config.model.dropout={model_config['dropout']!r} must be a probability in [0, 1).")
-  _check_unread(model_config)
-  if _ENCODER in _fields(model_config["name"]):
-    _check_encoder(model_config)
-
-
-def _check_unread(model_config: Mapping[str, Any]) -> None:
-  name = model_config["name"]
-  own = _fields(name)
-  for other in MODELS:
-    for field, default in _fields(other).items():
-      if field not in own and model_config.get(field, default) != default:
-        raise InputError(
-          f"config.model.{field}={model_config[field]!r} has no effect on config.model.name={name!r}, only on"
-          f" {', '.join(m for m in MODELS if field in _fields(m))}: leave it at {default!r}."
-        )
-
-
-def _check_encoder(model_config: Mapping[str, Any]) -> None:
-  check_choice(model_config["encoder"], resnet.ENCODERS, field="config.model.encoder")
-  pretrained.check_suffix(model_config["encoder_weights"])
-  if model_config["norm"] == "none":
+  settings = _settings(model_config)
+  if _ENCODER in settings and settings["norm"] == "none":
     raise InputError(
       f"config.model.norm='none' does not fit config.model.name={model_config['name']!r}: without a norm the sums of"
       " its residual blocks grow with depth. Use 'group' or 'instance'."
@@ -113,7 +114,7 @@ def get_model(
   """Builds the network of ``config.model``.
 
   Args:
-    model_config: the field name and those that the network reads (see the classes of `MODELS`).
+    model_config: the field name and those that the network reads (see the classes of `NETWORKS`).
     num_outputs: K, the channels its head needs (`heads.Head.num_outputs`).
     num_constants: how many of them no pixel can change (`heads.Head.num_constants`).
     num_classes: structures that are segmented side by side, each with K outputs.
@@ -127,10 +128,10 @@ def get_model(
     InputError: see `check`.
   """
   check(model_config)
-  fields = {field: model_config.get(field, default) for field, default in _fields(model_config["name"]).items()}
+  fields = _settings(model_config)
   fields["dtype"] = DTYPES[fields["dtype"]]
   built = {"num_outputs": num_outputs, "num_constants": num_constants, "num_classes": num_classes}
-  return MODELS[model_config["name"]](**built, **fields)
+  return NETWORKS[model_config["name"]](**built, **fields)
 
 
 def read_encoder(model_config: Mapping[str, Any], *, num_channels: int) -> Params | None:
@@ -160,7 +161,7 @@ def set_output_bias(params: Params, bias: ArrayLike) -> Params:
   """Returns `params` with the bias of the output layer replaced.
 
   Args:
-    params: the ``params`` collection of any network of `MODELS`; left unchanged.
+    params: the ``params`` collection of any network of `NETWORKS`; left unchanged.
     bias: [K], what the untrained network should output on average (`heads.Head.init_bias`), class after class.
 
   Raises:

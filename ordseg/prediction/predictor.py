@@ -13,13 +13,14 @@ import numpy as np
 
 import ordseg
 from ordseg import models, recalibration, rng, run_record
+from ordseg.config import Config
 from ordseg.errors import InputError, check_choice
 from ordseg.heads import LOG_ZERO
 from ordseg.models import ensembles
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.recalibration import Recalibration
 from ordseg.training import learner, loop, parallel
-from ordseg.types import Config, Params
+from ordseg.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +156,7 @@ def load(workdirs: Sequence[str | pathlib.Path], how: How) -> Predictor:
   for run in runs[1:]:
     _check_same(runs[0], run)
   members = [_load_member(run, how) for run in runs]
-  raters = [str(run.config.data.get("raters", "all")) for run in runs]
+  raters = [run.config.data.raters for run in runs]
   is_panel = ensembles.check_panel(raters, runs[0].num_raters)
   fns = [member.predict for member in members]
   predict = ensembles.panel(fns) if is_panel else ensembles.average(fns) if len(fns) > 1 else fns[0]

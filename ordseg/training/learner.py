@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ordseg import heads, losses, models, rng
+from ordseg.config import Config
 from ordseg.training import optim, parallel, state, step
 from ordseg.training.state import TrainState
-from ordseg.types import Array, Config, Params, PRNGKey
+from ordseg.types import Array, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ def make_learner(config: Config, *, num_raters: int, num_channels: int, num_clas
     InputError: a field of model, loss or optim is wrong.
   """
   head = heads.get_head(config.model.head)
-  loss_fn = losses.get_loss(config.loss.name, head, {k: v for k, v in config.loss.items() if k != "name"})
+  loss_fn = losses.get_loss(config.loss.name, head, dict(config.loss.settings))
   num_outputs, num_constants = head.num_outputs(num_raters), head.num_constants(num_raters)
   model = models.get_model(config.model, num_outputs=num_outputs, num_constants=num_constants, num_classes=num_classes)
   tx = optim.get_tx(config.optim, config.train.num_steps)

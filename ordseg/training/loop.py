@@ -18,8 +18,9 @@ import jax
 import numpy as np
 
 from ordseg import errors, input_pipeline, locks, logging_utils, losses, models, run_record
+from ordseg.config import Config
 from ordseg.errors import InputError, did_you_mean
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import evaluator, from_config
 from ordseg.input_pipeline import examples
 from ordseg.logging_utils import MetricsLog, Progress
 from ordseg.models import sliding_window
@@ -29,7 +30,7 @@ from ordseg.training.learner import Learner, make_learner
 from ordseg.training.state import TrainState
 from ordseg.training.step import Metrics
 from ordseg.training.stop_signal import StopSignal
-from ordseg.types import Config, Params
+from ordseg.types import Params
 
 LOCK = ".lock"
 _SIZE_ON_DISK = 0.85  # of what a state takes in memory, at least: Orbax compresses
@@ -64,7 +65,7 @@ def train(
   """Trains, or continues, the run in `workdir` up to ``config.train.num_steps``. All processes must call.
 
   Args:
-    config: a whole config; see configs/default.py.
+    config: a whole config; see docs/configs.md.
     train_source: training examples.
     validation_source: examples that choose the best checkpoint.
     workdir: folder of the run, on storage that all processes see.
@@ -217,7 +218,7 @@ def _start_state(
 def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, panel: examples.Panel) -> Validate:
   """Returns (params, limit=None) -> metrics of the validation split, or of its first `limit` batches."""
 
-  windows = sliding_window.from_config(config)
+  windows = from_config.windows(config)
 
   def validate(params: Params, limit: int | None = None) -> Mapping[str, Any]:
     predict = sliding_window.windowed(lambda images: learner.predict(params, images), windows)
@@ -236,7 +237,7 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
       batches,
       num_raters=panel.num_raters,
       num_classes=panel.num_classes,
-      **evaluator.from_config(config.eval),
+      **from_config.options(config.eval),
       gather=parallel.gather_across_processes,
     )
     return evaluator.mean_metrics(results)

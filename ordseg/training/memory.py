@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ordseg.config import Config
 from ordseg.errors import InputError
 from ordseg.input_pipeline.examples import Panel
 from ordseg.training.learner import Learner
-from ordseg.types import Config
 
 _KEPT = ("conv_general_dilated", "dot_general")  # whose results the backward pass needs, whatever a compiler does
 _CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from ordseg import config_check
+from ordseg.config import resolve
 from ordseg.errors import InputError
 from ordseg.input_pipeline.examples import Panel
 from ordseg.logging_utils import MetricsLog
@@ -89,7 +89,7 @@ def test_a_number_that_is_a_slip_is_refused(field, value):
   section, name = field.split(".")
   config[section][name] = value
   with pytest.raises(InputError, match=rf"config.{field}=.* must be .*\[1"):
-    config_check.check(config, default.get_config())
+    resolve(config)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_number_that_is_a_slip_is_refused(field, value):
 )
 def test_what_cannot_fit_is_refused_before_it_is_tried(tmp_path, changes):
   config = training.tiny_config(**changes)
-  config_check.check(config, default.get_config())
+  resolve(config)
   with pytest.raises(InputError, match=r"needs .* of memory or more .* there are .* Lower config.model.width"):
     training.train_tiny(tmp_path / "w", config)
   assert not (tmp_path / "w").exists()

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import default
-from ordseg import config_check, heads, input_pipeline, run_record
+from ordseg import config as configs
+from ordseg import heads, input_pipeline, run_record
 from ordseg.errors import InputError
 from ordseg.training import loop
 from ordseg.training.checkpoint import FOLDER, Checkpoints
@@ -65,7 +65,7 @@ def unbroken(tmp_path_factory):
 
 
 def test_the_tiny_config_is_a_config():
-  config_check.check(noisy_config(), default.get_config())
+  configs.resolve(noisy_config())
 
 
 def test_a_run_leaves_what_it_promises(unbroken):
@@ -95,10 +95,9 @@ def test_a_run_leaves_what_it_promises(unbroken):
 
 
 def test_the_untrained_network_predicts_the_level_frequencies(tmp_path):
-  config = training.tiny_config()
   source = training.TinySource()
   counts = input_pipeline.level_counts(source, limit=100)
-  first = make_learner(config, num_raters=3, num_channels=1).create(counts)
+  first = make_learner(training.tiny(), num_raters=3, num_channels=1).create(counts)
   bias = np.asarray(first.params["output"]["bias"])
   np.testing.assert_allclose(jax.nn.softmax(bias), heads.smoothed_level_freqs(counts), rtol=1e-5)
 
@@ -108,7 +107,7 @@ def test_a_signal_ends_the_step_saves_and_leaves_a_run_to_continue(tmp_path, cap
   before = signal.getsignal(number)
   with pytest.raises(SystemExit) as stop:
     loop.train(
-      noisy_config(),
+      configs.resolve(noisy_config()),
       train_source=SignallingSource(number, after=60),
       validation_source=training.validation_source(),
       workdir=tmp_path,
@@ -233,7 +232,7 @@ def test_a_run_that_is_complete_is_left_as_it_is(unbroken, capsys):
 def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
   with pytest.raises(InputError, match=r"the training split has .*num_raters=3.*the validation split .*num_raters=4"):
     loop.train(
-      training.tiny_config(),
+      training.tiny(),
       train_source=training.TinySource(),
       validation_source=training.TinySource(num_raters=4),
       workdir=tmp_path,

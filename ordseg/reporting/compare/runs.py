@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ordseg import run_record
+from ordseg import config, run_record
 from ordseg.errors import InputError, did_you_mean
 from ordseg.evaluation import scoring
 from ordseg.evaluation.scoring import Stored
@@ -155,7 +155,7 @@ def _check_seeds(method: Method) -> None:
   """Runs of one method must be repeats of one config."""
   first, *others = method.runs
   for other in others:
-    a, b = (run_record.leaves(run.evaluation.metrics.get("model", {}).get("config", {})) for run in (first, other))
+    a, b = (config.leaves(run.evaluation.metrics.get("model", {}).get("config", {})) for run in (first, other))
     gaps = [
       f"config.{field} is {a.get(field)!r} in {first.folder} and {b.get(field)!r} in {other.folder}"
       for field in sorted(a.keys() | b.keys())
