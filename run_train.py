@@ -4,8 +4,7 @@
   python run_train.py --config=configs/quickstart.py --workdir=runs/mine --config.loss.alpha=0.5 --config.seed=1
   python run_train.py --config=configs/quickstart.py:baseline --workdir=runs/baseline
 
-docs/configs.md lists every field with its unit and allowed values. A run continues where its workdir stands; the
-workdir then holds config.json, checkpoints/, train_metrics.jsonl and TensorBoard events. Next: run_eval.py.
+docs/configs.md lists every field. A run continues where its workdir stands; next comes run_eval.py.
 """
 
 from ordseg.errors import interrupts
@@ -13,7 +12,6 @@ from ordseg.errors import interrupts
 interrupts.leave_at_once()  # Ctrl-C during the slow imports
 
 from collections.abc import Sequence
-from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -25,13 +23,8 @@ from ordseg.training import parallel, loop
 
 _ARGV: list[str] = []  # what the config flag looks for its fields in
 _BUILDER_ARGS: dict[str, str] = {}
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "Config file, with an argument after a colon where it takes one. "
-  "Change a field with --config.<section>.<field>=<value>.",
-  sys_argv=_ARGV,
-)
+_HELP = "Config file, with an argument after a colon if it takes one. --config.<section>.<field>= changes one field."
+_CONFIG = config_flags.DEFINE_config_file("config", None, _HELP, sys_argv=_ARGV)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; made if missing, continued if it holds a run.")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -48,7 +41,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except flags.IllegalFlagValueError as error:
       raise errors.InputError(config_files.explain_flag_error(error)) from error
     except (AttributeError, KeyError):  # ml_collections met an override of a field that is not there
-      plain: Any = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
+      plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
       config_files.check_overrides(plain, _ARGV)
       raise
 

@@ -84,7 +84,7 @@ def test_a_missing_field_is_named():
 
 
 BUILDER_ARGS = [
-  ("rater_phantom", "default", {"num_raters": "3", "correlation": "1", "missing_share": "0.5"}, (3, 1.0, 0.5)),
+  ("rater_phantom", "default", {"num_raters": "3", "ambiguity": "1", "missing_share": "0.5"}, (3, 1.0, 0.5)),
   (
     "folder_raters",
     "",

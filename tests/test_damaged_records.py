@@ -28,7 +28,7 @@ SESSION = {"first_step": 0, "last_step": 6, "seconds": 54.0, "platform": "cpu", 
 
 
 def describe():
-  return run_record.describe(training.tiny_config(), data_info=INFO, num_raters=3, num_channels=1)
+  return run_record.describe(training.tiny(), data_info=INFO, num_raters=3, num_channels=1)
 
 
 @pytest.fixture(scope="module")

@@ -74,9 +74,9 @@ DATA_INFO = {"builder": "tiny", "version": "1.0.0", "fingerprint": "0" * 64}
 
 
 def train_tiny(workdir, config):
-  """Trains on the tiny source, under a `ConfigDict`."""
+  """Trains on the tiny source."""
   return loop.train(
-    ordseg_config.resolve(config),
+    config if isinstance(config, ordseg_config.Config) else ordseg_config.resolve(config),
     train_source=TinySource(),
     validation_source=validation_source(),
     workdir=workdir,

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from ordseg import config as configs
 from ordseg import heads, input_pipeline, run_record
 from ordseg.errors import InputError
 from ordseg.training import loop
@@ -21,7 +20,7 @@ TIMINGS = ("images_per_second", "data_wait_share", "seconds_left")
 
 def noisy_config(**changes):
   """With everything on that draws random numbers."""
-  return training.tiny_config(model__dropout=0.3, optim__ema_decay=0.9, train__num_steps=10, **changes)
+  return training.tiny(model__dropout=0.3, optim__ema_decay=0.9, train__num_steps=10, **changes)
 
 
 def read_rows(workdir):
@@ -64,10 +63,6 @@ def unbroken(tmp_path_factory):
   return workdir, training.train_tiny(workdir, noisy_config())
 
 
-def test_the_tiny_config_is_a_config():
-  configs.resolve(noisy_config())
-
-
 def test_a_run_leaves_what_it_promises(unbroken):
   workdir, summary = unbroken
   assert {p.name for p in workdir.iterdir()} == {
@@ -107,7 +102,7 @@ def test_a_signal_ends_the_step_saves_and_leaves_a_run_to_continue(tmp_path, cap
   before = signal.getsignal(number)
   with pytest.raises(SystemExit) as stop:
     loop.train(
-      configs.resolve(noisy_config()),
+      noisy_config(),
       train_source=SignallingSource(number, after=60),
       validation_source=training.validation_source(),
       workdir=tmp_path,
@@ -154,7 +149,7 @@ def test_killed_while_saving_at_every_step_it_ends_where_an_unbroken_run_ends(tm
 
 def test_two_processes_make_the_steps_of_one_stop_together_and_leave_a_run_for_any_number(tmp_path):
   """Two processes with two devices each; SIGTERM reaches only the second. One process with four continues."""
-  config = training.tiny_config(train__num_steps=16, train__log_every_steps=1)
+  config = training.tiny(train__num_steps=16, train__log_every_steps=1)
   want = training.train_tiny(tmp_path / "one", config)
   workdir, port = tmp_path / "two", processes.free_port()
   changes = ["parallel.distributed=True", "train.num_steps=16", "train.log_every_steps=1"]
@@ -190,7 +185,7 @@ def test_two_processes_make_the_steps_of_one_stop_together_and_leave_a_run_for_a
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_good_checkpoints(tmp_path):
-  config = training.tiny_config(
+  config = training.tiny(
     optim__name="sgd",
     optim__learning_rate=1e12,
     optim__warmup_steps=0,
@@ -210,7 +205,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_good_checkpoints(tmp
 
 def test_a_misspelt_metric_is_told_before_the_first_step(tmp_path):
   with pytest.raises(InputError, match=r"Did you mean 'read_outs.mean_vote.brier'"):
-    training.train_tiny(tmp_path, training.tiny_config(train__best_metric="read_outs.mean_vote.bier"))
+    training.train_tiny(tmp_path, training.tiny(train__best_metric="read_outs.mean_vote.bier"))
   assert not checkpoints_on_disk(tmp_path)
 
 
@@ -244,7 +239,7 @@ def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
 def test_a_validation_split_smaller_than_the_number_of_processes_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(loop.parallel, "process_count", lambda: 6)
   with pytest.raises(InputError, match="the validation split has 5 examples for 6 processes"):
-    training.train_tiny(tmp_path, training.tiny_config())
+    training.train_tiny(tmp_path, training.tiny())
 
 
 def test_find_metric():
