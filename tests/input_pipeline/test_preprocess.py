@@ -9,7 +9,7 @@ from ordseg.input_pipeline import preprocess
 
 
 def config(intensity="range", low=0.0, high=255.0):
-  return Preprocess(intensity, low=low, high=high)
+  return Preprocess(intensity, low=float(low), high=float(high))
 
 
 def images(seed, shape=(9, 7, 2), dtype=np.uint8):
