@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 READY := $(VENV)/ready
 
-.PHONY: help quickstart results test test-slow wheel lint format types benchmarks coverage faults lock clean
+.PHONY: help quickstart docs-tables results test test-slow wheel lint format types benchmarks coverage faults lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ quickstart: $(READY) ## train the ordinal model and the majority-vote baseline o
 	$(BIN)/python run_eval.py --workdir=$(RUNS)/quickstart/majority_bce --split=test
 	$(BIN)/ordseg compare 'majority-vote BCE=$(RUNS)/quickstart/majority_bce' \
 		'ordinal (RPS + BCE)=$(RUNS)/quickstart/ordinal' --out=$(RUNS)/quickstart
+
+docs-tables: $(READY) ## write the table of all config fields into docs/configs.md
+	$(BIN)/python -m configs.default --write
 
 results: $(READY) ## print the study's tables from its records, and put them into docs/results.md
 	$(BIN)/python -m benchmarks.study --tables --write

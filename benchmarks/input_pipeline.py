@@ -15,18 +15,16 @@ import platform
 import statistics
 import sys
 import time
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import grain
 import numpy as np
-from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from configs import default
 from ordseg import input_pipeline
+from ordseg.config import Augment, Config, Data
 from ordseg.input_pipeline import augment, preprocess
 
 try:
@@ -38,12 +36,11 @@ except ImportError:
 NUM_EXAMPLES = 256
 
 
-def make_config(size: int, num_threads: int) -> ConfigDict:
-  config = default.get_config()
-  config.data.crop_size = (size, size)
-  config.data.num_threads = num_threads
-  config.augment.update({"elastic_alpha": 4.0, "elastic_sigma": 8.0, "gamma": 0.2, "noise": 0.05})
-  return config
+def make_config(size: int, num_threads: int) -> Config:
+  return Config(
+    data=Data(crop_size=(size, size), num_threads=num_threads),
+    augment=Augment(elastic_alpha=4.0, elastic_sigma=8.0, gamma=0.2, noise=0.05),
+  )
 
 
 def make_source(size: int, num_raters: int) -> list[dict]:
@@ -68,7 +65,7 @@ class OurCode(torch.utils.data.Dataset):
     config = make_config(size, 0)
     self.source = make_source(size, num_raters)
     # Plain objects, as in train_iterator: a ConfigDict's lookups take time.
-    self.preprocess, self.augment = (types.SimpleNamespace(**c) for c in (config.preprocess, config.augment))
+    self.preprocess, self.augment = config.preprocess, config.augment
 
   def __len__(self) -> int:
     return len(self.source)

@@ -1,12 +1,44 @@
-"""Arguments of a config: ``--config=configs/x.py:loss=rps,width=32``."""
+"""What config files share: the data set they are for, and arguments: ``--config=configs/x.py:loss=rps,width=32``."""
 
 import ast
 import difflib
+from collections.abc import Callable
 from typing import Any
 
-# A model of these has one probability per pixel, so that it is the baseline that its name promises.
-BINARY_LOSSES = ("bce_majority", "bce_soft", "bce_staple", "bce_dice", "bce_ml1_ace", "dml", "label_smoothing", "svls")
-BINARY_LOSSES += ("focal", "mbls", "nacl")
+from ml_collections import ConfigDict
+
+from ordseg import losses
+from ordseg.config import Config
+
+GetConfig = Callable[[str | None], ConfigDict]
+
+
+def overlay(builder: str = "", dataset: str = "", **arguments: Any) -> Callable[[Callable[..., None]], GetConfig]:
+  """Returns a decorator that makes ``get_config`` of a function that changes fields of the default config.
+
+  Args:
+    builder: of the data set; '' is the default config's.
+    dataset: the builder's own config; the argument ``config=`` names another.
+    **arguments: further arguments of the config file, with their defaults; the function gets them by name.
+
+  Each overlay also takes ``loss=``, as config.loss.name; a binary loss takes the sigmoid head.
+  """
+
+  def decorate(change: Callable[..., None]) -> GetConfig:
+    def get_config(arg: str | None = None) -> ConfigDict:
+      config = Config().to_config_dict()
+      config.data.builder = builder or config.data.builder
+      data_config = dataset if builder else dataset or config.data.config
+      given = parse_arg(arg, loss=config.loss.name, config=data_config, **arguments)
+      set_loss(config, given["loss"])
+      config.data.config = given["config"]
+      change(config, **{name: given[name] for name in arguments})
+      return config
+
+    get_config.__doc__ = change.__doc__
+    return get_config
+
+  return decorate
 
 
 def parse_arg(arg: str | None, **defaults: Any) -> dict[str, Any]:
@@ -37,11 +69,10 @@ def parse_arg(arg: str | None, **defaults: Any) -> dict[str, Any]:
   return values
 
 
-def set_loss(config: Any, name: str) -> None:
-  """Sets ``config.loss.name``, and the sigmoid head for the losses of a binary model, which want no levels."""
+def set_loss(config: ConfigDict, name: str) -> None:
+  """Sets ``config.loss.name``, and the head that the loss is meant for."""
   config.loss.name = name
-  if name in BINARY_LOSSES:
-    config.model.head = "sigmoid"
+  config.model.head = losses.LOSSES.find(name).default_head
 
 
 def _convert(name: str, text: str, default: Any) -> Any:

@@ -6,25 +6,16 @@ python run_train.py --config=configs/lidc_slices.py --workdir=runs/lidc \
 About 40 CPU minutes on 200 patients, training and evaluation; scores in docs/results.md.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from configs import common, default
+from configs import common
 
 
-def get_config(arg: str | None = None) -> ConfigDict:
-  """`loss=`: as config.loss.name; the binary losses take the sigmoid head."""
-  args = common.parse_arg(arg, loss="rps_bce")
-  config: Any = default.get_config()
-  config.data.builder = "lidc_slices"
-  config.data.config = "vote"
-  config.data.builder_args = ConfigDict()
+@common.overlay("lidc_slices", "vote")
+def get_config(config: ConfigDict) -> None:
+  """`loss=`, `config=`: see `common.overlay`."""
   config.data.crop_size = (128, 128)  # whole: the nodule is in the middle, which tells it from its neighbours
   config.augment.rotate_degrees = 180.0
-  common.set_loss(config, args["loss"])
   config.train.batch_size = 8
   config.train.num_steps = 4000
-  config.train.eval_every_steps = 1000
-  config.train.checkpoint_every_steps = 1000
-  return config
+  config.train.eval_every_steps = config.train.checkpoint_every_steps = 1000

@@ -5,21 +5,13 @@ python run_train.py --config=configs/longciu.py --workdir=runs/longciu --config.
 Without manual_dir the files are downloaded (their terms are printed first).
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from configs import common, default
+from configs import common
 
 
-def get_config(arg: str | None = None) -> ConfigDict:
-  """`loss=`: as config.loss.name; the binary losses take the sigmoid head. `config=`: the builder's."""
-  args = common.parse_arg(arg, loss="rps_bce", config="any")
-  config: Any = default.get_config()
-  config.data.builder = "longciu"
-  config.data.config = args["config"]
-  config.data.builder_args = ConfigDict()
+@common.overlay("longciu", "any")
+def get_config(config: ConfigDict) -> None:
+  """`loss=`, `config=`: see `common.overlay`."""
   config.data.crop_size = (256, 256)
   config.preprocess.low, config.preprocess.high = -1024.0, 600.0  # HU
-  common.set_loss(config, args["loss"])
-  return config

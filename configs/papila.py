@@ -5,20 +5,12 @@ python run_train.py --config=configs/papila.py --workdir=runs/papila --config.da
 Without manual_dir the files are downloaded (their terms are printed first).
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from configs import common, default
+from configs import common
 
 
-def get_config(arg: str | None = None) -> ConfigDict:
-  """`loss=`: as config.loss.name; the binary losses take the sigmoid head. `config=`: the builder's."""
-  args = common.parse_arg(arg, loss="rps_bce", config="disc")
-  config: Any = default.get_config()
-  config.data.builder = "papila"
-  config.data.config = args["config"]
-  config.data.builder_args = ConfigDict()
+@common.overlay("papila", "disc")
+def get_config(config: ConfigDict) -> None:
+  """`loss=`, `config=`: see `common.overlay`."""
   config.data.crop_size = (256, 256)
-  common.set_loss(config, args["loss"])
-  return config

@@ -4,21 +4,16 @@ python run_train.py --config=configs/quickstart.py --workdir=runs/quickstart/ord
 python run_train.py --config=configs/quickstart.py:baseline --workdir=runs/quickstart/majority_bce
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from configs import common, default
+from configs import common
 
 
-def get_config(arg: str | None = None) -> ConfigDict:
+@common.overlay(baseline=False)
+def get_config(config: ConfigDict, *, baseline: bool) -> None:
   """`baseline`: a sigmoid head with the majority-vote cross-entropy, all else equal."""
-  args = common.parse_arg(arg, baseline=False)
-  config: Any = default.get_config()
   # In these images contrast, blur and size tell how unsure the raters are: augmentation must not change them.
   config.augment.scale = config.augment.brightness = config.augment.contrast = 0.0
   config.train.num_steps = 500
-  if args["baseline"]:
-    config.model.head = "sigmoid"
-    config.loss.name = "bce_majority"
-  return config
+  if baseline:
+    common.set_loss(config, "bce_majority")

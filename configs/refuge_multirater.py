@@ -3,23 +3,12 @@ r"""REFUGE-MultiRater: optic disc and cup, 7 ophthalmologists (data/refuge_multi
 python run_train.py --config=configs/refuge_multirater.py --workdir=runs/refuge --config.data.manual_dir=/path/to/files
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
-from configs import common, default
+from configs import common
 
 
-def get_config(arg: str | None = None) -> ConfigDict:
-  """`loss=`: as config.loss.name; the binary losses take the sigmoid head. `config=`: the builder's."""
-  args = common.parse_arg(arg, loss="rps_bce", config="disc_crop")
-  config: Any = default.get_config()
-  config.data.builder = "refuge_multirater"
-  config.data.config = args["config"]
-  settings: Any = ConfigDict()
-  config.data.builder_args = settings
-  settings.crop = placeholder(float)  # side as a share of the image's shorter side; 0: whole
+@common.overlay("refuge_multirater", "disc_crop")
+def get_config(config: ConfigDict) -> None:
+  """`loss=`, `config=`: see `common.overlay`."""
   config.data.crop_size = (256, 256)
-  common.set_loss(config, args["loss"])
-  return config

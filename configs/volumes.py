@@ -4,22 +4,16 @@ python run_train.py --config=configs/volumes.py --workdir=runs/volumes
 python run_train.py --config=configs/volumes.py:two_organs --workdir=runs/two_organs
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
-from configs import common, default
+from configs import common
 
 
-def get_config(arg: str | None = None) -> ConfigDict:
-  """`two_organs`: two structures side by side, one network. `loss=`: as config.loss.name."""
-  args = common.parse_arg(arg, two_organs=False, loss="rps_bce")
-  config: Any = default.get_config()
-  config.data.config = "two_organs" if args["two_organs"] else "volumes"
-  settings: Any = config.data.builder_args
-  settings.depth = placeholder(int)  # slices
-  settings.slice_spacing = placeholder(float)  # their distance, in pixels
+@common.overlay(dataset="volumes", two_organs=False)
+def get_config(config: ConfigDict, *, two_organs: bool) -> None:
+  """`two_organs`: two structures side by side, one network."""
+  if two_organs:
+    config.data.config = "two_organs"
   config.data.crop_size = (16, 48, 48)
   config.augment.scale = config.augment.brightness = config.augment.contrast = 0.0  # they tell how unsure raters are
   config.model.name = "unet3d"
@@ -30,5 +24,3 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.train.num_steps = 600
   config.train.eval_every_steps = config.train.checkpoint_every_steps = 150
   config.eval.batch_size = 2
-  common.set_loss(config, args["loss"])
-  return config

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from data.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
-  from data.common import RaterBuilder
+  from data.common import RaterBuilder, RaterConfig
 
 __all__ = [
   "DataError",
@@ -26,6 +26,7 @@ __all__ = [
   "list_builders",
   "list_configs",
   "prepare",
+  "read_settings",
   "verify",
 ]
 
@@ -67,14 +68,8 @@ def get_builder(
     DataError: unknown benchmark, config or setting, or a setting out of range.
   """
   builder_class = _builder_class(name)
-  configs = {config.name: config for config in builder_class.BUILDER_CONFIGS}
-  if config_name and config_name not in configs:
-    raise DataError(
-      f"config.data.config={config_name!r} is no config of {name}.{did_you_mean(config_name, configs)}"
-      f" Configs: {', '.join(configs)}."
-    )
   changed = {setting: value for setting, value in (overrides or {}).items() if value is not None}
-  config = configs[config_name or next(iter(configs))].with_overrides(changed)
+  config = _builder_config(name, config_name).with_overrides(changed)
   config = builder_class.discover(config, manual_dir)
   try:
     return builder_class(config=config, data_dir=str(pathlib.Path(data_dir).expanduser()) if data_dir else None)
@@ -85,6 +80,28 @@ def get_builder(
       f"{name}: the data set in {data_dir or 'the default folder'} is not whole ({' '.join(str(error).split())}). "
       "Delete its folder and run again."
     ) from error
+
+
+def read_settings(name: str, texts: Mapping[str, str], *, config_name: str = "") -> dict[str, Any]:
+  """Returns settings that a command line gave as texts, for `get_builder`, each of its setting's type.
+
+  Raises:
+    DataError: unknown benchmark, config or setting, or a text that is no value of the setting's type.
+  """
+  config = _builder_config(name, config_name)
+  settings = config.read(texts)
+  config.with_overrides(settings)
+  return settings
+
+
+def _builder_config(name: str, config_name: str) -> "RaterConfig":
+  configs = {config.name: config for config in _builder_class(name).BUILDER_CONFIGS}
+  if config_name and config_name not in configs:
+    raise DataError(
+      f"config.data.config={config_name!r} is no config of {name}.{did_you_mean(config_name, configs)}"
+      f" Configs: {', '.join(configs)}."
+    )
+  return configs[config_name or next(iter(configs))]
 
 
 def _builder_class(name: str) -> "type[RaterBuilder]":

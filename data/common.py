@@ -3,6 +3,7 @@
 Importing this module imports TFDS; `import data` alone does not.
 """
 
+import ast
 import collections
 import dataclasses
 import hashlib
@@ -32,6 +33,15 @@ class RaterConfig(tfds.core.BuilderConfig):
     inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inherited}
 
+  def read(self, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Returns settings, as texts of a command line, as values of the settings' types; of unknown ones the text.
+
+    Raises:
+      DataError: a text is no value of the setting's type.
+    """
+    known = self.settings()
+    return {name: _read(known[name], text, name) if name in known else text for name, text in texts.items()}
+
   def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
     """Returns a copy with other settings, under a name of its own, so that two settings never share a folder.
 
@@ -57,6 +67,17 @@ class RaterConfig(tfds.core.BuilderConfig):
       return self
     code = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
     return dataclasses.replace(self, name=f"{self.name}-{code}", **changed)
+
+
+def _read(default: Any, text: str, name: str) -> Any:
+  """Reads the text of a setting as the type of its default."""
+  if isinstance(default, str):
+    return text
+  try:
+    value = ast.literal_eval(text.capitalize() if text.lower() in ("true", "false") else text)
+  except (ValueError, SyntaxError):
+    value = text
+  return _as_type_of(default, value, name)
 
 
 def _as_type_of(default: Any, value: Any, name: str) -> Any:

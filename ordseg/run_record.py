@@ -7,12 +7,11 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 import ordseg
 from ordseg import files, records
+from ordseg.config import Config, Section, resolve_record
 from ordseg.errors import InputError
-from ordseg.types import Config, Panel
+from ordseg.types import Panel
 
 FILE = "config.json"
 _KINDS = {"config": dict, "data": dict, "versions": dict, "num_raters": int, "num_channels": int}
@@ -87,8 +86,8 @@ def describe(
   }
 
 
-def plain(config: Config) -> dict[str, Any]:
-  """Returns a config as nested dicts, with lists for tuples, as it comes back from JSON."""
+def plain(config: Section) -> dict[str, Any]:
+  """Returns a config, or a section of one, as nested dicts, with lists for tuples, as it comes back from JSON."""
   return json.loads(json.dumps(config.to_dict()))
 
 
@@ -96,7 +95,7 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
   """Reads a run's config.json.
 
   Returns:
-    What `describe` returned, with ``config`` as a ConfigDict whose lists are tuples again.
+    What `describe` returned, with ``config`` resolved (`config.resolve_record`).
 
   Raises:
     InputError: the folder holds no run, or the file is damaged.
@@ -111,9 +110,9 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
   if "fingerprint" not in info["data"]:
     raise InputError(f"{path} is damaged: 'data' lacks 'fingerprint'.")
   try:
-    config = ConfigDict(_tuples(info["config"]))
-  except (KeyError, TypeError, ValueError) as error:
-    raise InputError(f"{path} is damaged: {error!r}.") from error
+    config = resolve_record(_tuples(info["config"]))
+  except InputError as error:
+    raise InputError(f"{path} is damaged, or of another version of ordseg: {error}") from error
   return {**info, "config": config}
 
 

@@ -7,8 +7,9 @@ tables of the docs are read from there.
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from ordseg.errors import InputError, did_you_mean
 
@@ -21,7 +22,7 @@ class Setting:
 
   Attributes:
     help: one line for people, with the unit.
-    gt: the value must be greater.
+    gt: the value must be greater. A float must be finite in any case.
     ge: the value must be at least this.
     lt: the value must be less.
     le: the value must be at most this.
@@ -44,10 +45,10 @@ class Setting:
     low = self.ge if self.ge is not None else self.gt
     high = self.le if self.le is not None else self.lt
     if low is not None and high is not None:
-      return f"in {'[' if self.ge is not None else '('}{low:g}, {high:g}{']' if self.le is not None else ')'}"
+      return f"in {'[' if self.ge is not None else '('}{low}, {high}{']' if self.le is not None else ')'}"
     if low is not None:
-      return f"{'>=' if self.ge is not None else '>'} {low:g}"
-    return f"{'<=' if self.le is not None else '<'} {high:g}" if high is not None else ""
+      return f"{'>=' if self.ge is not None else '>'} {low}"
+    return f"{'<=' if self.le is not None else '<'} {high}" if high is not None else ""
 
   @property
   def words(self) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ class Setting:
     Raises:
       InputError: one line with the field, its value and what was expected.
     """
-    want = type(default)
+    want = cast("type[Any]", type(default))
     if type(value) is not want and not (want is float and type(value) is int):
       raise InputError(f"{path}={value!r} must be {_a(want)}.")
     if self.words and value not in self.words:
@@ -80,6 +81,8 @@ class Setting:
       and (self.le is None or value <= self.le)
     )
     expected = "" if is_right else self.allowed
+    if not expected and isinstance(value, float) and not math.isfinite(value):
+      expected = f"finite and {self.allowed}".removesuffix(" and ")
     if not expected and self.check is not None:
       expected = self.check(value)
     if expected:
@@ -219,7 +222,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
       if key not in union:
         raise InputError(f"{section}.{key} is no field.{did_you_mean(key, union)} Fields: {', '.join(union)}.")
       union[key].setting.validate(value, union[key].default, path=f"{section}.{key}")
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for key, declared in union.items():
       value = values.get(key, declared.default)
       if name in declared.readers:
@@ -241,8 +244,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     return len(self._entries)
 
 
-def _a(kind: type) -> str:
-  names = {
+def _a(kind: type[Any]) -> str:
+  names: dict[type[Any], str] = {
     bool: "True or False",
     int: "an int",
     float: "a float",

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +10,6 @@ Array = jax.Array
 ArrayLike = jax.Array | np.ndarray
 PRNGKey = jax.Array
 Params = Mapping[str, "Params | Array"]  # as flax.linen returns them: nested dicts of arrays
-Config = Any  # an ml_collections.ConfigDict with the fields of configs/default.py, or a section of one
 # 'image' [B,H,W,C] float32, 'rater_masks' [B,H,W,R] uint8 in {0,1}, 'rater_valid' [B,R] uint8 in {0,1},
 # 'mask' [B,H,W] uint8 in {0,1}: 1 where a pixel counts, 0 where it is padding; for losses that estimate the truth also
 # 'label_weights' [B,R+1] float32 (`ordinal.OrdinalTarget`). Volumes have [B,D,H,W,..]; with several classes rater_masks

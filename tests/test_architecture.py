@@ -75,7 +75,8 @@ def test_nothing_is_imported_by_a_name_that_no_reader_sees(path):
 
 # Builders share the readers of image files, records, locks and the error with `ordseg`, and nothing that needs JAX.
 @pytest.mark.parametrize(
-  ("package", "allowed"), [("configs", ()), ("data", ("errors", "files", "records", "locks", "image_io"))]
+  ("package", "allowed"),
+  [("configs", ("config", "losses")), ("data", ("errors", "files", "records", "locks", "image_io"))],
 )
 def test_what_configs_and_data_import_of_ordseg(package, allowed):
   for path in (ROOT / package).rglob("*.py"):

@@ -29,7 +29,7 @@ SESSION = {"first_step": 0, "last_step": 6, "seconds": 54.0, "platform": "cpu", 
 
 
 def describe():
-  return run_record.describe(training.tiny_config(), data_info=INFO, panel=Panel(1, 3))
+  return run_record.describe(training.tiny(), data_info=INFO, panel=Panel(1, 3))
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,7 @@ def made(tmp_path_factory):
   """A run with two evaluations of the same images."""
   root = tmp_path_factory.mktemp("runs") / "mine"
   data_info = {**evaluations.INFO["data"], "raters": ["ann", "bob", "cy"]}
-  described = run_record.describe(training.tiny_config(), data_info=data_info, panel=Panel(1, 3))
+  described = run_record.describe(training.tiny(), data_info=data_info, panel=Panel(1, 3))
   run_record.open_run(root, described)
   evaluations.write(root / "eval/test", sharpen=2.0, info={"data": data_info})
   evaluations.write(root / "eval/validation", sharpen=1.5, info={"data": data_info})

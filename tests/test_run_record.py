@@ -16,7 +16,7 @@ def info_of(config, *, fingerprint="0" * 64, num_raters=3, data_dir="/a"):
 
 
 def test_a_run_is_read_back_as_it_was_described(tmp_path):
-  config = training.tiny_config(optim__learning_rate=0.25)
+  config = training.tiny(optim__learning_rate=0.25)
   run_record.open_run(tmp_path / "new" / "run", info_of(config))
   got = run_record.read(tmp_path / "new" / "run")
   assert got["config"] == config
@@ -26,8 +26,8 @@ def test_a_run_is_read_back_as_it_was_described(tmp_path):
 
 
 def test_changes_that_change_no_result_are_taken_over(tmp_path):
-  run_record.open_run(tmp_path, info_of(training.tiny_config()))
-  config = training.tiny_config(
+  run_record.open_run(tmp_path, info_of(training.tiny()))
+  config = training.tiny(
     train__num_steps=100,
     train__log_every_steps=7,
     train__eval_every_steps=9,
@@ -53,33 +53,33 @@ def test_changes_that_change_no_result_are_taken_over(tmp_path):
   ],
 )
 def test_a_workdir_of_another_config_is_refused_by_field(tmp_path, changes, told):
-  run_record.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny()))
   before = (tmp_path / "config.json").read_text()
   with pytest.raises(InputError, match=re.escape(told) + ".*another workdir"):
-    run_record.open_run(tmp_path, info_of(training.tiny_config(**changes)))
+    run_record.open_run(tmp_path, info_of(training.tiny(**changes)))
   assert (tmp_path / "config.json").read_text() == before
 
 
 def test_several_differences_are_all_told(tmp_path):
-  run_record.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny()))
   with pytest.raises(InputError) as error:
-    run_record.open_run(tmp_path, info_of(training.tiny_config(loss__alpha=0.1), fingerprint="1" * 64, num_raters=4))
+    run_record.open_run(tmp_path, info_of(training.tiny(loss__alpha=0.1), fingerprint="1" * 64, num_raters=4))
   for part in ("config.loss.alpha was 0.8 and is 0.1", "num_raters was 3 and is 4", "fingerprint was 000", "is 111"):
     assert part in str(error.value)
   assert "\n" not in str(error.value)
 
 
 def test_a_check_alone_writes_nothing(tmp_path):
-  run_record.open_run(tmp_path / "run", info_of(training.tiny_config()), write=False)
+  run_record.open_run(tmp_path / "run", info_of(training.tiny()), write=False)
   assert not (tmp_path / "run").exists()
-  run_record.open_run(tmp_path, info_of(training.tiny_config()))
+  run_record.open_run(tmp_path, info_of(training.tiny()))
   before = (tmp_path / "config.json").read_text()
-  run_record.open_run(tmp_path, info_of(training.tiny_config(train__num_steps=50)), write=False)
+  run_record.open_run(tmp_path, info_of(training.tiny(train__num_steps=50)), write=False)
   assert (tmp_path / "config.json").read_text() == before
 
 
 def test_other_versions_are_told_but_allowed(tmp_path):
-  info = info_of(training.tiny_config())
+  info = info_of(training.tiny())
   old = {**info, "versions": {**info["versions"], "jax": "0.0.1"}}
   run_record.open_run(tmp_path, old)
   assert run_record.open_run(tmp_path, info) == {"jax": f"0.0.1 -> {jax.__version__}"}

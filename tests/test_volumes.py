@@ -11,6 +11,7 @@ import pytest
 
 from ordseg import input_pipeline as pipeline
 from ordseg.cli import evaluate as eval_loop
+from ordseg.config import resolve
 from ordseg.errors import InputError
 from ordseg.evaluation import counting, evaluator
 from ordseg.input_pipeline import augment
@@ -68,7 +69,7 @@ def config_for(**changes):
 
 def train(workdir, classes, **changes):
   info = {**INFO, **({"classes": list(CLASSES)} if classes > 1 else {})}
-  config = config_for(**changes)
+  config = resolve(config_for(**changes))
   loop.train(
     config, train_source=source(classes), validation_source=source(classes, 3, 10), workdir=workdir, data_info=info
   )
@@ -335,7 +336,7 @@ def test_windows_with_a_margin_are_the_whole_volume():
   config.model.norm = "none"
   from ordseg.training.learner import make_learner
 
-  net = make_learner(config, Panel(1, R, num_axes=3))
+  net = make_learner(resolve(config), Panel(1, R, num_axes=3))
   params = net.create(np.ones(R + 1)).params
   predict = functools.partial(net.predict, params)
   image = np.random.default_rng(0).normal(size=(40, 44, 40, 1)).astype(np.float32)

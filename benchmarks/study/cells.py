@@ -93,7 +93,7 @@ def open_data(name: str, study: Study, places: Places) -> Opened:
     config_name=config.data.config,
     data_dir=str(places.work / "data"),
     manual_dir=manual_dir,
-    overrides=config.data.builder_args.to_dict(),
+    overrides=config.data.builder_args,
   )
   data.prepare(builder, manual_dir=manual_dir)
   info, found, splits = data.info(builder), {}, {}

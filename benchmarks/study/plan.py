@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from configs import default
-from ordseg import config_check, losses, run_record
+from ordseg import losses, run_record
+from ordseg.config import Config, resolve
 from ordseg.errors import check_choice
 
 VERSION = 1  # of the records; another number, other cells
@@ -163,8 +163,8 @@ def cells(name: str) -> list[Cell]:
   ]
 
 
-def get_config(cell: Cell, study: Study, method: Method) -> Any:
-  """Returns the whole config of a cell, checked; paths are left at their defaults.
+def get_config(cell: Cell, study: Study, method: Method) -> Config:
+  """Returns the whole config of a cell, resolved; paths are left at their defaults.
 
   Raises:
     InputError: the plan asks for something that the config does not take.
@@ -183,15 +183,14 @@ def get_config(cell: Cell, study: Study, method: Method) -> Any:
     for part in sections:
       section = section[part]
     section[field] = value
-  config_check.check(config, default.get_config())
-  return config
+  return resolve(config)
 
 
 _PLACES = ("data_dir", "manual_dir", "num_threads", "prefetch_batches")  # do not change what is trained
 _SECTIONS = ("data", "preprocess", "augment", "model", "optim")
 
 
-def essence(config: Any) -> dict[str, Any]:
+def essence(config: Config) -> dict[str, Any]:
   """Returns the fields that a cell's numbers depend on, by dotted path: of the loss, those that it reads."""
   plain = run_record.plain(config)
   found = {f"{section}.{field}": value for section in _SECTIONS for field, value in plain[section].items()}
@@ -214,7 +213,7 @@ def digest(cell: Cell, *, curve: tuple[int, ...], division: str, fingerprint: st
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def differences(head: Mapping[str, Any], digest: str, config: Any) -> list[str]:
+def differences(head: Mapping[str, Any], digest: str, config: Config) -> list[str]:
   """Returns what of a record's head is not as the plan and the data at hand have it.
 
   Fields that the config has got or lost since do not count: a new one's default is what was before there was one.

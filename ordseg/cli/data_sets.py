@@ -41,11 +41,6 @@ def builders(clone: pathlib.Path | None = None) -> Any:
   return package
 
 
-def default_config() -> Any:
-  """Returns the config with all fields, configs/default.py of the clone."""
-  return importlib.import_module("configs.default").get_config()
-
-
 def open_builder(package: Any, run: Run, *, data_dir: str | None = None, manual_dir: str | None = None) -> Any:
   """Opens the data set that a run was trained on, and builds it where it is not there.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ordseg import errors, input_pipeline, run_record
 from ordseg.cli import data_sets, flags
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import evaluator, from_config
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.models import sliding_window
 from ordseg.prediction import predictor as predictors
@@ -53,7 +53,7 @@ def evaluate_run(
     errors.check_writable(run.workdir / "eval")
     for out_dir in out_dirs:
       evaluation_folder.sweep(out_dir)
-  predict = sliding_window.windowed(predictor.predict, sliding_window.from_config(run.config))
+  predict = sliding_window.windowed(predictor.predict, from_config.windows(run.config))
   results = evaluator.evaluate_classes(
     lambda batch: predict(np.asarray(batch["image"])),
     input_pipeline.eval_batches(
@@ -66,7 +66,7 @@ def evaluate_run(
     ),
     num_raters=run.panel.num_raters,
     num_classes=run.panel.num_classes,
-    **evaluator.from_config(run.config.eval),
+    **from_config.options(run.config.eval),
     gather=parallel.gather_across_processes,
     progress=Progress(split, "images", len(source) // parallel.process_count()),
   )
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
   """
   with errors.one_line_errors():
     first = predictors.load_run(args.workdir[0])
-    parallel.setup(first.config.parallel.distributed, **parallel.timeouts(first.config.parallel))
+    parallel.setup(first.config.parallel)
     package = data_sets.builders(clone)
     builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
     evaluate_run(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ordseg import errors, models
 from ordseg.cli import flags
+from ordseg.config import Parallel
 from ordseg.models.sliding_window import Windows
 from ordseg.prediction import Options, find_inputs, predict_files
 from ordseg.prediction import predictor as predictors
@@ -17,7 +18,7 @@ def run(args: argparse.Namespace) -> None:
   with errors.one_line_errors():
     inputs = find_inputs(args.input, output=args.output, say=print)
     errors.check_writable(args.output)
-    parallel.setup(False)
+    parallel.setup(Parallel())
     how = predictors.How(args.step, args.flips, args.dropout_samples, args.recalibration)
     predictor = predictors.load(args.workdir, how)
     windows = Windows(

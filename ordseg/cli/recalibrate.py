@@ -11,8 +11,9 @@ import numpy as np
 
 from ordseg import errors, files, input_pipeline, ordinal, recalibration, records, run_record
 from ordseg.cli import data_sets, flags
+from ordseg.config import Parallel
 from ordseg.errors import InputError, check_choice
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import from_config
 from ordseg.models import sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.prediction import predictor as predictors
@@ -135,8 +136,8 @@ def _best(judged: Judgement) -> str:
 def _draw(predictor: Predictor, source: input_pipeline.Source, sampler: Sampler, split: str) -> None:
   """Predicts the images of a split and draws from each."""
   config = predictor.run.config
-  log_probs_of = _windowed(predictor, sliding_window.from_config(config))
-  region, progress = evaluator.from_config(config.eval)["region"], Progress(split, "images", len(source))
+  log_probs_of = _windowed(predictor, from_config.windows(config))
+  region, progress = from_config.options(config.eval)["region"], Progress(split, "images", len(source))
   done = 0
   for item in input_pipeline.eval_batches(
     source, preprocess_config=config.preprocess, batch_size=config.eval.batch_size, keep=()
@@ -249,7 +250,7 @@ def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
     workdirs = args.workdir
     first = predictors.load_run(workdirs[0])
     package = data_sets.builders(clone)
-    parallel.setup(False)
+    parallel.setup(Parallel())
     builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
     path, content = fit_run(
       workdirs,

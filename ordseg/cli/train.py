@@ -4,58 +4,65 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags as absl_flags
 from ml_collections import config_flags
 
-from ordseg import config_check, errors
-from ordseg.cli import data_sets, flags
+from ordseg import errors
+from ordseg.cli import config_files, data_sets, flags
+from ordseg.config import resolve
 from ordseg.training import loop, parallel
-from ordseg.types import Config
 
 
-def read_config(path: str, overrides: Sequence[str]) -> Config:
+def read_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
   """Reads a config file and changes fields of it.
 
   Args:
-    path: of the file, with an argument after a colon where it takes one.
+    path: The file, with an argument after a colon where it takes one.
     overrides: ``--config.section.field=value``, or name and value as two.
+
+  Returns:
+    Section -> field -> value, not yet checked (`config.resolve` does).
 
   Raises:
     InputError: no such file or field, or a value that cannot be read.
   """
-  config_check.check_config_file(path)
+  config_files.check_config_file(path)
   values, argv = absl_flags.FlagValues(), ["", f"--config={path}", *overrides]
-  config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+  holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   try:
     values(argv)
   except absl_flags.IllegalFlagValueError as error:
-    raise errors.InputError(config_check.explain_flag_error(error)) from error
+    raise errors.InputError(config_files.explain_flag_error(error)) from error
   except (AttributeError, KeyError):  # ml_collections met an override of a field that is not there
     plain = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
-    config_check.check_overrides(plain, overrides)
+    config_files.check_overrides(plain, overrides)
     raise
-  return config.value
+  return holder.value.to_dict()
 
 
 def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
   """Prepares the data and trains.
 
   Args:
-    args: of the command line.
-    clone: folder with the builders; see `data_sets.builders`.
+    args: What `flags.parse` made of the command line.
+    clone: The folder with the builders; see `data_sets.builders`.
   """
   with errors.one_line_errors(absl_flags.Error):
     data = data_sets.builders(clone)
-    config = read_config(args.config, args.rest)
-    config_check.check(config, data_sets.default_config())
-    parallel.setup(config.parallel.distributed, **parallel.timeouts(config.parallel))
+    overrides, settings = config_files.split_builder_args(args.rest)
+    given = read_config(args.config, overrides)
+    section = given["data"]
+    section["builder_args"] |= data.read_settings(section["builder"], settings, config_name=section["config"])
+    config = resolve(given)
+    parallel.setup(config.parallel)
     builder = data.get_builder(
       config.data.builder,
       config_name=config.data.config,
       data_dir=config.data.data_dir,
       manual_dir=config.data.manual_dir,
-      overrides=config.data.builder_args.to_dict(),
+      overrides=config.data.builder_args,
     )
     parallel.first_process_first(lambda: data.prepare(builder, manual_dir=config.data.manual_dir))
     loop.train(

@@ -18,9 +18,9 @@ from ordseg.evaluation.result import EvalResult, all_metrics, write, write_files
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import Region, surface
 from ordseg.ordinal import folding
-from ordseg.types import Batch, Config
+from ordseg.types import Batch
 
-__all__ = ["EvalResult", "evaluate", "evaluate_classes", "from_config", "mean_metrics", "write", "write_files"]
+__all__ = ["EvalResult", "evaluate", "evaluate_classes", "mean_metrics", "write", "write_files"]
 
 NUM_EXAMPLES = gallery.NUM_EXAMPLES  # pictures of each kind
 PredictFn = Callable[[Batch], np.ndarray]  # a batch -> level probabilities [B, H, W, L]
@@ -138,15 +138,6 @@ def _mean_of_known(values: np.ndarray) -> float:
 
 def _num_known(values: np.ndarray) -> int:
   return int((~np.isnan(values)).sum())
-
-
-def from_config(section: Config) -> dict[str, Any]:
-  """Returns what `evaluate` takes from ``config.eval``; a run of a version without a field has its default."""
-  return {
-    "num_bins": section.num_bins,
-    "region": Region(section.get("roi", "image"), section.get("roi_margin", Region.margin)),
-    "surface_tolerance": section.get("surface_tolerance", 2.0) if section.get("surface", False) else None,
-  }
 
 
 def _merge(model: dict[str, Any], oracle: dict[str, Any], pictures: np.ndarray, *, gather: Gather) -> EvalResult:

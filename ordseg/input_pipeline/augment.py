@@ -14,41 +14,19 @@ import cv2
 import numpy as np
 from scipy import special
 
-from ordseg.errors import InputError
-from ordseg.types import Config
+from ordseg.config import Augment
 
 _MAX_CHANNELS = 64  # of one call of cv2.remap, whose arrays may have 128
-_AT_LEAST_0 = ("rotate_degrees", "scale", "elastic_alpha", "elastic_sigma", "brightness", "contrast", "gamma", "noise")
 _NO_MAP: Any = None  # cv2.remap's second map, for the first holds x and y; OpenCV 5 takes no empty array for it
-
-
-def check(config: Config) -> None:
-  """Checks the `augment` section of a config.
-
-  Raises:
-    InputError: a field is out of range; the message names it.
-  """
-  for name in _AT_LEAST_0:
-    value = config[name]
-    if not (math.isfinite(value) and value >= 0):
-      raise InputError(f"config.augment.{name}={value!r} must be finite and >= 0; 0 is off.")
-  for name, largest in (("rotate_degrees", 180), ("contrast", 1)):
-    if config[name] > largest:
-      raise InputError(f"config.augment.{name}={config[name]!r} must be in [0, {largest}].")
-  if config.elastic_alpha > config.elastic_sigma:
-    raise InputError(
-      f"config.augment.elastic_alpha={config.elastic_alpha!r} must be <= elastic_sigma={config.elastic_sigma!r}: "
-      "larger displacements fold the image onto itself."
-    )
 
 
 def augment(
   image: np.ndarray,
   rater_masks: np.ndarray,
   rng: np.random.Generator,
-  augment_config: Config,
+  augment_config: Augment,
   *,
-  crop_size: tuple[int, int] | None = None,
+  crop_size: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Augments one prepared example and brings it to `crop_size`.
 
@@ -59,7 +37,7 @@ def augment(
     image: [H, W, C] float32, as `preprocess.prepare_image` returns it. Not changed.
     rater_masks: [H, W, R] uint8 in {0, 1}. Each rater keeps its channel.
     rng: the only source of randomness.
-    augment_config: see configs/default.py. `enabled=False` leaves the crop alone.
+    augment_config: the section of the config. `enabled=False` leaves the crop alone.
     crop_size: (h, w) in pixels; the image's own size by default.
 
   Returns:
@@ -91,7 +69,7 @@ def augment_volume(
   image: np.ndarray,
   rater_masks: np.ndarray,
   rng: np.random.Generator,
-  augment_config: Config,
+  augment_config: Augment,
   *,
   crop_size: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +82,7 @@ def augment_volume(
     image: [D, H, W, C] float32. Not changed.
     rater_masks: [D, H, W, R] uint8 in {0, 1}.
     rng: the only source of randomness.
-    augment_config: see configs/default.py.
+    augment_config: the section of the config.
     crop_size: (d, h, w); the volume's own size by default.
 
   Returns:

@@ -8,9 +8,10 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 
 from ordseg import ordinal
+from ordseg.config import Preprocess
 from ordseg.errors import InputError
 from ordseg.input_pipeline import examples, preprocess
-from ordseg.types import Batch, Config, Panel
+from ordseg.types import Batch, Panel
 
 _Item = tuple[str, str, dict[str, np.ndarray]]  # id, group, arrays
 
@@ -36,7 +37,7 @@ class EvalBatch:
 def eval_batches(
   source: examples.Source,
   *,
-  preprocess_config: Config,
+  preprocess_config: Preprocess,
   batch_size: int,
   process_index: int = 0,
   process_count: int = 1,
@@ -67,7 +68,7 @@ def eval_batches(
   if batch_size < 1:
     raise InputError(f"the evaluation batch size must be >= 1, got {batch_size}.")
   convert = functools.partial(
-    _eval_item, panel=examples.read_panel(source), preprocess_config=examples.plain(preprocess_config), keep=keep
+    _eval_item, panel=examples.read_panel(source), preprocess_config=preprocess_config, keep=keep
   )
   buckets: dict[Hashable, list[_Item]] = collections.defaultdict(list)
   for item in examples.read_ahead(source, range(process_index, len(source), process_count), convert, num_threads):
@@ -81,7 +82,7 @@ def eval_batches(
     yield _eval_batch(items, batch_size)
 
 
-def _eval_item(example: examples.Example, *, panel: Panel, preprocess_config: Config, keep: Sequence[str]) -> _Item:
+def _eval_item(example: examples.Example, *, panel: Panel, preprocess_config: Preprocess, keep: Sequence[str]) -> _Item:
   examples.check(example, panel)
   image = preprocess.prepare_image(example["image"], preprocess_config)
   arrays = {

@@ -3,14 +3,13 @@
 import collections
 import concurrent.futures
 import itertools
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ordseg.errors import InputError, did_you_mean
-from ordseg.types import Config, Panel
+from ordseg.types import Panel
 
 Example = Mapping[str, Any]
 T = TypeVar("T")
@@ -138,11 +137,6 @@ def as_text(value: Any) -> str:
 def as_uint8(values: Any) -> np.ndarray:
   """Returns 0/1 values of any dtype as uint8; no copy where they are."""
   return np.asarray(values).astype(np.uint8, copy=False)
-
-
-def plain(config: Config) -> Config:
-  """Returns a section without ConfigDict's lookups, which cost as much as some transforms."""
-  return types.SimpleNamespace(**config)
 
 
 def check_share(process_index: int, process_count: int) -> None:

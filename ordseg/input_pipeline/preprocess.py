@@ -4,27 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from ordseg.errors import InputError, check_choice
-from ordseg.types import Config
-
-INTENSITIES = ("range", "zscore", "percentile")
-
-
-def check(config: Config) -> None:
-  """Checks the `preprocess` section of a config.
-
-  Raises:
-    InputError: a field is out of range; the message names it.
-  """
-  check_choice(config.intensity, INTENSITIES, field="config.preprocess.intensity")
-  if config.intensity == "zscore":
-    return
-  low, high = float(config.low), float(config.high)
-  given = f"config.preprocess.low={low:g} and high={high:g}"
-  if not (np.isfinite(low) and np.isfinite(high) and low < high):
-    raise InputError(f"{given} must be finite, with low < high.")
-  if config.intensity == "percentile" and not 0 <= low < high <= 100:
-    raise InputError(f"{given} are percentiles with intensity='percentile' and must lie in [0, 100].")
+from ordseg.config import Preprocess
+from ordseg.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +36,7 @@ class Scaling:
     return np.clip(out, -1, 1, out=out)
 
 
-def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
+def fit(image: np.ndarray, preprocess_config: Preprocess) -> Scaling:
   """Finds the scaling of one whole image.
 
   | intensity  | result |
@@ -69,7 +50,7 @@ def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
   Args:
     image: [H, W, C], or a volume [D, H, W, C], any real dtype, not empty. Whole: statistics of a crop would depend on
       the crop.
-    preprocess_config: the fields `intensity`, `low`, `high`; see configs/default.py.
+    preprocess_config: the section of the config.
 
   Raises:
     InputError: another rank or dtype, an empty image, or a NaN or infinity in it.
@@ -77,7 +58,6 @@ def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
   _check_image(image)
   if preprocess_config.intensity == "zscore":
     return _zscore(image)
-  check_choice(preprocess_config.intensity, INTENSITIES, field="config.preprocess.intensity")
   low, high = preprocess_config.low, preprocess_config.high
   if preprocess_config.intensity == "percentile":
     low, high = np.percentile(image, [low, high])
@@ -86,7 +66,7 @@ def fit(image: np.ndarray, preprocess_config: Config) -> Scaling:
   return Scaling(offset=(float(low),), factor=(2 / (float(high) - float(low)),), shift=-1.0, clip=True)
 
 
-def prepare_image(image: np.ndarray, preprocess_config: Config) -> np.ndarray:
+def prepare_image(image: np.ndarray, preprocess_config: Preprocess) -> np.ndarray:
   """Scales one whole image or volume, float32 of the same shape, a new array; arguments and errors as of `fit`."""
   image = np.asarray(image)
   return fit(image, preprocess_config).apply(image)

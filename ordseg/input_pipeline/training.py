@@ -13,9 +13,9 @@ import grain
 import numpy as np
 
 from ordseg import rng
+from ordseg.config import Augment, Data, Preprocess
 from ordseg.errors import InputError
 from ordseg.input_pipeline import augment, examples, panels, preprocess
-from ordseg.types import Config
 
 LabelWeights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -29,9 +29,9 @@ class TrainBatches:
     self,
     source: examples.Source,
     *,
-    data_config: Config,
-    preprocess_config: Config,
-    augment_config: Config,
+    data_config: Data,
+    preprocess_config: Preprocess,
+    augment_config: Augment,
     per_process_batch_size: int,
     seed: int,
     process_index: int = 0,
@@ -54,8 +54,8 @@ class TrainBatches:
         f"config.data.crop_size={self._crop_size} must be {self._panel.num_axes} integers ({axes}): the data are"
         f" {('images', 'volumes')[self._panel.num_axes - 2]}."
       )
-    self._preprocess = examples.plain(preprocess_config)
-    self._augment = examples.plain(augment_config)
+    self._preprocess = preprocess_config
+    self._augment = augment_config
     self._batch_size = per_process_batch_size
     self._process = (process_index, process_count)
     self._shuffle_seed = rng.numpy_seed(seed, "shuffle")
@@ -111,9 +111,9 @@ class TrainBatches:
 def train_iterator(
   source: examples.Source,
   *,
-  data_config: Config,
-  preprocess_config: Config,
-  augment_config: Config,
+  data_config: Data,
+  preprocess_config: Preprocess,
+  augment_config: Augment,
   per_process_batch_size: int,
   seed: int,
   process_index: int = 0,

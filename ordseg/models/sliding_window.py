@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ordseg import models
 from ordseg.errors import InputError
 from ordseg.models.ensembles import LevelPredictFn
-from ordseg.types import Config
 
 _SIGMA_SHARE = 0.125  # of the window's side: standard deviation of the weights, as MONAI and nnU-Net have it
 _SMALLEST_WEIGHT = 1e-3
@@ -148,17 +146,6 @@ def windowed(predict: LevelPredictFn, windows: Windows) -> LevelPredictFn:
     return np.stack([predict_image(predict, image, windows) for image in images])
 
   return predict_all
-
-
-def from_config(config: Config) -> Windows:
-  """Returns the windows of ``config.eval``, aligned with what the network halves."""
-  section = config.eval
-  return Windows(
-    size=section.get("window", 0),
-    slices=section.get("window_slices", 0),
-    overlap=section.get("overlap", 0.25),
-    multiples=models.size_multiples(config.model),
-  )
 
 
 def _shape(column: tuple[Span, ...]) -> tuple[int, ...]:

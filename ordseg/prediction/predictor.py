@@ -14,14 +14,16 @@ import numpy as np
 
 import ordseg
 from ordseg import models, recalibration, rng, run_record
+from ordseg.config import Config
 from ordseg.errors import InputError, check_choice
+from ordseg.evaluation import from_config
 from ordseg.heads import LOG_ZERO
 from ordseg.input_pipeline import preprocess
 from ordseg.models import LevelModel, ensembles, sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.recalibration import Recalibration
 from ordseg.training import loop, parallel
-from ordseg.types import Array, Config, Panel, Params, PRNGKey
+from ordseg.types import Array, Panel, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Predictor:
       axes = f"[{'D, ' * (panel.num_axes == 3)}H, W, {panel.num_channels}]"
       raise InputError(f"image of shape {image.shape}: the run in {self.run.workdir} takes {axes}.")
     prepared = preprocess.prepare_image(channels, self.run.config.preprocess)
-    windows = sliding_window.from_config(self.run.config)
+    windows = from_config.windows(self.run.config)
     return sliding_window.windowed(self.predict, windows)(prepared[None])[0]
 
 
@@ -185,7 +187,7 @@ def load(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], how: How |
   for run in runs[1:]:
     _check_same(runs[0], run)
   members = [_load_member(run, how) for run in runs]
-  raters = [str(run.config.data.get("raters", "all")) for run in runs]
+  raters = [run.config.data.raters for run in runs]
   is_panel = ensembles.check_panel(raters, runs[0].panel.num_raters)
   fns = [member.predict for member in members]
   predict = ensembles.panel(fns) if is_panel else ensembles.average(fns) if len(fns) > 1 else fns[0]

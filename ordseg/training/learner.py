@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from ordseg import losses, models, rng
+from ordseg.config import Config
 from ordseg.models import LevelModel
 from ordseg.training import optim, parallel, state, step
 from ordseg.training.state import TrainState
-from ordseg.types import Config, Panel, Params
+from ordseg.types import Panel, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ def make_learner(config: Config, panel: Panel) -> Learner:
     InputError: a field of model, loss or optim is wrong.
   """
   model = models.build(config.model, panel)
-  loss_fn = losses.get_loss(config.loss.name, model.head, {k: v for k, v in config.loss.items() if k != "name"})
+  loss_fn = losses.get_loss(config.loss.name, model.head, dict(config.loss.settings))
   tx = optim.get_tx(config.optim, config.train.num_steps)
   key = jax.random.key(config.seed)
 

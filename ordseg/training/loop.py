@@ -18,8 +18,9 @@ import jax
 import numpy as np
 
 from ordseg import errors, input_pipeline, locks, losses, models, records, run_record
+from ordseg.config import Config
 from ordseg.errors import InputError, did_you_mean
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import evaluator, from_config
 from ordseg.input_pipeline import examples
 from ordseg.models import sliding_window
 from ordseg.progress import format_duration, say
@@ -30,7 +31,7 @@ from ordseg.training.logs import MetricsLog, Speed
 from ordseg.training.state import TrainState
 from ordseg.training.step import Metrics
 from ordseg.training.stop_signal import StopSignal
-from ordseg.types import Config, Panel, Params
+from ordseg.types import Panel, Params
 
 LOCK = ".lock"
 _SIZE_ON_DISK = 0.85  # of what a state takes in memory, at least: Orbax compresses
@@ -65,7 +66,7 @@ def train(
   """Trains, or continues, the run in `workdir` up to ``config.train.num_steps``. All processes must call.
 
   Args:
-    config: a whole config; see configs/default.py.
+    config: a whole config; see docs/configs.md.
     train_source: training examples.
     validation_source: examples that choose the best checkpoint.
     workdir: folder of the run, on storage that all processes see.
@@ -215,7 +216,7 @@ def _start_state(
 def _make_validate(config: Config, learner: Learner, source: input_pipeline.Source, panel: Panel) -> Validate:
   """Returns (params, limit=None) -> metrics of the validation split, or of its first `limit` batches."""
 
-  windows = sliding_window.from_config(config)
+  windows = from_config.windows(config)
 
   def validate(params: Params, limit: int | None = None) -> Mapping[str, Any]:
     predict = sliding_window.windowed(lambda images: learner.predict(params, images), windows)
@@ -234,7 +235,7 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
       batches,
       num_raters=panel.num_raters,
       num_classes=panel.num_classes,
-      **evaluator.from_config(config.eval),
+      **from_config.options(config.eval),
       gather=parallel.gather_across_processes,
     )
     return evaluator.mean_metrics(results)

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ordseg.config import Config
 from ordseg.errors import InputError
 from ordseg.training.learner import Learner
-from ordseg.types import Config, Panel
+from ordseg.types import Panel
 
 _KEPT = ("conv_general_dilated", "dot_general")  # whose results the backward pass needs, whatever a compiler does
 _CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")

@@ -18,11 +18,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ordseg import errors, rng
+from ordseg.config import Parallel
 from ordseg.errors import InputError
 from ordseg.training import peers, xla_guard
 from ordseg.training.state import TrainState
 from ordseg.training.step import Metrics, Sums
-from ordseg.types import Array, Batch, Config, Params, PRNGKey
+from ordseg.types import Array, Batch, Params, PRNGKey
 
 AXIS_NAME = "batch"
 _SECONDS_FOR_OTHERS = 2.0
@@ -35,7 +36,7 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 _LAUNCHER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES")
 
 
-def setup(distributed: bool = False, *, connect_seconds: float = 300, heartbeat_seconds: float = 100) -> None:
+def setup(section: Parallel) -> None:
   """Connects the processes of a cluster and sees to right sums; call it before anything touches a device.
 
   Runs `jax.distributed.initialize` where srun (SLURM), mpirun (Open MPI), a TPU pod or JAX_NUM_PROCESSES says that
@@ -43,20 +44,18 @@ def setup(distributed: bool = False, *, connect_seconds: float = 300, heartbeat_
   from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Over CPUs the collectives are gloo, JAX's default.
 
   Args:
-    distributed: initialise even where no cluster is seen.
-    connect_seconds: how long to wait until all processes are there; then the process ends, with exit status 2.
-    heartbeat_seconds: without a sign of life after which a process counts as lost.
+    section: ``config.parallel``. Where not all processes are there in time, this one ends with exit status 2.
 
   Raises:
-    InputError: `distributed` is set, or a launcher was seen, but who and where the processes are cannot be told.
+    InputError: ``distributed`` is set, or a launcher was seen, but who and where the processes are cannot be told.
   """
   xla_guard.guard()
-  _connect(distributed, connect_seconds, heartbeat_seconds)
+  _connect(section)
   xla_guard.check()
 
 
-def _connect(distributed: bool, connect_seconds: float, heartbeat_seconds: float) -> None:
-  if jax.distributed.is_initialized() or not (distributed or cluster_detected()):
+def _connect(section: Parallel) -> None:
+  if jax.distributed.is_initialized() or not (section.distributed or cluster_detected()):
     return
   given = {}
   for argument, variable in (("num_processes", "JAX_NUM_PROCESSES"), ("process_id", "JAX_PROCESS_ID")):
@@ -65,11 +64,11 @@ def _connect(distributed: bool, connect_seconds: float, heartbeat_seconds: float
   address = os.environ.get("JAX_COORDINATOR_ADDRESS", "the address that the launcher gives")
   count = next((os.environ[name] for name in reversed(_LAUNCHER_SIZES) if os.environ.get(name)), "all")
   try:
-    with peers.waiting_for(f"{count} processes at {address}", seconds=connect_seconds):
+    with peers.waiting_for(f"{count} processes at {address}", seconds=section.connect_seconds):
       jax.distributed.initialize(
         **given,
-        initialization_timeout=math.ceil(connect_seconds) + 60,  # ours comes first, and says more
-        heartbeat_timeout_seconds=math.ceil(heartbeat_seconds),
+        initialization_timeout=math.ceil(section.connect_seconds) + 60,  # ours comes first, and says more
+        heartbeat_timeout_seconds=math.ceil(section.heartbeat_seconds),
       )
   except (ValueError, TypeError) as error:
     raise InputError(
@@ -80,14 +79,6 @@ def _connect(distributed: bool, connect_seconds: float, heartbeat_seconds: float
   if jax.process_count() > 1:
     peers.explain_aborts(peers.lost_line(jax.process_index(), jax.process_count()), status=1)
     errors.leave_with(_leave)
-
-
-def timeouts(section: Config) -> dict[str, float]:
-  """Returns the time-outs for `setup` of ``config.parallel``; those of JAX where an old run's config has none."""
-  return {
-    "connect_seconds": section.get("connect_seconds", 300),
-    "heartbeat_seconds": section.get("heartbeat_seconds", 100),
-  }
 
 
 def _leave(status: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.study import cells, folds, plan, record, sums, tables
+from ordseg.config import Loss
 from ordseg.errors import InputError
 from ordseg.evaluation import evaluator
 from ordseg.input_pipeline import EvalBatch
@@ -224,11 +225,11 @@ def test_a_new_field_of_the_config_does_not_disown_records():
   cell = plan.Cell("lidc_main", "hybrid", 0, 0)
   config = plan.get_config(cell, plan.STUDIES["lidc_main"], plan.METHODS["hybrid"])
   head = {"digest": "d", "config": plan.essence(config)}
-  with config.unlocked():
-    config.optim.something_new, config.loss.of_another_loss = 1.0, 2.0
-  config.loss.margin, config.data.num_threads = 5.0, 7  # which the hybrid does not read
+  head["config"] |= {"optim.gone_since": 1.0, "loss.of_another_loss": 2.0}
+  del head["config"]["optim.ema_decay"]  # as if it were new
+  config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_threads=7))
   assert plan.differences(head, "d", config) == []
-  config.loss.alpha = 0.5
+  config = dataclasses.replace(config, loss=Loss("rps_bce", {"alpha": 0.5}))
   assert plan.differences(head, "d", config) == ["config.loss.alpha=0.8, expected 0.5"]
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import data
-from configs import default
 from data import DataError
-from ordseg import config_check
+from ordseg.config import resolve
 from ordseg.training import loop
 from tests.data import archives
 
@@ -104,8 +103,8 @@ def test_training_takes_steps_on_it_under_its_own_config(written, tmp_path, name
   config.train.num_steps = config.train.eval_every_steps = 2
   config.train.batch_size = jax.device_count()
   config.optim.warmup_steps = 1
-  config_check.check(config, default.get_config())
-  settings = {**config.data.builder_args.to_dict(), **getattr(BENCHMARKS[name], "OVERRIDES", {})}
+  config = resolve(config)
+  settings = {**config.data.builder_args, **getattr(BENCHMARKS[name], "OVERRIDES", {})}
   builder = data.get_builder(
     name, config_name=config.data.config, data_dir=str(tmp_path), manual_dir=str(root), overrides=settings
   )

@@ -78,7 +78,7 @@ def test_a_damaged_record_is_named(made, tmp_path):
   source = data.data_source(open_builder(tmp_path / "copy"), "train")
   with pytest.raises(DataError, match=r"split 'train': record \d is damaged \(.*Delete that folder"):
     list(source)
-  config = training.tiny_config(data__crop_size=(16, 16), data__num_threads=2)
+  config = training.tiny(data__crop_size=(16, 16), data__num_threads=2)
   batches = input_pipeline.train_iterator(
     source,
     data_config=config.data,

@@ -1,5 +1,6 @@
 """A two-layer network and batches whose weight differs from device to device."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -32,8 +33,7 @@ def tiny_model(dropout=0.0):
 
 def pieces(*, dropout=0.0, ema_decay=0.0, loss_fn=None, **optim_changes):
   """Returns (state at step 0, local_gradients, apply_update), static arguments bound."""
-  config = training.tiny_config().optim
-  config.update(optim_changes)
+  config = dataclasses.replace(training.tiny().optim, **optim_changes)
   tx = optim.get_tx(config, num_steps=20)
   params = TinyNet(dropout).init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32), is_training=False)["params"]
   local_gradients = functools.partial(

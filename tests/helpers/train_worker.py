@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from ordseg import errors
+from ordseg.config import Parallel
 from ordseg.training import parallel
 from tests.helpers import training
 
@@ -42,7 +43,7 @@ def main() -> None:
     section, field = path.split(".")
     config[section][field] = ast.literal_eval(text)
   with errors.one_line_errors():
-    parallel.setup(config.parallel.distributed)
+    parallel.setup(Parallel(**config.parallel))
     if parallel.process_count() > 1:
       check_gathering()
     training.train_tiny(workdir, config)

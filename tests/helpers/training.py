@@ -3,6 +3,7 @@
 import numpy as np
 
 from configs import default
+from ordseg import config as ordseg_config
 from ordseg.training import loop
 
 NUM_RATERS = 3
@@ -27,6 +28,11 @@ def tiny_config(**changes):
     section, field = path.split("__")
     config[section][field] = value
   return config
+
+
+def tiny(**changes):
+  """The same, resolved."""
+  return ordseg_config.resolve(tiny_config(**changes))
 
 
 class TinySource:
@@ -69,9 +75,8 @@ DATA_INFO = {"builder": "tiny", "version": "1.0.0", "fingerprint": "0" * 64}
 
 def train_tiny(workdir, config):
   """Trains on the tiny source."""
-
   return loop.train(
-    config,
+    config if isinstance(config, ordseg_config.Config) else ordseg_config.resolve(config),
     train_source=TinySource(),
     validation_source=validation_source(),
     workdir=workdir,
@@ -81,7 +86,7 @@ def train_tiny(workdir, config):
 
 def small_run(workdir):
   """Trains a few steps with dropout into `workdir`, which it returns."""
-  config = tiny_config(model__dropout=0.2)
+  config = tiny(model__dropout=0.2)
   info = {"builder": "tiny", "version": "1", "fingerprint": "0" * 64, "settings": {}, "licence": "none"}
   loop.train(
     config, train_source=TinySource(), validation_source=TinySource(4, seed=1, size=16), workdir=workdir, data_info=info

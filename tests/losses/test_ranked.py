@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import default
-from ordseg import config_check, heads, losses, ordinal
+from ordseg import heads, losses, ordinal
+from ordseg.config import resolve
 from ordseg.errors import InputError
 from tests.losses.test_losses import log_probs_of, of_target, target_of
 from tests.reference import ordinal_np
@@ -134,7 +135,7 @@ def test_wrong_weights_are_refused_before_anything_runs(text):
   config = default.get_config()
   config.loss.name, config.loss.threshold_weights = "ranked_ignorance", text
   with pytest.raises(InputError, match=r"config.loss.threshold_weights=.* must be numbers > 0"):
-    config_check.check(config, default.get_config())
+    resolve(config)
 
 
 def test_weights_must_fit_the_panel_and_the_loss():

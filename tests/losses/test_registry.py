@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from ordseg import heads, losses
+from ordseg.config import resolve
 from ordseg.errors import InputError
 from ordseg.settings import Setting
 from ordseg.training import parallel
 from ordseg.training.learner import make_learner
+from ordseg.types import Panel
 from tests.helpers import learning, training
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -50,9 +51,10 @@ def shifted():
 def train_one_step(loss, head):
   """Returns (loss, largest change of a parameter) of a step of the real learner."""
   config = training.tiny_config()
-  config.loss, config.model.head = ConfigDict(loss), head
+  config.loss.update(loss)
+  config.model.head = head
   config.data.crop_size = (8, 8)
-  learner = make_learner(config, num_raters=learning.NUM_RATERS, num_channels=1)
+  learner = make_learner(resolve(config), Panel(1, learning.NUM_RATERS))
   state = learner.create(np.ones(learning.NUM_RATERS + 1))
   before = jax.device_get(state.params)
   after, metrics = learner.train_step(state, parallel.shard_batch(learning.uneven_batch()))

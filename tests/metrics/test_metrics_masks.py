@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_collections import ConfigDict
 from PIL import Image
 
 from ordseg import metrics, ordinal
+from ordseg.config import Eval
 from ordseg.errors import InputError
-from ordseg.evaluation import evaluator
+from ordseg.evaluation import evaluator, from_config
 from ordseg.evaluation import result as results
 from ordseg.input_pipeline import EvalBatch
 from ordseg.metrics import Region, surface
@@ -295,11 +295,12 @@ def test_a_region_never_looks_at_the_prediction_or_at_foreground_alone():
 # --- Settings and report ----------------------------------------------------------------------------------------------
 
 
-def test_settings_of_older_runs_have_their_defaults():
-  old = evaluator.from_config(ConfigDict({"num_bins": 15, "batch_size": 2}))
-  assert old == {"num_bins": 15, "region": Region("image", 16), "surface_tolerance": None}
-  new = ConfigDict({"num_bins": 5, "roi": "union_dilated", "roi_margin": 2, "surface": True, "surface_tolerance": 1.0})
-  assert evaluator.from_config(new) == {
+def test_settings_of_the_config():
+  assert from_config.options(Eval(num_bins=15)) == {
+    "num_bins": 15, "region": Region("image", 16), "surface_tolerance": None,
+  }  # fmt: skip
+  new = Eval(num_bins=5, roi="union_dilated", roi_margin=2, surface=True, surface_tolerance=1.0)
+  assert from_config.options(new) == {
     "num_bins": 5, "region": Region("union_dilated", 2), "surface_tolerance": 1.0,
   }  # fmt: skip
 

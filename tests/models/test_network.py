@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import default
-from ordseg import config_check, models, prediction
+from ordseg import models, prediction
+from ordseg.config import resolve
 from ordseg.errors import InputError
 from ordseg.input_pipeline import preprocess
 from ordseg.models import NETWORKS, Segmenter, layers, network
@@ -54,8 +54,7 @@ def test_its_settings_are_its_attributes_and_nobody_elses(thirds):
 
 
 def test_it_is_checked_trained_and_predicts_in_windows_of_no_multiple(thirds, tmp_path):
-  config = thirds_config(train__num_steps=1, eval__window=18)
-  config_check.check(config, default.get_config())
+  config = resolve(thirds_config(train__num_steps=1, eval__window=18))
   training.train_tiny(tmp_path, config)
   predictor = prediction.load(tmp_path, prediction.How(step="last"))
   image = np.random.default_rng(0).integers(0, 256, (50, 47), dtype=np.uint8)

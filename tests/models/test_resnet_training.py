@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 def resnet_config(path, **changes):
   sizes = {"model__depth": 4, "model__blocks_per_level": 2, "model__width": 1, "optim__ema_decay": 0.5}
   changes = {"model__name": "resnet_fpn", "model__encoder_weights": str(path), **sizes, **changes}
-  return training.tiny_config(**changes)
+  return training.tiny(**changes)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_first_state_holds_the_file_and_the_bias_of_the_head(weights):
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_no_optimiser_moves_what_has_one_axis_and_no_gradient(name):
   """What keeps the statistics of frozen norms; an optimiser that breaks it needs a mask."""
-  config = training.tiny_config(optim__name=name, optim__weight_decay=0.5, optim__clip_norm=0.1).optim
+  config = training.tiny(optim__name=name, optim__weight_decay=0.5, optim__clip_norm=0.1).optim
   tx = optim.get_tx(config, num_steps=10)
   params = {"mean": np.array([1e-8, -3.0, 1e8], np.float32), "kernel": np.ones((2, 2), np.float32)}
   now, opt_state = params, tx.init(params)

@@ -31,7 +31,7 @@ SESSION = {"first_step": 0, "last_step": 6, "seconds": 5400.0, "platform": "gpu"
 def workdir(folder, *, old=False):
   """A run with an evaluation, as this version leaves them, or an earlier one."""
   info = run_record.describe(
-    training.tiny_config(),
+    training.tiny(),
     data_info=evaluations.INFO["data"] if old else DATA,
     num_raters=3,
     num_channels=1,

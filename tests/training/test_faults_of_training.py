@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from ordseg import config_check
+from ordseg.config import Config, resolve
 from ordseg.errors import InputError
 from ordseg.training import checkpoint, loop, memory
 from ordseg.training.checkpoint import Checkpoints
@@ -23,11 +23,11 @@ from tests.training.test_loop import read_rows, without_timings
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("unbroken")
-  return workdir, training.train_tiny(workdir, training.tiny_config(train__num_steps=8))
+  return workdir, training.train_tiny(workdir, training.tiny(train__num_steps=8))
 
 
 def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(tmp_path, capsys, unbroken):
-  config = training.tiny_config(train__num_steps=8)
+  config = training.tiny(train__num_steps=8)
   workdir = shutil.copytree(unbroken[0], tmp_path / "w")
   manifest = workdir / checkpoint.FOLDER / "8" / "state" / "manifest.ocdbt"
   manifest.write_bytes(manifest.read_bytes()[:-1])
@@ -47,7 +47,7 @@ def test_a_second_training_of_a_workdir_is_refused_while_the_first_goes_on(tmp_p
   first = processes.start("tests.helpers.train_worker", tmp_path, *changes)
   with processes.ended(first):
     processes.wait_for((tmp_path / "train_metrics.jsonl").exists, first)
-    config = training.tiny_config(train__num_steps=300, train__eval_every_steps=300, train__checkpoint_every_steps=50)
+    config = training.tiny(train__num_steps=300, train__eval_every_steps=300, train__checkpoint_every_steps=50)
     with pytest.raises(InputError, match=rf"process {first.pid} on .* trains in .* already"):
       training.train_tiny(tmp_path, config)
     processes.wait_for(lambda: len(read_rows(tmp_path)) > 0, first)
@@ -65,7 +65,7 @@ def test_an_image_with_nan_is_named(tmp_path):
   source.examples[3]["image"][2, 1] = np.nan
   with pytest.raises(InputError, match="example example3: image holds 1 values that are NaN or infinite"):
     loop.train(
-      training.tiny_config(),
+      training.tiny(),
       train_source=source,
       validation_source=training.validation_source(),
       workdir=tmp_path,
@@ -89,7 +89,7 @@ def test_a_number_that_is_a_slip_is_refused(field, value):
   section, name = field.split(".")
   config[section][name] = value
   with pytest.raises(InputError, match=rf"config.{field}=.* must be .*\[1"):
-    config_check.check(config, default.get_config())
+    resolve(config)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,7 @@ def test_a_number_that_is_a_slip_is_refused(field, value):
   ],
 )
 def test_what_cannot_fit_is_refused_before_it_is_tried(tmp_path, changes):
-  config = training.tiny_config(**changes)
-  config_check.check(config, default.get_config())
+  config = training.tiny(**changes)
   with pytest.raises(InputError, match=r"needs .* of memory or more .* there are .* Lower config.model.width"):
     training.train_tiny(tmp_path / "w", config)
   assert not (tmp_path / "w").exists()
@@ -122,8 +121,7 @@ def test_the_memory_a_convolution_needs_is_counted_by_its_shapes():
 
 
 def test_a_usual_training_fits():
-  config = default.get_config()
-  panel = Panel(1, 7)
+  config, panel = Config(), Panel(1, 7)
   memory.check_training(config, make_learner(config, panel), panel)
 
 

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import default
-from ordseg import config_check, heads, input_pipeline, run_record
+from ordseg import heads, input_pipeline, run_record
 from ordseg.errors import InputError
 from ordseg.training import loop
 from ordseg.training.checkpoint import FOLDER, Checkpoints
@@ -22,7 +21,7 @@ TIMINGS = ("images_per_second", "data_wait_share", "seconds_left")
 
 def noisy_config(**changes):
   """With everything on that draws random numbers."""
-  return training.tiny_config(model__dropout=0.3, optim__ema_decay=0.9, train__num_steps=10, **changes)
+  return training.tiny(model__dropout=0.3, optim__ema_decay=0.9, train__num_steps=10, **changes)
 
 
 def read_rows(workdir):
@@ -65,10 +64,6 @@ def unbroken(tmp_path_factory):
   return workdir, training.train_tiny(workdir, noisy_config())
 
 
-def test_the_tiny_config_is_a_config():
-  config_check.check(noisy_config(), default.get_config())
-
-
 def test_a_run_leaves_what_it_promises(unbroken):
   workdir, summary = unbroken
   assert {p.name for p in workdir.iterdir()} == {
@@ -96,10 +91,9 @@ def test_a_run_leaves_what_it_promises(unbroken):
 
 
 def test_the_untrained_network_predicts_the_level_frequencies(tmp_path):
-  config = training.tiny_config()
   source = training.TinySource()
   counts = input_pipeline.level_counts(source, limit=100)
-  first = make_learner(config, Panel(1, 3)).create(counts)
+  first = make_learner(training.tiny(), Panel(1, 3)).create(counts)
   bias = np.asarray(first.params["output"]["bias"])
   np.testing.assert_allclose(jax.nn.softmax(bias), heads.smoothed_level_freqs(counts), rtol=1e-5)
 
@@ -156,7 +150,7 @@ def test_killed_while_saving_at_every_step_it_ends_where_an_unbroken_run_ends(tm
 
 def test_two_processes_make_the_steps_of_one_stop_together_and_leave_a_run_for_any_number(tmp_path):
   """Two processes with two devices each; SIGTERM reaches only the second. One process with four continues."""
-  config = training.tiny_config(train__num_steps=16, train__log_every_steps=1)
+  config = training.tiny(train__num_steps=16, train__log_every_steps=1)
   want = training.train_tiny(tmp_path / "one", config)
   workdir, port = tmp_path / "two", processes.free_port()
   changes = ["parallel.distributed=True", "train.num_steps=16", "train.log_every_steps=1"]
@@ -192,7 +186,7 @@ def test_two_processes_make_the_steps_of_one_stop_together_and_leave_a_run_for_a
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_good_checkpoints(tmp_path):
-  config = training.tiny_config(
+  config = training.tiny(
     optim__name="sgd",
     optim__learning_rate=1e12,
     optim__warmup_steps=0,
@@ -212,7 +206,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_good_checkpoints(tmp
 
 def test_a_misspelt_metric_is_told_before_the_first_step(tmp_path):
   with pytest.raises(InputError, match=r"Did you mean 'read_outs.mean_vote.brier'"):
-    training.train_tiny(tmp_path, training.tiny_config(train__best_metric="read_outs.mean_vote.bier"))
+    training.train_tiny(tmp_path, training.tiny(train__best_metric="read_outs.mean_vote.bier"))
   assert not checkpoints_on_disk(tmp_path)
 
 
@@ -234,7 +228,7 @@ def test_a_run_that_is_complete_is_left_as_it_is(unbroken, capsys):
 def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
   with pytest.raises(InputError, match=r"the training split has .*num_raters=3.*the validation split .*num_raters=4"):
     loop.train(
-      training.tiny_config(),
+      training.tiny(),
       train_source=training.TinySource(),
       validation_source=training.TinySource(num_raters=4),
       workdir=tmp_path,
@@ -246,7 +240,7 @@ def test_splits_that_do_not_fit_each_other_are_refused(tmp_path):
 def test_a_validation_split_smaller_than_the_number_of_processes_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(loop.parallel, "process_count", lambda: 6)
   with pytest.raises(InputError, match="the validation split has 5 examples for 6 processes"):
-    training.train_tiny(tmp_path, training.tiny_config())
+    training.train_tiny(tmp_path, training.tiny())
 
 
 def test_find_metric():

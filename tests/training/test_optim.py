@@ -6,15 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import default
-from ordseg.errors import InputError
+from ordseg.config import Optim
 from ordseg.training import optim
 
 
 def optim_config(**changes):
-  config = default.get_config().optim
-  config.update(changes)
-  return config
+  return Optim(**changes)
 
 
 def test_cosine_schedule_golden_values():
@@ -37,7 +34,7 @@ def test_constant_schedule_stays():
   warmup=st.integers(0, 40),
   num_steps=st.integers(1, 60),
   final=st.floats(0, 1),
-  schedule=st.sampled_from(optim.SCHEDULES),
+  schedule=st.sampled_from(["constant", "cosine"]),
 )
 def test_schedules_rise_then_never_rise_again(warmup, num_steps, final, schedule):
   config = optim_config(learning_rate=2.0, warmup_steps=warmup, final_lr_fraction=final, schedule=schedule)
@@ -100,19 +97,3 @@ def test_the_gradient_is_clipped_before_the_optimiser_sees_it():
     updates, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(updates["kernel"], [[-3.0 * factor, 0.0]], rtol=1e-6)
     np.testing.assert_allclose(updates["bias"], [-4.0 * factor], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"name": "adam"}, "config.optim.name='adam' is unknown. Did you mean 'adamw'"),
-    ({"schedule": "cosin"}, "config.optim.schedule='cosin' is unknown. Did you mean 'cosine'"),
-    ({"learning_rate": 0.0}, r"config.optim.learning_rate=0.0 must be > 0"),
-    ({"ema_decay": 1.0}, r"config.optim.ema_decay=1.0 must be in \[0, 1\)"),
-    ({"clip_norm": -1.0}, r"config.optim.clip_norm=-1.0 must be >= 0"),
-  ],
-)
-def test_wrong_fields_are_named(changes, message):
-  for build in (lambda c: optim.get_tx(c, 5), lambda c: optim.get_schedule(c, 5), optim.check):
-    with pytest.raises(InputError, match=message):
-      build(optim_config(**changes))

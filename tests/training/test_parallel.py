@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ordseg.config import Parallel
 from ordseg.errors import InputError
 from ordseg.training import parallel
 from tests.helpers import learning
@@ -141,8 +142,9 @@ def test_clusters_are_recognised_by_what_their_launchers_say(environ, expected):
 
 def test_a_single_process_is_left_alone_and_adds_up_rightly():
   program = """if True:
+    from ordseg.config import Parallel
     from ordseg.training import parallel, xla_guard
-    parallel.setup()
+    parallel.setup(Parallel())
     assert parallel.process_count() == 1 and parallel.process_index() == 0 and parallel.is_first_process()
     assert xla_guard.sums_are_right()
   """
@@ -154,9 +156,10 @@ def test_a_single_process_is_left_alone_and_adds_up_rightly():
 def test_distributed_without_a_cluster_says_what_to_set():
   program = """if True:
     from ordseg import errors
+    from ordseg.config import Parallel
     from ordseg.training import parallel
     with errors.one_line_errors():
-      parallel.setup(distributed=True)
+      parallel.setup(Parallel(distributed=True))
   """
   done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
   assert done.returncode == 2 and done.stdout == ""
@@ -168,7 +171,7 @@ def test_distributed_without_a_cluster_says_what_to_set():
 def test_a_process_number_that_is_none_is_named(monkeypatch):
   monkeypatch.setenv("JAX_PROCESS_ID", "first")
   with pytest.raises(InputError, match="JAX_PROCESS_ID='first' must be an integer >= 0"):
-    parallel.setup(distributed=True)
+    parallel.setup(Parallel(distributed=True))
 
 
 def test_one_process_gathers_its_own():

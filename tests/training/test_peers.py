@@ -16,9 +16,10 @@ PROGRAM = """if True:
   import sys, time
   import numpy as np
   from ordseg import errors
+  from ordseg.config import Parallel
   from ordseg.training import parallel
   with errors.one_line_errors():
-    parallel.setup(True, connect_seconds=float(sys.argv[1]), heartbeat_seconds=10)
+    parallel.setup(Parallel(distributed=True, connect_seconds=float(sys.argv[1]), heartbeat_seconds=10.0))
     with parallel.together():
       for number in range(400):
         parallel.gather_objects(number)

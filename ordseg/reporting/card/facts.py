@@ -36,7 +36,7 @@ def data(info: Mapping[str, Any], e: Evaluation, rows: Sequence[Mapping[str, str
     ("Fingerprint", _text(about.get("fingerprint"))),
     ("Settings", _pairs(about.get("settings") or {}) or NOT_RECORDED),
     ("Raters", f"{info['num_raters']} in a full panel: {', '.join(e.rater_names)}"),
-    ("Raters seen in training", _seen(str(info["config"].data.get("raters", "all")), e.rater_names)),
+    ("Raters seen in training", _seen(info["config"].data.raters, e.rater_names)),
     ("Missing raters", f"{_MISSING} In {missing} of the {len(rows)} images evaluated, some are missing."),
     ("Splits", _splits(info, e)),
     ("Channels, type and spacing of an image", _image(info)),
@@ -58,7 +58,7 @@ def citation(info: Mapping[str, Any]) -> str:
 def _splits(info: Mapping[str, Any], e: Evaluation) -> str:
   config, counts = info["config"].data, info.get("num_examples") or {}
   parts = [
-    f"{name}: {config.get(f'{name}_split', '?')}, {_count(counts.get(name))}" for name in ("train", "validation")
+    f"{name}: {getattr(config, f'{name}_split')}, {_count(counts.get(name))}" for name in ("train", "validation")
   ]
   whole = _pairs(info["data"].get("splits") or {})
   evaluated = f"evaluated: {e.text('split')}, {_count(e.metrics['num_images'])}"
@@ -79,18 +79,13 @@ def _image(info: Mapping[str, Any]) -> str:
 def model(info: Mapping[str, Any], compute: Mapping[str, Any]) -> Facts:
   """Returns network, head, loss and preprocessing."""
   config, size = info["config"], compute.get("num_parameters")
-  sections = {
-    name: dict(config.get(name, {})) for name in ("model", "loss", "preprocess", "augment") if config.get(name)
-  }
-  named = {name: sections.get(name, {}).pop("name", NOT_RECORDED) for name in ("model", "loss")}
-  head = sections.get("model", {}).pop("head", NOT_RECORDED)
   return [
-    ("Network", f"{named['model']}; {_WHOLE}: {_pairs(sections.get('model', {}))}"),
+    ("Network", f"{config.model.name}; {_WHOLE}: {_pairs(config.model.settings)}"),
     ("Parameters", NOT_RECORDED if size is None else f"{size:,}"),
-    ("Head", f"{head}, of how many of {info['num_raters']} raters mark the pixel"),
-    ("Loss", f"{named['loss']}; {_WHOLE}: {_pairs(sections.get('loss', {}))}"),
-    ("Preprocessing", _pairs(sections.get("preprocess", {})) or NOT_RECORDED),
-    ("Augmentation", _pairs(sections.get("augment", {})) or NOT_RECORDED),
+    ("Head", f"{config.model.head}, of how many of {info['num_raters']} raters mark the pixel"),
+    ("Loss", f"{config.loss.name}; {_WHOLE}: {_pairs(config.loss.settings)}"),
+    ("Preprocessing", _pairs(config.preprocess.to_dict())),
+    ("Augmentation", _pairs(config.augment.to_dict())),
   ]
 
 
@@ -109,9 +104,9 @@ def training(info: Mapping[str, Any], compute: Mapping[str, Any], power_watts: f
   starts = f", in {len(sessions)} starts of the program" if len(sessions) > 1 else ""
   return [
     ("Steps", f"{config.train.num_steps:,} of {config.train.batch_size} images"),
-    ("Optimiser", _pairs(dict(config.optim))),
+    ("Optimiser", _pairs(config.optim.to_dict())),
     ("Checkpoint chosen by", f"{config.train.best_metric} ({config.train.best_mode}) of the validation split"),
-    ("Seed", str(config.get("seed", NOT_RECORDED))),
+    ("Seed", str(config.seed)),
     ("Time", NOT_RECORDED if seconds is None else f"{format_duration(seconds)} of the wall clock{starts}"),
     ("Devices", ", ".join(kinds) or NOT_RECORDED),
     ("Energy", energy),
