@@ -212,10 +212,9 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     if root is None and self.ARCHIVE and archive.is_file():
       root = files.root_below(self.unpacked(archive), self.FOLDERS, self.HOLDS)
     if root is None:
-      either = f"{self.ARCHIVE} or " if self.ARCHIVE else ""
-      raise DataError(
-        f"{self.name}: expected {either}{self.LAYOUT} in {manual_dir} (--config.data.manual_dir); found no {self.HOLDS}."
-      )
+      layout = f"{self.ARCHIVE} or {self.LAYOUT}" if self.ARCHIVE else self.LAYOUT
+      where = f"{manual_dir} (--config.data.manual_dir)"
+      raise DataError(f"{self.name}: expected {layout} in {where}; found no {self.HOLDS}.")
     return root
 
   def unpacked(self, archive: pathlib.Path) -> pathlib.Path:
