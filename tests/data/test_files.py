@@ -73,7 +73,7 @@ def test_shares_of_splits():
     assert abs(found.count(split) / len(found) - share) < 4 * np.sqrt(share * (1 - share) / len(found))
 
 
-@given(st.text(min_size=1))
+@given(st.text("aZ09-_. é中", min_size=1))  # st.text() alone builds a table of Unicode, which takes seconds
 def test_a_share_of_all_or_nothing(name):
   assert files.split_of(name, {"train": 1.0}) == "train"
   assert files.split_of(name, {"train": 0.0, "test": 1.0}) == "test"
