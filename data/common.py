@@ -114,8 +114,8 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   # Of the files that the user downloads:
   LAYOUT: ClassVar[str] = ""  # which folders and files there are, in one line; '' for generated data
-  HOLDS: ClassVar[str] = ""  # a glob that matches in the folder that LAYOUT begins in; '': it is the user's
-  FOLDERS: ClassVar[tuple[str, ...]] = ()  # globs of the folders that archives unpack to, around those of LAYOUT
+  HOLDS: ClassVar[str] = ""  # a glob that matches in the folder that `split_cases` gets; '': in any
+  FOLDERS: ClassVar[tuple[str, ...]] = ()  # globs: where that folder may be in the one that the user names, if not it
   ARCHIVE: ClassVar[str] = ""  # the name of a zip file that holds all of it
   DOWNLOADS: ClassVar[tuple[downloads.Download, ...]] = ()  # fetched where the user names no folder
 
@@ -198,7 +198,7 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield from self.read(case)
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder that LAYOUT begins in: `manual_dir`, one of its FOLDERS, or what ARCHIVE unpacks to.
+    """Returns the first folder in which HOLDS matches: `manual_dir`, one of its FOLDERS, or those of ARCHIVE.
 
     Args:
       manual_dir: the folder that the user named.

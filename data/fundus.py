@@ -18,11 +18,7 @@ _SMOOTHING = 0.02  # of the shorter side: standard deviation of the blur that fi
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class StructureConfig(common.RaterConfig):
-  """Which outline.
-
-  Attributes:
-    structure: disc (with the cup inside) or cup.
-  """
+  """Which outline."""
 
   structure: str = settings.field("disc", choices=STRUCTURES, help="disc (with the cup inside) or cup")
 

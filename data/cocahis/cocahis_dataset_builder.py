@@ -21,13 +21,11 @@ _LAYOUT = f"{_FILE} (HE/raw, HE/sn1, HE/sn2, GT/GT1 .. GT/GT7; attributes train_
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class CocahisConfig(common.RaterConfig):
-  """Which version of the images.
+  """Which version of the images."""
 
-  Attributes:
-    stain: raw, or one of the distributor's two stain normalisations. All three show the same tissue.
-  """
-
-  stain: str = settings.field("raw", choices=STAINS, help="raw, or one of two stain normalisations")
+  stain: str = settings.field(
+    "raw", choices=STAINS, help="raw, or one of the distributor's two stain normalisations; all show the same tissue"
+  )
 
 
 class Row(NamedTuple):

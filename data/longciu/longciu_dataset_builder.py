@@ -27,11 +27,7 @@ _URL = "https://iro.uiowa.edu/view/fileRedirect?instCode=01IOWA_INST&download=tr
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class LongciuConfig(common.RaterConfig):
-  """Which opacities.
-
-  Attributes:
-    opacity: any, ggo (ground glass) or consolidation.
-  """
+  """Which opacities."""
 
   opacity: str = settings.field("any", choices=LABELS, help="any, ggo (ground glass) or consolidation")
 

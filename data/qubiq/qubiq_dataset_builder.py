@@ -22,19 +22,12 @@ _ORGANS = ("brain-growth", "brain-tumor", "kidney", "prostate")
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class QubiqConfig(common.RaterConfig):
-  """Which task.
-
-  Attributes:
-    organ: the folder.
-    task: its number in the file names.
-    num_raters: of a full panel; a case with fewer files has missing raters.
-    num_channels: of the image; brain tumours come in four MR modalities.
-  """
+  """Which task."""
 
   organ: str = settings.field("kidney", choices=_ORGANS, help="the folder")
   task: int = settings.field(1, ge=1, help="number in the file names")
-  num_raters: int = settings.field(3, ge=1, help="of a full panel")
-  num_channels: int = settings.field(1, ge=1, help="of the image")
+  num_raters: int = settings.field(3, ge=1, help="of a full panel; a case with fewer files has missing raters")
+  num_channels: int = settings.field(1, ge=1, help="of the image; brain tumours come in four MR modalities")
 
 
 def _config(name: str, organ: str, task: int, num_raters: int, num_channels: int = 1) -> QubiqConfig:

@@ -18,52 +18,36 @@ _LOOK, _SCENE, _PANEL = range(3)  # so is this
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class PhantomConfig(common.RaterConfig):
-  """Settings of the phantom.
-
-  Attributes:
-    num_raters: R >= 1.
-    correlation: of two raters' latent fields, in [0, 0.99]; 0: they err independently.
-    ambiguity: factor on the width of the zone in which raters disagree, > 0.
-    rater_bias: spread of the raters' constant biases, in units of that width, >= 0.
-    field_scale: smoothness of the raters' errors, pixels of a 64 x 64 image, > 0; grows with the image.
-    missing_share: probability that a rater is missing from an image, in [0, 1); one always answers.
-    height: pixels, >= 16.
-    width: pixels, >= 16.
-    num_train: images.
-    num_validation: images.
-    num_test: images.
-    images_per_group: images of one simulated patient, >= 1.
-    seed: >= 0; another seed gives another data set from the same distribution.
-  """
+  """Settings of the phantom."""
 
   num_raters: int = settings.field(7, ge=1, help="R")
-  correlation: float = settings.field(0.5, ge=0, le=0.99, help="of two raters' latent fields")
-  ambiguity: float = settings.field(1.0, gt=0, help="factor on the width of the zone of disagreement")
-  rater_bias: float = settings.field(0.25, ge=0, help="spread of the raters' biases, in units of that width")
-  field_scale: float = settings.field(3.5, gt=0, help="smoothness of the errors, pixels of a 64 x 64 image")
-  missing_share: float = settings.field(0.0, ge=0, lt=1, help="probability that a rater is missing")
+  correlation: float = settings.field(
+    0.5, ge=0, le=0.99, help="of two raters' latent fields; 0: they err independently"
+  )
+  ambiguity: float = settings.field(1.0, gt=0, help="factor on the width of the zone in which raters disagree")
+  rater_bias: float = settings.field(0.25, ge=0, help="spread of the raters' constant biases, in units of that width")
+  field_scale: float = settings.field(
+    3.5, gt=0, help="smoothness of the raters' errors, pixels of a 64 x 64 image; grows with the image"
+  )
+  missing_share: float = settings.field(
+    0.0, ge=0, lt=1, help="probability that a rater is missing from an image; one always answers"
+  )
   height: int = settings.field(64, ge=16, le=65536, help="pixels")
   width: int = settings.field(64, ge=16, le=65536, help="pixels")
   num_train: int = settings.field(800, ge=0, help="images")
   num_validation: int = settings.field(100, ge=0, help="images")
   num_test: int = settings.field(200, ge=0, help="images")
   images_per_group: int = settings.field(4, ge=1, help="images of one simulated patient")
-  seed: int = settings.field(1, ge=0, help="of all draws")
+  seed: int = settings.field(1, ge=0, help="another seed gives another data set from the same distribution")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VolumeConfig(PhantomConfig):
-  """Settings of phantoms that are volumes.
-
-  Attributes:
-    depth: slices, >= 4.
-    slice_spacing: distance of the slices, in pixels, >= 1.
-    num_classes: 1, bright bodies, or 2, bright and dark ones side by side.
-  """
+  """Settings of phantoms that are volumes."""
 
   depth: int = settings.field(24, ge=4, help="slices")
-  slice_spacing: float = settings.field(2.0, ge=1, help="distance of the slices, pixels")
-  num_classes: int = settings.field(1, ge=1, le=2, help="structures side by side")
+  slice_spacing: float = settings.field(2.0, ge=1, help="distance of the slices, in pixels")
+  num_classes: int = settings.field(1, ge=1, le=2, help="1: bright bodies; 2: bright and dark ones side by side")
 
 
 _FEW: dict[str, Any] = {"num_train": 60, "num_validation": 10, "num_test": 20, "images_per_group": 2, "num_raters": 5}

@@ -25,13 +25,9 @@ _OBSERVERS = {"drive": ("1st_manual", "2nd_manual"), "stare": ("ah", "vk"), "cha
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VesselsConfig(common.RaterConfig):
-  """Which of the three sets.
+  """Which of the three sets."""
 
-  Attributes:
-    collection: drive, stare or chase_db1.
-  """
-
-  collection: str = settings.field("drive", choices=_LAYOUTS, help="drive, stare or chase_db1")
+  collection: str = settings.field("drive", choices=_LAYOUTS, help="which of the three sets")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_errors_are_as_smooth_across_slices_as_within_in_millimetres():
   ("change", "message"),
   [
     ({"depth": 2}, r"depth=2 must be >= 4 \(slices\)"),
-    ({"slice_spacing": 0.5}, r"must be >= 1 \(distance of the slices, pixels\)"),
+    ({"slice_spacing": 0.5}, r"must be >= 1 \(distance of the slices, in pixels\)"),
     ({"num_classes": 3}, r"must be in \[1, 2\]"),
   ],
 )
