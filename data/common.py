@@ -332,10 +332,10 @@ def make_example(
   """Puts a record together.
 
   Args:
-    name: its id.
-    group: the patient.
-    image: [H, W, C] or [D, H, W, C].
-    masks: one [H, W] or [D, H, W] of 0 and 1 per rater, None where the rater is missing.
+    name: the record's id, unique in the data set.
+    group: the patient, or what else must not be cut by a split.
+    image: array [H, W, C] or [D, H, W, C] of the builder's dtype.
+    masks: for each rater an array [H, W] or [D, H, W] of 0 and 1, or None where the rater is missing.
     spacing: mm per pixel along (D,) H and W; 0 = unknown.
   """
   empty = np.zeros(image.shape[:-1], np.uint8)
@@ -364,7 +364,7 @@ def check_example(
   """Checks a record against the schema of data/README.md; `num_classes` is 0 where there is no axis for them.
 
   Raises:
-    DataError: naming the example and the feature.
+    DataError: something is not as in the schema; names the example and the feature.
   """
   name, image, masks = example["id"], example["image"], example["rater_masks"]
   valid = np.asarray(example["rater_valid"])

@@ -80,8 +80,8 @@ def check_not_inverted(mask: np.ndarray, path: pathlib.Path, *, hint: str = "the
 
   Args:
     mask: array of 0 and 1.
-    path: of its file.
-    hint: what may be wrong, for the error.
+    path: the file that the mask comes from.
+    hint: says in the error what may be wrong.
 
   Raises:
     DataError: more than half of the pixels are marked.
@@ -94,9 +94,9 @@ def root_below(manual_dir: pathlib.Path, folders: Sequence[str], holds: str) -> 
   """Returns the first of `manual_dir` and the folders in it in which the glob `holds` matches; None where none is.
 
   Args:
-    manual_dir: what the user named.
+    manual_dir: the folder that the user named.
     folders: globs of the folders that archives unpack to, such as ``CURVAS`` or, for any depth, ``**``.
-    holds: the glob.
+    holds: a glob, relative to the folder.
   """
   inside = (root for pattern in folders for root in sorted(manual_dir.glob(pattern)) if "__MACOSX" not in root.parts)
   return next((root for root in (manual_dir, *inside) if next(root.glob(holds), None)), None)
@@ -113,7 +113,7 @@ def part_of_name(path: pathlib.Path, pattern: str, *, like: str) -> str:
   Args:
     path: the file.
     pattern: must match the whole name without its suffix.
-    like: a right name, for the error.
+    like: a right name, which the error shows.
 
   Raises:
     DataError: the name is another.
@@ -130,10 +130,10 @@ def check_has_image(masks: Iterable[tuple[str, pathlib.Path]], images: Container
   Args:
     masks: pairs of the name of its image and the mask.
     images: the names of the images.
-    folder: where the images are, for the error.
+    folder: the folder of the images, which the error shows.
 
   Raises:
-    DataError: names the first of them.
+    DataError: a mask has none; names the first of them.
   """
   for name, path in masks:
     if name not in images:
@@ -162,7 +162,7 @@ def by_split(cases: Iterable[Case], split: Callable[[Case], str]) -> dict[str, l
   """Sorts cases into train, validation and test, each in the order given; a split that gets none is left out.
 
   Args:
-    cases: of any kind.
+    cases: anything, paths for example.
     split: returns the split of a case, by `split_of` or `split_groups` of its group.
   """
   found: dict[str, list[Case]] = {name: [] for name in SPLIT_SHARES}
@@ -189,9 +189,9 @@ def split_groups(groups: Collection[str], shares: Mapping[str, float], *, seed: 
   The groups are ordered by the SHA-256 of their name and the seed, then cut. Every split with a share gets a group.
 
   Args:
-    groups: names.
+    groups: the names of the groups.
     shares: split -> share of the groups; they sum to 1.
-    seed: another number, another division.
+    seed: another number gives another division.
 
   Returns:
     Group -> split.

@@ -28,7 +28,7 @@ class CurvasConfig(common.RaterConfig):
     organ: pancreas, kidney or liver; the labels of one annotation are one task each.
     keep: ``all`` slices, or those that some rater ``marked`` and `margin` more on either side. The latter is faster to
       train on, but scores on it say nothing of false alarms elsewhere.
-    margin: slices.
+    margin: number of slices kept on either side of those.
     step: every step-th of the kept slices, for a smaller set.
     empty: what an annotation without a voxel of the organ means, where another rater marked some in the same scan:
       a ``missing`` rater, or a ``vote`` that there is no such organ.

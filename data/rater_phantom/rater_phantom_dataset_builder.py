@@ -106,7 +106,7 @@ def draw_example(config: PhantomConfig, split: str, index: int) -> common.Exampl
   """Draws one record. It depends on the settings, the split and the index only, not on how many others there are.
 
   Args:
-    config: the settings.
+    config: the settings of the phantom.
     split: train, validation or test.
     index: number of the image in its split.
   """
