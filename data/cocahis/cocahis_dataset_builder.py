@@ -48,7 +48,6 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://cocahis.irb.hr"
   LICENSE = "Not stated by the distributor; ask before you redistribute."
   NUM_CHANNELS = 3
-
   NUM_RATERS = 7  # anonymous
 
   def split_cases(self, source: pathlib.Path) -> dict[str, list[Row]]:
@@ -58,7 +57,7 @@ class Builder(common.RaterBuilder):
       splits = [text.lower() for text in _texts(path, file, "train_test_split")]
       patients = [_number(path, text) for text in _texts(path, file, "patient_num")]
       num_images = len(_dataset(path, file, f"HE/{self.config.stain}"))
-      for r in range(Builder.NUM_RATERS):
+      for r in range(self.NUM_RATERS):
         num_masks = len(_dataset(path, file, f"GT/GT{r + 1}"))
         if num_masks != num_images:
           raise DataError(f"{path}: GT/GT{r + 1} holds {num_masks} masks for {num_images} images.")
@@ -81,7 +80,7 @@ class Builder(common.RaterBuilder):
         raise DataError(
           f"{path}: HE/{self.config.stain}[{index}] is {image.dtype} {image.shape}, expected uint8 [H, W, 3]."
         )
-      raters = [_dataset(path, file, f"GT/GT{r + 1}") for r in range(Builder.NUM_RATERS)]
+      raters = [_dataset(path, file, f"GT/GT{r + 1}") for r in range(self.NUM_RATERS)]
       masks = [_mask(path, rater, index, image) for rater in raters]
     patient = f"patient{int(case.patient):02d}"
     yield common.make_example(f"{patient}/image{index:02d}", patient, image, masks)

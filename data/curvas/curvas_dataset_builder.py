@@ -75,7 +75,6 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://curvas.grand-challenge.org"
   LICENSE = "The challenge's terms; see its page and Zenodo."
   IMAGE_DTYPE = np.int16  # HU
-
   NUM_RATERS = 3  # radiologists
 
   @property

@@ -61,7 +61,6 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://gleason2019.grand-challenge.org"
   LICENSE = "The challenge's terms; see its page."
   NUM_CHANNELS = 3
-
   NUM_RATERS = 6  # pathologists, of whom each saw some of the cores
 
   def split_cases(self, source: pathlib.Path) -> dict[str, list[Case]]:

@@ -72,7 +72,6 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
   LICENSE = "LIDC-IDRI: CC BY 3.0; check the collection page, which is the homepage."
   IMAGE_DTYPE = np.int16  # HU
-
   NUM_RATERS = NUM_READERS  # reading sessions; the first of one scan and of another need not be the same radiologist
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:

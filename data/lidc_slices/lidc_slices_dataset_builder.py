@@ -42,7 +42,6 @@ class Builder(common.RaterBuilder):
   FOLDERS = (_ROOT,)
   HOMEPAGE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
   LICENSE = "LIDC-IDRI: CC BY 3.0; check the collection page, which is the homepage."
-
   NUM_RATERS = 4  # slots, in the order of annotation: slot r is not the same person from scan to scan
 
   def source_signature(self, source: pathlib.Path) -> str:

@@ -58,7 +58,6 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://doi.org/10.25820/data.007301"
   LICENSE = "Open Data Commons Attribution License (ODC-By) 1.0."
   IMAGE_DTYPE = np.int16  # HU
-
   NUM_RATERS = len(_RATERS)
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
