@@ -19,9 +19,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import fault_bench
 import fault_images
 import fault_programs
-from fault_programs import Bench
+from fault_bench import Bench
 
 Trial = dict[str, Any]
 SECTIONS = ("checkpoints", "images", "kills", "interrupts", "space", "trainers")
@@ -38,7 +39,7 @@ def worker_trials(bench: Bench, section: str, count: int, done: set[int]) -> Ite
   while todo:
     first = todo[0]
     last = min(first + _BATCH[section], count)
-    arguments = [str(fault_programs.HERE / script[0]), *script[1:], str(bench.scratch(section)), str(bench.seed)]
+    arguments = [str(fault_bench.HERE / script[0]), *script[1:], str(bench.scratch(section)), str(bench.seed)]
     child = subprocess.run(
       [sys.executable, *arguments, str(first), str(last)],
       capture_output=True,

@@ -21,7 +21,7 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
   `__MACOSX` and hidden files are left out.
 
   Args:
-    archive: the file.
+    archive: the zip file.
     folder: where its content shall be.
 
   Returns:

@@ -6,7 +6,6 @@ Importing this module imports TFDS; `import data` alone does not.
 import ast
 import collections
 import dataclasses
-import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +14,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import archives, downloads, fingerprints
+from data import archives, downloads, files, fingerprints
 from data.errors import DataError, did_you_mean
+from ordseg import settings
 
 Example = dict[str, Any]
 
@@ -25,8 +25,19 @@ Example = dict[str, Any]
 class RaterConfig(tfds.core.BuilderConfig):
   """A builder config whose own fields are the settings that decide the content of the data set.
 
-  A subclass adds plain fields (bool, int, float, str) with defaults and checks them in `__post_init__`.
+  A subclass adds plain fields (bool, int, float, str) with defaults. Those made with `settings.field` say themselves
+  which values they take; what depends on several fields is checked in `__post_init__`, after this class's.
   """
+
+  def __post_init__(self) -> None:
+    for declared in dataclasses.fields(self):
+      if setting := settings.setting_of(declared):
+        path, value = f"config.data.builder_args.{declared.name}", getattr(self, declared.name)
+        try:
+          setting.validate(value, declared.default, path=path)
+        except DataError as error:
+          meant = f" ({setting.help})." if setting.allowed else "."  # a bound alone does not tell the unit
+          raise DataError(str(error).removesuffix(".") + meant) from None
 
   def settings(self) -> dict[str, Any]:
     """Returns field -> value of the fields that the subclass added."""
@@ -51,21 +62,21 @@ class RaterConfig(tfds.core.BuilderConfig):
     Raises:
       DataError: unknown field, or a value of another type than the field's.
     """
-    settings = self.settings()
+    present = self.settings()
     changed = {}
     for name, value in overrides.items():
-      if name not in settings:
-        known = ", ".join(settings) or "none"
+      if name not in present:
+        known = ", ".join(present) or "none"
         raise DataError(
-          f"config.data.builder_args.{name} is no setting of this builder.{did_you_mean(name, settings)}"
+          f"config.data.builder_args.{name} is no setting of this builder.{did_you_mean(name, present)}"
           f" Settings: {known}."
         )
-      value = _as_type_of(settings[name], value, name)
-      if value != settings[name]:
+      value = _as_type_of(present[name], value, name)
+      if value != present[name]:
         changed[name] = value
     if not changed:
       return self
-    code = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
+    code = fingerprints.short_code(json.dumps(changed, sort_keys=True), digits=10)
     return dataclasses.replace(self, name=f"{self.name}-{code}", **changed)
 
 
@@ -106,20 +117,34 @@ class _Info(tfds.core.DatasetInfo):
 
 
 class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Base of all builders: a subclass says where the examples come from, this class checks and fingerprints them.
+  """Base of all builders: a subclass says what is in the files and how a case is read, this class does the rest.
 
-  The subclass is named ``Builder`` and lives in ``data/<name>/<name>_dataset_builder.py``. It sets VERSION,
-  BUILDER_CONFIGS (a list of `RaterConfig`), the class variables below, and `split_examples`.
+  The subclass is named ``Builder`` and lives in ``data/<name>/<name>_dataset_builder.py``. It sets BUILDER_CONFIGS (a
+  list of `RaterConfig`) and the class variables below, then `split_cases` and `read`. A property of the same name in
+  small letters is overridden where the config decides. Generated data have `split_examples` alone.
   """
 
+  VERSION = tfds.core.Version("1.0.0")  # raised whenever the same files would give other records
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   HOMEPAGE: ClassVar[str] = ""
   LICENSE: ClassVar[str] = ""
-  NUM_CHANNELS: ClassVar[int] = 1
-  IMAGE_DTYPE: ClassVar[type[np.generic]] = np.uint8
-  DOWNLOADS: ClassVar[tuple[downloads.Download, ...]] = ()  # fetched where the user names no folder
+  NUM_RATERS: ClassVar[int] = 0  # R, the size of a full panel
+  NUM_CHANNELS: ClassVar[int] = 1  # C of the images
+  IMAGE_DTYPE: ClassVar[type[np.generic]] = np.uint8  # or uint16, int16, float32
   LEVEL_PROBS: ClassVar[bool] = False  # True: records carry the exact distribution over the vote counts
-  # Builders of files that the user downloads set TFDS's own MANUAL_DOWNLOAD_INSTRUCTIONS (the expected layout, one
-  # line) and `find_source`.
+
+  # Of the files that the user downloads:
+  LAYOUT: ClassVar[str] = ""  # which folders and files there are, in one line; '' for generated data
+  HOLDS: ClassVar[str] = ""  # a glob that matches in the folder that `split_cases` gets; '': in any
+  FOLDERS: ClassVar[tuple[str, ...]] = ()  # globs: where that folder may be in the one that the user names, if not it
+  ARCHIVE: ClassVar[str] = ""  # the name of a zip file that holds all of it
+  DOWNLOADS: ClassVar[tuple[downloads.Download, ...]] = ()  # fetched where the user names no folder
+
+  def __init_subclass__(cls, **kwargs: Any) -> None:
+    super().__init_subclass__(**kwargs)
+    if cls.LAYOUT:  # TFDS's own, a line for the user; what has none is generated
+      archive = f", or {cls.ARCHIVE}" if cls.ARCHIVE else ""
+      cls.MANUAL_DOWNLOAD_INSTRUCTIONS = f"{cls.LAYOUT}{archive}; see data/{cls.name}/README.md."
 
   def __init__(self, *, file_format: str = "array_record", **kwargs: Any) -> None:
     # The format is fixed here, not when building: a builder made while another process builds must read it too.
@@ -139,7 +164,7 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   @property
   def num_raters(self) -> int:
     """R, the size of a full panel."""
-    raise NotImplementedError
+    return self.NUM_RATERS
 
   @property
   def num_axes(self) -> int:
@@ -156,21 +181,62 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Names of the raters, in the order of the columns; () where the data set does not say who they are."""
     return ()
 
-  def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[Example]]:
-    """Returns split -> examples of the schema of data/README.md. A split without examples is left out.
+  def split_cases(self, source: pathlib.Path) -> Mapping[str, Sequence[Any]]:
+    """Returns split -> what `read` reads one at a time (paths, say); files are looked for here, but not opened yet.
+
+    A split without cases is left out. `files.by_split` sorts cases into their splits.
 
     Args:
-      source: what `find_source` returned; None for generated data.
+      source: the folder that `find_source` returned.
+
+    Raises:
+      DataError: files are missing, or there are some that LAYOUT does not tell of.
     """
     raise NotImplementedError
 
+  def read(self, case: Any) -> Iterable[Example]:
+    """Returns the examples of one case, in the schema of data/README.md (`make_example`).
+
+    Args:
+      case: one of those that `split_cases` returned.
+
+    Raises:
+      DataError: a file is damaged or not what LAYOUT says; names the file.
+    """
+    raise NotImplementedError
+
+  def split_examples(self, source: pathlib.Path | None) -> Mapping[str, Iterable[Example]]:
+    """Returns split -> examples, which are read while they are asked for, one case in memory at a time.
+
+    Args:
+      source: the folder that `find_source` returned; None for generated data.
+    """
+    assert source is not None, f"{self.name} has no LAYOUT"
+    return {split: self._read_all(cases) for split, cases in self.split_cases(source).items()}
+
+  def _read_all(self, cases: Iterable[Any]) -> Iterator[Example]:
+    for case in cases:
+      yield from self.read(case)
+
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder with the benchmark's files, given the folder that the user named.
+    """Returns the first folder in which HOLDS matches: `manual_dir`, one of its FOLDERS, or those of ARCHIVE.
+
+    Args:
+      manual_dir: the folder that the user named.
 
     Raises:
       DataError: the files are not there; says which layout was expected.
     """
-    return manual_dir
+    if not self.HOLDS:
+      return manual_dir
+    root, archive = files.root_below(manual_dir, self.FOLDERS, self.HOLDS), manual_dir / self.ARCHIVE
+    if root is None and self.ARCHIVE and archive.is_file():
+      root = files.root_below(self.unpacked(archive), self.FOLDERS, self.HOLDS)
+    if root is None:
+      layout = f"{self.ARCHIVE} or {self.LAYOUT}" if self.ARCHIVE else self.LAYOUT
+      where = f"{manual_dir} (--config.data.manual_dir)"
+      raise DataError(f"{self.name}: expected {layout} in {where}; found no {self.HOLDS}.")
+    return root
 
   def unpacked(self, archive: pathlib.Path) -> pathlib.Path:
     """Returns the folder with the content of a zip archive, unpacked beside the built data sets on the first call."""
@@ -183,21 +249,21 @@ class RaterBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Hidden files do not count: unfinished downloads and what file managers leave come and go.
     """
-    digest = hashlib.sha256()
+    lines = []
     for path in sorted(source.rglob("*")):
       name = path.relative_to(source)
       if not any(part.startswith(".") for part in name.parts) and path.is_file():
-        digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]
+        lines.append(f"{name.as_posix()} {path.stat().st_size}\n")
+    return fingerprints.short_code("".join(lines))
 
   @property
   def num_channels(self) -> int:
-    """C of the images; NUM_CHANNELS unless the config decides it."""
+    """C of the images."""
     return self.NUM_CHANNELS
 
   @property
   def image_dtype(self) -> np.dtype:
-    """dtype of the images, uint8, uint16, int16 or float32; IMAGE_DTYPE unless the config decides it."""
+    """dtype of the images: uint8, uint16, int16 or float32."""
     return np.dtype(self.IMAGE_DTYPE)
 
   @property
@@ -287,10 +353,10 @@ def make_example(
   """Puts a record together.
 
   Args:
-    name: its id.
-    group: the patient.
-    image: [H, W, C] or [D, H, W, C].
-    masks: one [H, W] or [D, H, W] of 0 and 1 per rater, None where the rater is missing.
+    name: the record's id, unique in the data set.
+    group: the patient, or what else must not be cut by a split.
+    image: array [H, W, C] or [D, H, W, C] of the builder's dtype.
+    masks: for each rater an array [H, W] or [D, H, W] of 0 and 1, or None where the rater is missing.
     spacing: mm per pixel along (D,) H and W; 0 = unknown.
   """
   empty = np.zeros(image.shape[:-1], np.uint8)
@@ -319,7 +385,7 @@ def check_example(
   """Checks a record against the schema of data/README.md; `num_classes` is 0 where there is no axis for them.
 
   Raises:
-    DataError: naming the example and the feature.
+    DataError: something is not as in the schema; names the example and the feature.
   """
   name, image, masks = example["id"], example["image"], example["rater_masks"]
   valid = np.asarray(example["rater_valid"])

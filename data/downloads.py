@@ -22,8 +22,8 @@ class Download:
   """A file to fetch.
 
   Attributes:
-    url: where it is.
-    name: what to call it.
+    url: the address of the file.
+    name: what the file is called here.
     sha256: 64 hex digits, as published.
   """
 
@@ -41,7 +41,7 @@ def fetch(downloads: Iterable[Download], folder: pathlib.Path, *, terms: str) ->
   """Fetches what is not there yet.
 
   Args:
-    downloads: the files.
+    downloads: the files to fetch.
     folder: where to put them.
     terms: licence and terms, printed before the first byte is asked for.
 

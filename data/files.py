@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import PIL.Image
@@ -11,6 +13,7 @@ import PIL.Image
 from data.errors import DataError
 from ordseg.image_io import stem
 
+Case = TypeVar("Case")
 # Shares of the patients. The split of a patient depends on its name alone.
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 # Where the distributor's own test set is kept and has no validation set beside it.
@@ -72,23 +75,69 @@ def check_size(mask: np.ndarray, path: pathlib.Path, image: np.ndarray, image_pa
     raise DataError(f"{path}: the mask is {sizes[0]} pixels, its image {image_path} {sizes[1]}.{swapped}")
 
 
-def find_root(manual_dir: pathlib.Path, names: Sequence[str], holds: str, *, builder: str, layout: str) -> pathlib.Path:
-  """Returns the folder of a benchmark: `manual_dir` or one of its folders `names`, whichever matches the glob `holds`.
+def check_not_inverted(mask: np.ndarray, path: pathlib.Path, *, hint: str = "the mask looks inverted") -> None:
+  """Checks that what is marked is the smaller part of an image, where the benchmark's structure always is.
 
   Args:
-    manual_dir: what the user named.
-    names: folders that archives unpack to.
-    holds: a pattern that must match something in the folder.
-    builder: name, for the error.
-    layout: for the error.
+    mask: array of 0 and 1.
+    path: the file that the mask comes from.
+    hint: says in the error what may be wrong.
 
   Raises:
-    DataError: neither does.
+    DataError: more than half of the pixels are marked.
   """
-  for root in (manual_dir, *(manual_dir / name for name in names)):
-    if next(root.glob(holds), None):
-      return root
-  raise DataError(f"{builder}: expected {layout} in {manual_dir}; found no {holds}.")
+  if mask.mean() > 0.5:
+    raise DataError(f"{path}: more than half of the pixels are marked; {hint}.")
+
+
+def root_below(manual_dir: pathlib.Path, folders: Sequence[str], holds: str) -> pathlib.Path | None:
+  """Returns the first of `manual_dir` and the folders in it in which the glob `holds` matches; None where none is.
+
+  Args:
+    manual_dir: the folder that the user named.
+    folders: globs of the folders that archives unpack to, such as ``CURVAS`` or, for any depth, ``**``.
+    holds: a glob, relative to the folder.
+  """
+  inside = (root for pattern in folders for root in sorted(manual_dir.glob(pattern)) if "__MACOSX" not in root.parts)
+  return next((root for root in (manual_dir, *inside) if next(root.glob(holds), None)), None)
+
+
+def folders(root: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders in `root`, sorted, without hidden ones and those that macOS leaves in archives."""
+  return sorted(path for path in root.glob("*/") if not path.name.startswith((".", "__MACOSX")))
+
+
+def part_of_name(path: pathlib.Path, pattern: str, *, like: str) -> str:
+  """Returns what the first parenthesis of a regular expression matches in a file's name: the patient, say.
+
+  Args:
+    path: the file.
+    pattern: must match the whole name without its suffix.
+    like: a right name, which the error shows.
+
+  Raises:
+    DataError: the name is another.
+  """
+  match = re.fullmatch(pattern, path.stem)
+  if not match:
+    raise DataError(f"{path}: expected a name like {like}.")
+  return match[1]
+
+
+def check_has_image(masks: Iterable[tuple[str, pathlib.Path]], images: Container[str], folder: pathlib.Path) -> None:
+  """Refuses masks without their image.
+
+  Args:
+    masks: pairs of the name of its image and the mask.
+    images: the names of the images.
+    folder: the folder of the images, which the error shows.
+
+  Raises:
+    DataError: a mask has none; names the first of them.
+  """
+  for name, path in masks:
+    if name not in images:
+      raise DataError(f"{path}: a mask without its image in {folder}.")
 
 
 def by_name(folder: pathlib.Path, pattern: str = "*") -> dict[str, pathlib.Path]:
@@ -109,6 +158,19 @@ def by_name(folder: pathlib.Path, pattern: str = "*") -> dict[str, pathlib.Path]
   return found
 
 
+def by_split(cases: Iterable[Case], split: Callable[[Case], str]) -> dict[str, list[Case]]:
+  """Sorts cases into train, validation and test, each in the order given; a split that gets none is left out.
+
+  Args:
+    cases: anything, paths for example.
+    split: returns the split of a case, by `split_of` or `split_groups` of its group.
+  """
+  found: dict[str, list[Case]] = {name: [] for name in SPLIT_SHARES}
+  for case in cases:
+    found[split(case)].append(case)
+  return {name: chosen for name, chosen in found.items() if chosen}
+
+
 def split_of(group: str, shares: Mapping[str, float] = SPLIT_SHARES) -> str:
   """Returns the split of a group (patient), from the SHA-256 of its name: the same whoever else is in the data set.
 
@@ -127,9 +189,9 @@ def split_groups(groups: Collection[str], shares: Mapping[str, float], *, seed: 
   The groups are ordered by the SHA-256 of their name and the seed, then cut. Every split with a share gets a group.
 
   Args:
-    groups: names.
+    groups: the names of the groups.
     shares: split -> share of the groups; they sum to 1.
-    seed: another number, another division.
+    seed: another number gives another division.
 
   Returns:
     Group -> split.

@@ -38,6 +38,11 @@ def example_digest(example: Mapping[str, Any]) -> bytes:
   return digest.digest()
 
 
+def short_code(text: str, *, digits: int = 16) -> str:
+  """Returns the first hex digits of the SHA-256 of a text: tells lists of files or settings apart."""
+  return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
 def combine(digests: Mapping[str, Sequence[bytes]]) -> dict[str, Any]:
   """Combines the digests of all examples, by split.
 

@@ -1,46 +1,59 @@
 """What the fundus benchmarks share: disc or cup, and crops around the disc that no mask decides."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
 
 import cv2
 import numpy as np
+import tensorflow_datasets as tfds
 
 from data import common
-from data.errors import DataError
-from ordseg.errors import check_choice
+from ordseg import settings
 
 STRUCTURES = ("disc", "cup")
 _CROP = 0.35  # of the shorter side, in the configs that crop
-
 _SMOOTHING = 0.02  # of the shorter side: standard deviation of the blur that finds the bright disc
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class FundusConfig(common.RaterConfig):
+class StructureConfig(common.RaterConfig):
+  """Which outline."""
+
+  structure: str = settings.field("disc", choices=STRUCTURES, help="disc (with the cup inside) or cup")
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class FundusConfig(StructureConfig):
   """Which outline, and of what image.
 
   Attributes:
-    structure: disc (with the cup inside) or cup.
     crop: side of a square around the disc, as a share of the image's shorter side; 0 keeps the whole image. The disc is
       found in the photograph alone (`find_disc`), never in the masks.
   """
 
-  structure: str = "disc"
-  crop: float = 0.0
-
-  def __post_init__(self) -> None:
-    check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
-    if not 0 <= self.crop <= 1:
-      raise DataError(f"config.data.builder_args.crop={self.crop} must be in [0, 1].")
+  crop: float = settings.field(0.0, ge=0, le=1, help="side of a square around the disc / shorter side; 0: no crop")
 
 
-def configs() -> list[FundusConfig]:
+def _configs() -> list[FundusConfig]:
   """Returns disc, cup, disc_crop and cup_crop."""
   whole = [FundusConfig(name=s, description=f"The optic {s}, whole images.", structure=s) for s in STRUCTURES]
   return whole + [
     FundusConfig(name=f"{s}_crop", description=f"The optic {s}, cropped around the disc.", structure=s, crop=_CROP)
     for s in STRUCTURES
   ]
+
+
+class FundusBuilder(common.RaterBuilder, skip_registration=True):
+  """Base of the builders of fundus photographs with outlines of disc and cup."""
+
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [*_configs()]
+  NUM_CHANNELS = 3
+
+  def example(self, name: str, group: str, image: np.ndarray, masks: Sequence[np.ndarray | None]) -> common.Example:
+    """Returns a record of whole images, cropped as the config says; see `common.make_example`."""
+    y, x = view(image, self.config.crop)
+    return common.make_example(name, group, image[y, x], [None if mask is None else mask[y, x] for mask in masks])
 
 
 def view(image: np.ndarray, crop: float) -> tuple[slice, slice]:

@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from data.errors import DataError
 
 
-def check_size(tile_size: int, *, field: str = "tile_size") -> None:
-  """Checks the setting of a builder.
+def expected_size(tile_size: int) -> str:
+  """Checks the setting of a builder; the `check` of its `ordseg.settings.Setting`.
 
-  Raises:
-    DataError: negative, or too small to hold anything worth learning.
+  Returns:
+    What was expected, where it is negative or too small to hold anything worth learning; else ''.
   """
-  if tile_size and tile_size < 16:
-    raise DataError(f"config.data.builder_args.{field}={tile_size} must be 0 (whole images) or >= 16 pixels.")
+  return "0 (whole images) or >= 16 pixels" if tile_size and tile_size < 16 else ""
+
+
+def check_size(tile_size: int, *, field: str = "tile_size") -> None:
+  """Raises DataError where `expected_size` is not met; `field` names the setting."""
+  if expected := expected_size(tile_size):
+    raise DataError(f"config.data.builder_args.{field}={tile_size} must be {expected}.")
 
 
 def boxes(height: int, width: int, tile_size: int) -> Iterator[tuple[str, tuple[slice, slice]]]:

@@ -5,66 +5,59 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from data import common, files
 from data.errors import DataError
-from ordseg.errors import check_choice
+from ordseg import settings
 
-NUM_RATERS = 7
 STAINS = ("raw", "sn1", "sn2")
 _FILE = "CoCaHis.hdf5"
-_LAYOUT = f"{_FILE} (HE/raw, HE/sn1, HE/sn2, GT/GT1 .. GT/GT{NUM_RATERS}; attributes train_test_split, patient_num)"
+_LAYOUT = f"{_FILE} (HE/raw, HE/sn1, HE/sn2, GT/GT1 .. GT/GT7; attributes train_test_split, patient_num)"
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class CocahisConfig(common.RaterConfig):
-  """Which version of the images.
+  """Which version of the images."""
 
-  Attributes:
-    stain: raw, or one of the distributor's two stain normalisations. All three show the same tissue.
-  """
+  stain: str = settings.field(
+    "raw", choices=STAINS, help="raw, or one of the distributor's two stain normalisations; all show the same tissue"
+  )
 
-  stain: str = "raw"
 
-  def __post_init__(self) -> None:
-    check_choice(self.stain, STAINS, field="config.data.builder_args.stain")
+class Row(NamedTuple):
+  """An image of the file."""
+
+  path: pathlib.Path
+  index: int
+  patient: str
 
 
 class Builder(common.RaterBuilder):
   """Reads one image after the other from the HDF5 file; the official test patients are kept."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     CocahisConfig(name=stain, description=f"Images {stain}.", stain=stain) for stain in STAINS
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/cocahis/README.md."
+  LAYOUT = _LAYOUT
+  HOLDS = _FILE
+  FOLDERS = ("CoCaHis", "cocahis")
   HOMEPAGE = "https://cocahis.irb.hr"
   LICENSE = "Not stated by the distributor; ask before you redistribute."
   NUM_CHANNELS = 3
+  NUM_RATERS = 7  # anonymous
 
-  @property
-  def num_raters(self) -> int:
-    """Seven, anonymous."""
-    return NUM_RATERS
-
-  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder that holds the file."""
-    return files.find_root(manual_dir, ["CoCaHis", "cocahis"], _FILE, builder="cocahis", layout=_LAYOUT)
-
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[Row]]:
     """Returns split -> images; validation is whole patients out of train."""
-    assert source is not None
     path = source / _FILE
     with _opened(path) as file:
       splits = [text.lower() for text in _texts(path, file, "train_test_split")]
       patients = [_number(path, text) for text in _texts(path, file, "patient_num")]
       num_images = len(_dataset(path, file, f"HE/{self.config.stain}"))
-      for r in range(NUM_RATERS):
+      for r in range(self.NUM_RATERS):
         num_masks = len(_dataset(path, file, f"GT/GT{r + 1}"))
         if num_masks != num_images:
           raise DataError(f"{path}: GT/GT{r + 1} holds {num_masks} masks for {num_images} images.")
@@ -75,24 +68,22 @@ class Builder(common.RaterBuilder):
     if unknown:
       raise DataError(f"{path}: attribute train_test_split of HE holds {sorted(unknown)[0]!r}; expected train, test.")
     chosen = _with_validation(path, splits, patients)
-    return {
-      split: self._read(path, [(i, patients[i]) for i in range(num_images) if chosen[i] == split])
-      for split in files.SPLIT_SHARES
-    }
+    rows = [Row(path, index, patient) for index, patient in enumerate(patients)]
+    return files.by_split(rows, lambda row: chosen[row.index])
 
-  def _read(self, path: pathlib.Path, rows: list[tuple[int, str]]) -> Iterator[common.Example]:
+  def read(self, case: Row) -> Iterator[common.Example]:
+    """Reads an image and its masks."""
+    path, index = case.path, case.index
     with _opened(path) as file:
-      images = _dataset(path, file, f"HE/{self.config.stain}")
-      raters = [_dataset(path, file, f"GT/GT{r + 1}") for r in range(NUM_RATERS)]
-      for index, patient in rows:
-        image = _row(path, images, index)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-          raise DataError(
-            f"{path}: HE/{self.config.stain}[{index}] is {image.dtype} {image.shape}, expected uint8 [H, W, 3]."
-          )
-        masks = [_mask(path, rater, index, image) for rater in raters]
-        name = f"patient{int(patient):02d}/image{index:02d}"
-        yield common.make_example(name, f"patient{int(patient):02d}", image, masks)
+      image = _row(path, _dataset(path, file, f"HE/{self.config.stain}"), index)
+      if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise DataError(
+          f"{path}: HE/{self.config.stain}[{index}] is {image.dtype} {image.shape}, expected uint8 [H, W, 3]."
+        )
+      raters = [_dataset(path, file, f"GT/GT{r + 1}") for r in range(self.NUM_RATERS)]
+      masks = [_mask(path, rater, index, image) for rater in raters]
+    patient = f"patient{int(case.patient):02d}"
+    yield common.make_example(f"{patient}/image{index:02d}", patient, image, masks)
 
 
 def _with_validation(path: pathlib.Path, splits: list[str], patients: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -10,15 +10,11 @@ import tensorflow_datasets as tfds
 
 from data import common, files
 from data.errors import DataError
-from ordseg import image_io
-from ordseg.errors import check_choice
+from ordseg import image_io, settings
 from ordseg.image_io import placement
 
-NUM_RATERS = 3
 LABELS = {"pancreas": 1, "kidney": 2, "liver": 3}
 _SETS = {"training_set": "train", "validation_set": "validation", "testing_set": "test"}
-_LAYOUT = "{training_set,validation_set,testing_set}/UKCHLLNNN/{image,annotation_1,annotation_2,annotation_3}.nii.gz"
-_KEEP = ("all", "marked")
 _EMPTY = ("missing", "vote")
 # Its header says 0.7 mm slices, those of the scan and of the other two raters 1 mm; the arrays lie on one another.
 _WRONG_HEADERS = ("UKCHLL007/annotation_2.nii.gz",)
@@ -32,25 +28,17 @@ class CurvasConfig(common.RaterConfig):
     organ: pancreas, kidney or liver; the labels of one annotation are one task each.
     keep: ``all`` slices, or those that some rater ``marked`` and `margin` more on either side. The latter is faster to
       train on, but scores on it say nothing of false alarms elsewhere.
-    margin: slices.
+    margin: number of slices kept on either side of those.
     step: every step-th of the kept slices, for a smaller set.
     empty: what an annotation without a voxel of the organ means, where another rater marked some in the same scan:
       a ``missing`` rater, or a ``vote`` that there is no such organ.
   """
 
-  organ: str = "pancreas"
-  keep: str = "all"
-  margin: int = 0
-  step: int = 1
-  empty: str = "missing"
-
-  def __post_init__(self) -> None:
-    check_choice(self.organ, LABELS, field="config.data.builder_args.organ")
-    check_choice(self.keep, _KEEP, field="config.data.builder_args.keep")
-    check_choice(self.empty, _EMPTY, field="config.data.builder_args.empty")
-    for field, low in (("margin", 0), ("step", 1)):
-      if getattr(self, field) < low:
-        raise DataError(f"config.data.builder_args.{field}={getattr(self, field)} must be >= {low}.")
+  organ: str = settings.field("pancreas", choices=LABELS, help="pancreas, kidney or liver")
+  keep: str = settings.field("all", choices=("all", "marked"), help="all slices, or those some rater marked")
+  margin: int = settings.field(0, ge=0, help="slices kept on either side of marked ones")
+  step: int = settings.field(1, ge=1, help="every step-th of the kept slices")
+  empty: str = settings.field("missing", choices=_EMPTY, help="what an annotation without the organ means")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -64,15 +52,9 @@ class VolumeConfig(common.RaterConfig):
     empty: see `CurvasConfig`.
   """
 
-  organ: str = "all"
-  shrink: int = 2
-  empty: str = "missing"
-
-  def __post_init__(self) -> None:
-    check_choice(self.organ, ("all", *LABELS), field="config.data.builder_args.organ")
-    check_choice(self.empty, _EMPTY, field="config.data.builder_args.empty")
-    if self.shrink < 1:
-      raise DataError(f"config.data.builder_args.shrink={self.shrink} must be >= 1.")
+  organ: str = settings.field("all", choices=("all", *LABELS), help="one, or all three side by side")
+  shrink: int = settings.field(2, ge=1, help="voxels along each axis that become one")
+  empty: str = settings.field("missing", choices=_EMPTY, help="what an annotation without the organ means")
 
   @property
   def organs(self) -> tuple[str, ...]:
@@ -83,21 +65,17 @@ class VolumeConfig(common.RaterConfig):
 class Builder(common.RaterBuilder):
   """Reads the volumes as they are distributed, one in memory at a time; the challenge's own splits where they are."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     CurvasConfig(name=organ, description=f"The {organ}, label {label}.", organ=organ) for organ, label in LABELS.items()
   ]
   BUILDER_CONFIGS.append(VolumeConfig(name="volumes", description="Whole volumes, the three organs side by side."))
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/curvas/README.md."
+  LAYOUT = "{training_set,validation_set,testing_set}/UKCHLLNNN/{image,annotation_1,annotation_2,annotation_3}.nii.gz"
+  HOLDS = "training_set/*/image.nii.gz"
+  FOLDERS = ("CURVAS",)
   HOMEPAGE = "https://curvas.grand-challenge.org"
   LICENSE = "The challenge's terms; see its page and Zenodo."
   IMAGE_DTYPE = np.int16  # HU
-
-  @property
-  def num_raters(self) -> int:
-    """Three radiologists."""
-    return NUM_RATERS
+  NUM_RATERS = 3  # radiologists
 
   @property
   def num_axes(self) -> int:
@@ -110,32 +88,28 @@ class Builder(common.RaterBuilder):
     several = isinstance(self.config, VolumeConfig) and self.config.organ == "all"
     return self.config.organs if several else ()
 
-  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder that holds training_set."""
-    return files.find_root(manual_dir, ["CURVAS"], "training_set/*/image.nii.gz", builder="curvas", layout=_LAYOUT)
-
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> slices. Without the other two sets, the training patients are divided."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Returns split -> the patients' folders. Without the other two sets, the training patients are divided."""
     patients = {
       split: sorted(p.parent for p in (source / name).glob("*/image.nii.gz")) for name, split in _SETS.items()
     }
     if not patients["test"]:
-      everybody = patients["train"] + patients["validation"]
-      split_of = files.split_groups({p.name for p in everybody}, files.SPLIT_SHARES)
-      patients = {split: [p for p in everybody if split_of[p.name] == split] for split in files.SPLIT_SHARES}
-    elif not patients["validation"]:
-      split_of = files.split_groups({p.name for p in patients["train"]}, files.TRAIN_SHARES)
-      for split in ("validation", "train"):
-        patients[split] = [p for p in patients["train"] if split_of[p.name] == split]
-    return {split: self._read(folders) for split, folders in patients.items()}
+      return _divided(patients["train"] + patients["validation"], files.SPLIT_SHARES)
+    if not patients["validation"]:
+      return patients | _divided(patients["train"], files.TRAIN_SHARES)
+    return patients
 
-  def _read(self, folders: list[pathlib.Path]) -> Iterator[common.Example]:
-    for folder in folders:
-      if isinstance(self.config, VolumeConfig):
-        yield read_volume(folder, self.config)
-      else:
-        yield from read_patient(folder, self.config)
+  def read(self, case: pathlib.Path) -> Iterator[common.Example]:
+    """Reads the volume of a patient, as one example or slice by slice."""
+    if isinstance(self.config, VolumeConfig):
+      yield read_volume(case, self.config)
+    else:
+      yield from read_patient(case, self.config)
+
+
+def _divided(patients: list[pathlib.Path], shares: Mapping[str, float]) -> dict[str, list[pathlib.Path]]:
+  split_of = files.split_groups({path.name for path in patients}, shares)
+  return files.by_split(patients, lambda path: split_of[path.name])
 
 
 def read_patient(folder: pathlib.Path, config: CurvasConfig) -> Iterator[common.Example]:
@@ -185,11 +159,11 @@ def _shrunk(volume: np.ndarray, factor: int) -> np.ndarray:
 
 def _who_answered(masks: list[np.ndarray], empty: str) -> list[bool]:
   found = [bool(mask.any()) for mask in masks]
-  return found if empty == "missing" and any(found) else [True] * NUM_RATERS
+  return found if empty == "missing" and any(found) else [True] * Builder.NUM_RATERS
 
 
 def _read_annotations(folder: pathlib.Path, scan: image_io.ImageFile) -> list[np.ndarray]:
-  return [_read_annotation(folder / f"annotation_{r + 1}.nii.gz", scan) for r in range(NUM_RATERS)]
+  return [_read_annotation(folder / f"annotation_{r + 1}.nii.gz", scan) for r in range(Builder.NUM_RATERS)]
 
 
 def _hounsfield(page: np.ndarray, path: pathlib.Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
@@ -11,12 +10,16 @@ import tensorflow_datasets as tfds
 
 from data import common, files, tiles
 from data.errors import DataError
-from ordseg import image_io
+from ordseg import image_io, settings
 
-NUM_RATERS = 6
 VALUES = (0, 1, 3, 4, 5, 6)  # 1 benign; 3, 4, 5 patterns; of 6 sources say benign or abstain
-_LAYOUT = "Train Imgs/slideSSS_coreCCC.jpg with MapsK_T/slideSSS_coreCCC_classimg_nonconvex.png, K = 1..6"
+_NAME = r"(slide\d+)_core\d+"
 _ENDING = "_classimg_nonconvex"
+
+
+def _check_positive(text: str) -> str:
+  is_right = all(word.isdigit() and int(word) in VALUES[1:] for word in text.split(","))
+  return "" if is_right else f"some of {', '.join(map(str, VALUES[1:]))}, with commas between"
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -28,79 +31,65 @@ class GleasonConfig(common.RaterConfig):
     tile_size: pixels; 0 keeps cores whole.
   """
 
-  positive: str = "3,4,5"
-  tile_size: int = 1024
-
-  def __post_init__(self) -> None:
-    tiles.check_size(self.tile_size)
-    words = self.positive.split(",")
-    if not all(word.isdigit() and int(word) in VALUES[1:] for word in words):
-      raise DataError(
-        f"config.data.builder_args.positive={self.positive!r} must be some of {', '.join(map(str, VALUES[1:]))}, with "
-        "commas between."
-      )
+  positive: str = settings.field("3,4,5", check=_check_positive, help="class values that count as marked")
+  tile_size: int = settings.field(1024, check=tiles.expected_size, help="pixels; 0 keeps cores whole")
 
   def values(self) -> list[int]:
     """Returns the class values that count as marked."""
     return [int(word) for word in self.positive.split(",")]
 
 
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A core, its slide, and the map of each pathologist, None where there is none."""
+
+  image: pathlib.Path
+  slide: str
+  maps: list[pathlib.Path | None]
+
+
 class Builder(common.RaterBuilder):
   """Reads core by core, tile by tile; a missing map is a missing rater; split by slide."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     GleasonConfig(name="cancer", description="Gleason patterns 3, 4 and 5 against the rest."),
     GleasonConfig(name="high_grade", description="Gleason patterns 4 and 5 against the rest.", positive="4,5"),
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/gleason2019/README.md."
+  LAYOUT = "Train Imgs/slideSSS_coreCCC.jpg with MapsK_T/slideSSS_coreCCC_classimg_nonconvex.png, K = 1..6"
+  HOLDS = "Train Imgs/slide*.jpg"
+  FOLDERS = ("Gleason2019", "gleason2019", "Gleason 2019")
   HOMEPAGE = "https://gleason2019.grand-challenge.org"
   LICENSE = "The challenge's terms; see its page."
   NUM_CHANNELS = 3
+  NUM_RATERS = 6  # pathologists, of whom each saw some of the cores
 
-  @property
-  def num_raters(self) -> int:
-    """Six pathologists, of whom each saw some of the cores."""
-    return NUM_RATERS
-
-  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder that holds Train Imgs."""
-    names = ["Gleason2019", "gleason2019", "Gleason 2019"]
-    return files.find_root(manual_dir, names, "Train Imgs/slide*.jpg", builder="gleason2019", layout=_LAYOUT)
-
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> tiles. The distributor keeps the maps of its test images, so its training slides are divided."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[Case]]:
+    """Returns split -> cores. The distributor keeps the maps of its test images, so its training slides are divided."""
     cores = files.by_name(source / "Train Imgs", "*.jpg")
-    slides = {name: _slide(path) for name, path in cores.items()}
+    slides = {name: files.part_of_name(path, _NAME, like="slide001_core003.jpg") for name, path in cores.items()}
     maps = _find_maps(source, cores)
     split_of = files.split_groups(set(slides.values()), files.SPLIT_SHARES)
-    chosen = {split: [name for name in cores if split_of[slides[name]] == split] for split in files.SPLIT_SHARES}
-    return {split: self._read(names, cores, maps, slides) for split, names in chosen.items()}
+    cases = [Case(cores[name], slides[name], maps[name]) for name in cores]
+    return files.by_split(cases, lambda case: split_of[case.slide])
 
-  def _read(
-    self,
-    names: list[str],
-    cores: dict[str, pathlib.Path],
-    maps: dict[str, list[pathlib.Path | None]],
-    slides: dict[str, str],
-  ) -> Iterator[common.Example]:
-    for name in names:
-      yield from read_core(cores[name], maps[name], slides[name], self.config)
+  def read(self, case: Case) -> Iterator[common.Example]:
+    """Yields the tiles of one core, which is the only image in memory.
 
-
-def _slide(path: pathlib.Path) -> str:
-  match = re.fullmatch(r"(slide\d+)_core\d+", path.stem)
-  if not match:
-    raise DataError(f"{path}: expected a name like slide001_core003.jpg.")
-  return match[1]
+    Raises:
+      DataError: a map of another size than the core, or with other values; names the file.
+    """
+    image = image_io.read_picture(case.image, num_channels=3)
+    positive = self.config.values()
+    masks = [None if path is None else _read_map(path, image, case.image, positive) for path in case.maps]
+    for name, (y, x) in tiles.boxes(image.shape[0], image.shape[1], self.config.tile_size):
+      cut = [None if mask is None else mask[y, x] for mask in masks]
+      yield common.make_example(case.image.stem + name, case.slide, image[y, x], cut)
 
 
 def _find_maps(root: pathlib.Path, cores: dict[str, pathlib.Path]) -> dict[str, list[pathlib.Path | None]]:
   """Returns core -> the map of each pathologist, None where there is none."""
-  found: dict[str, list[pathlib.Path | None]] = {name: [None] * NUM_RATERS for name in cores}
-  for r in range(NUM_RATERS):
+  found: dict[str, list[pathlib.Path | None]] = {name: [None] * Builder.NUM_RATERS for name in cores}
+  for r in range(Builder.NUM_RATERS):
     for name, path in files.by_name(root / f"Maps{r + 1}_T", "*.png").items():
       core = name.removesuffix(_ENDING)
       if core not in cores or core == name:
@@ -112,21 +101,6 @@ def _find_maps(root: pathlib.Path, cores: dict[str, pathlib.Path]) -> dict[str, 
     if not any(maps):
       raise DataError(f"{cores[name]}: no pathologist has a map of it.")
   return found
-
-
-def read_core(
-  path: pathlib.Path, maps: list[pathlib.Path | None], slide: str, config: GleasonConfig
-) -> Iterator[common.Example]:
-  """Yields the tiles of one core, which is the only image in memory.
-
-  Raises:
-    DataError: a map of another size than the core, or with other values; names the file.
-  """
-  image = image_io.read_picture(path, num_channels=3)
-  masks = [None if map_path is None else _read_map(map_path, image, path, config.values()) for map_path in maps]
-  for name, (y, x) in tiles.boxes(image.shape[0], image.shape[1], config.tile_size):
-    cut = [None if mask is None else mask[y, x] for mask in masks]
-    yield common.make_example(path.stem + name, slide, image[y, x], cut)
 
 
 def _read_map(path: pathlib.Path, image: np.ndarray, image_path: pathlib.Path, positive: list[int]) -> np.ndarray:

@@ -25,9 +25,9 @@ class Roi:
 
   Attributes:
     sop_uid: of the DICOM file; '' where it is not given.
-    z: mm; nan where it is not given.
-    points: [N, 2] int32, x (column) and y (row).
-    inclusion: False: a hole.
+    z: position of the slice in mm; nan where the file does not give it.
+    points: array [N, 2] int32 of x (column) and y (row).
+    inclusion: whether the outline surrounds the nodule; False for a hole in it.
   """
 
   sop_uid: str

@@ -26,7 +26,7 @@ def nodules(share: np.ndarray) -> list[list[int]]:
   """Groups readings: two are of one nodule if they share a voxel, or each does with a third, and so on.
 
   Args:
-    share: see `overlaps`.
+    share: what `overlaps` returned.
 
   Returns:
     Groups of indices, both in ascending order.
@@ -46,7 +46,7 @@ def slots(share: np.ndarray, num_slots: int) -> list[int]:
 
   Args:
     share: see `overlaps`, of the readings of one nodule.
-    num_slots: readers.
+    num_slots: number of readers.
 
   Returns:
     Reading -> slot, the first such assignment in lexical order.

@@ -38,7 +38,7 @@ class Database:
   """The data base, read into memory (26 MB): the user's file is not touched, and a package need not be unpacked.
 
   Attributes:
-    path: the file.
+    path: the file of the data base.
   """
 
   def __init__(self, path: pathlib.Path) -> None:

@@ -42,7 +42,7 @@ def crops(scan: Scan, *, size: int, empty_slot: str) -> Iterator[Example]:
   """Yields a crop of each slice of each nodule that some reader outlined; other nodules are not drawn.
 
   Args:
-    scan: one scan.
+    scan: the scan to cut.
     size: pixels a side; a larger nodule has a larger crop, a smaller image bounds it. The nodule is in the middle
       unless it is near the border.
     empty_slot: ``vote`` or ``missing``: what a reader is who read the scan and did not mark the nodule.
@@ -63,7 +63,7 @@ def whole_slices(scan: Scan, *, keep: str, empty_slot: str) -> Iterator[Example]
   """Yields slices with all nodules.
 
   Args:
-    scan: one scan.
+    scan: the scan to cut.
     keep: ``all``, or those that some reader ``marked``.
     empty_slot: what a reader is who read the scan and marked no nodule in the whole of it.
   """

@@ -1,22 +1,22 @@
 """Builder of lidc_idri: chest CT with the nodule outlines of four radiologists, or the outlines alone."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import common, files
+from data import common, files, fingerprints, tiles
 from data.errors import DataError
 from data.lidc_idri import database, examples, raw
 from data.lidc_idri.scan import NUM_READERS, Scan
-from ordseg.errors import check_choice
+from ordseg import settings
 
 _LAYOUTS = {"raw": raw.LAYOUT, "contours": database.LAYOUT}
-_CHOICES = {"source": tuple(_LAYOUTS), "empty_slot": ("vote", "missing"), "keep": ("marked", "all")}
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -32,16 +32,13 @@ class LidcIdriConfig(common.RaterConfig):
     keep: whole slices that some reader ``marked``, or ``all``.
   """
 
-  source: str = "raw"
-  empty_slot: str = "vote"
-  crop: int = 128
-  keep: str = "marked"
+  source: str = settings.field("raw", choices=_LAYOUTS, help="which files are read")
+  empty_slot: str = settings.field("vote", choices=("vote", "missing"), help="what a reader is who marked nothing")
+  crop: int = settings.field(128, check=tiles.expected_size, help="pixels a side around a nodule; 0: whole slices")
+  keep: str = settings.field("marked", choices=("marked", "all"), help="which whole slices")
 
   def __post_init__(self) -> None:
-    for field, choices in _CHOICES.items():
-      check_choice(getattr(self, field), choices, field=f"config.data.builder_args.{field}")
-    if self.crop and self.crop < 16:
-      raise DataError(f"config.data.builder_args.crop={self.crop} must be 0 (whole slices) or >= 16 pixels.")
+    super().__post_init__()
     if self.crop and self.keep == "all":
       raise DataError("config.data.builder_args.keep='all' is for whole slices: set crop=0 as well.")
     if (self.source, self.crop, self.empty_slot) == ("contours", 0, "missing"):
@@ -55,26 +52,27 @@ def _config(name: str, source: str, empty_slot: str, description: str) -> LidcId
   return LidcIdriConfig(name=name, source=source, empty_slot=empty_slot, description=description)
 
 
+class Patient(NamedTuple):
+  """A patient's name, and what reads the scans one by one."""
+
+  name: str
+  scans: Callable[[], Iterator[Scan]]
+
+
 class Builder(common.RaterBuilder):
   """Reads scan by scan; split by patient, as lidc_slices."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     _config("raw", "raw", "vote", "CT from DICOM files, outlines from XML files; not to mark a nodule is a 'no' vote."),
     _config("contours", "contours", "vote", "Outlines alone; not to mark a nodule is a 'no' vote."),
     _config("raw_missing", "raw", "missing", "As raw, with readers missing who did not mark the nodule."),
     _config("contours_missing", "contours", "missing", "As contours, with readers missing likewise."),
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{'; or '.join(_LAYOUTS.values())}; see data/lidc_idri/README.md."
+  LAYOUT = "; or ".join(_LAYOUTS.values())
   HOMEPAGE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
   LICENSE = "LIDC-IDRI: CC BY 3.0; check the collection page, which is the homepage."
   IMAGE_DTYPE = np.int16  # HU
-
-  @property
-  def num_raters(self) -> int:
-    """Four reading sessions; the first of one scan and of another need not be the same radiologist."""
-    return NUM_READERS
+  NUM_RATERS = NUM_READERS  # reading sessions; the first of one scan and of another need not be the same radiologist
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
     """Returns `manual_dir`, once what the config reads was found in it."""
@@ -87,36 +85,28 @@ class Builder(common.RaterBuilder):
   def source_signature(self, source: pathlib.Path) -> str:
     """Returns a code of what the config reads."""
     if self.config.source == "raw":
-      return hashlib.sha256("\n".join(raw.signature_lines(source)).encode()).hexdigest()[:16]
+      return fingerprints.short_code("\n".join(raw.signature_lines(source)))
     with _database_path(source).open("rb") as file:
       return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> crops or slices, read while they are asked for."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[Patient]]:
+    """Returns split -> patients, whose scans are read while they are asked for."""
     if self.config.source == "raw":
-      folders = {path.name: path for path in raw.patients(source)}
       xml_files = raw.XmlFiles.below(source)
-      return self._split(folders, lambda patient: raw.scans(folders[patient], xml_files))
-    outlines = database.Database(_database_path(source))
-    return self._split(outlines.patients(), outlines.scans)
+      patients = [Patient(path.name, functools.partial(raw.scans, path, xml_files)) for path in raw.patients(source)]
+    else:
+      outlines = database.Database(_database_path(source))
+      patients = [Patient(name, functools.partial(outlines.scans, name)) for name in outlines.patients()]
+    return files.by_split(patients, lambda patient: files.split_of(patient.name))
 
-  def _split(
-    self, patients: Iterable[str], scans: Callable[[str], Iterator[Scan]]
-  ) -> dict[str, Iterator[common.Example]]:
-    chosen: dict[str, list[str]] = {}
-    for patient in patients:
-      chosen.setdefault(files.split_of(patient), []).append(patient)
-    return {split: self._read(chosen[split], scans) for split in files.SPLIT_SHARES if split in chosen}
-
-  def _read(self, patients: list[str], scans: Callable[[str], Iterator[Scan]]) -> Iterator[common.Example]:
+  def read(self, case: Patient) -> Iterator[common.Example]:
+    """Yields the crops or slices of a patient's scans."""
     config = self.config
-    for patient in patients:
-      for scan in scans(patient):
-        if config.crop:
-          yield from examples.crops(scan, size=config.crop, empty_slot=config.empty_slot)
-        else:
-          yield from examples.whole_slices(scan, keep=config.keep, empty_slot=config.empty_slot)
+    for scan in case.scans():
+      if config.crop:
+        yield from examples.crops(scan, size=config.crop, empty_slot=config.empty_slot)
+      else:
+        yield from examples.whole_slices(scan, keep=config.keep, empty_slot=config.empty_slot)
 
 
 def _database_path(source: pathlib.Path) -> pathlib.Path:

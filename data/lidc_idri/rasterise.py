@@ -19,7 +19,7 @@ def fill(points: np.ndarray) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
   depend on the direction, nor on a line that touches itself or is drawn twice.
 
   Args:
-    points: [N, 2] int32, x and y.
+    points: array [N, 2] int32 of x and y, in pixels.
 
   Returns:
     (y, x) of the corner of the outline's bounding box; [h, w] bool, enclosed pixels; [h, w] bool, the line's pixels.
@@ -35,8 +35,8 @@ def draw(outlines: Iterable[Outline], corner: tuple[int, int], size: tuple[int, 
   """Draws the outlines of one slice: all regions that count as nodule, less all holes.
 
   Args:
-    outlines: of one reader in one slice.
-    corner: y and x of the window.
+    outlines: all outlines of one reader in one slice.
+    corner: y and x of the window's first pixel.
     size: height and width of the window in pixels; what lies outside of it is cut off.
 
   Returns:
@@ -57,7 +57,7 @@ def footprint(reading: Reading, *, with_line: bool) -> np.ndarray:
   """Lists the voxels of a nodule, holes filled.
 
   Args:
-    reading: its outlines.
+    reading: the outlines of one reader's mark.
     with_line: whether the pixels of the outlines count.
 
   Returns:

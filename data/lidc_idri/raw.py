@@ -38,7 +38,7 @@ class XmlFiles:
   """The XML files of CT readings that lie in a folder of their own, away from the images.
 
   Attributes:
-    of_series: series UID -> files.
+    of_series: for each series UID the files that name it.
   """
 
   of_series: dict[str, list[pathlib.Path]]

@@ -29,7 +29,7 @@ class Reading:
 
   Attributes:
     reader: 0 to 3, the reader's place in this scan; None where the source does not say who it was.
-    outlines: in the order of the source.
+    outlines: the outlines, in the order of the source.
   """
 
   reader: int | None
@@ -42,13 +42,13 @@ class Scan:
 
   Attributes:
     name: ``LIDC-IDRI-NNNN/scanK``, K = 0, 1 in the order of the series UIDs.
-    patient: ``LIDC-IDRI-NNNN``.
+    patient: name of the patient, ``LIDC-IDRI-NNNN``.
     readings: all readers' nodules of 3 mm or more.
     there: per reader, whether he read the scan at all.
-    shape: H, W in pixels.
+    shape: height and width in pixels.
     spacing: mm per pixel along H and W.
-    num_slices: slices with different z.
-    image: slice index -> [H, W, 1] int16.
+    num_slices: number of slices with different z.
+    image: function of a slice's index that returns [H, W, 1] int16.
   """
 
   name: str

@@ -22,13 +22,13 @@ class Series:
   """A CT series.
 
   Attributes:
-    folder: where its files are.
-    uid: SeriesInstanceUID.
+    folder: the folder that holds the files.
+    uid: the SeriesInstanceUID.
     paths: one file per z, from low to high.
-    z: mm, of the same.
+    z: position of each file along the axis, in mm.
     index: SOPInstanceUID -> index into `paths`. Where two files lie at one z, both have it; the one with the lower
       InstanceNumber is in `paths`.
-    shape: H, W in pixels.
+    shape: height and width in pixels.
     spacing: mm per pixel along H and W.
   """
 
@@ -76,8 +76,8 @@ def read(folder: pathlib.Path, names: list[str]) -> Series | None:
   """Reads the heads of a folder's DICOM files.
 
   Args:
-    folder: of one series.
-    names: its files.
+    folder: the folder of one series.
+    names: the names of the files in it.
 
   Returns:
     The series; None where it is no CT: some patients have chest radiographs as well.

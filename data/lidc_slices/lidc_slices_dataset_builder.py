@@ -1,22 +1,20 @@
 """Builder of lidc_slices: the folder tree of 128 x 128 CT crops around the nodules of LIDC-IDRI, four radiologists."""
 
 import dataclasses
-import hashlib
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import common, files
+from data import common, files, fingerprints
 from data.errors import DataError
+from ordseg import settings
 
-NUM_RATERS = 4
 _ROOT = "LIDC-IDRI-slices"
-_LAYOUT = f"{_ROOT}/LIDC-IDRI-NNNN/nodule-K/{{images,mask-0,..,mask-{NUM_RATERS - 1}}}/slice-S.png"
-_EMPTY_SLOTS = ("vote", "missing")
+_LAYOUT = f"{_ROOT}/LIDC-IDRI-NNNN/nodule-K/{{images,mask-0,..,mask-3}}/slice-S.png"
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -29,61 +27,38 @@ class LidcConfig(common.RaterConfig):
       all slices of that nodule. A reader who marked some slices of a nodule voted "no" on the others in both.
   """
 
-  empty_slot: str = "vote"
-
-  def __post_init__(self) -> None:
-    if self.empty_slot not in _EMPTY_SLOTS:
-      raise DataError(
-        f"config.data.builder_args.empty_slot={self.empty_slot!r} must be one of {', '.join(_EMPTY_SLOTS)}."
-      )
+  empty_slot: str = settings.field("vote", choices=("vote", "missing"), help="what a slot without a mark means")
 
 
 class Builder(common.RaterBuilder):
   """Reads the tree as it is distributed; split by patient."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     LidcConfig(name="vote", description="A slot without a mark counts as a 'no' vote: all four readers saw the scan."),
     LidcConfig(name="missing", description="A slot without a mark is a missing rater.", empty_slot="missing"),
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT} (8-bit grey images, masks 0/255); see data/lidc_slices/README.md."
+  LAYOUT = f"{_LAYOUT} (8-bit grey images, masks 0/255)"
+  HOLDS = "LIDC-IDRI-[0-9]*/"
+  FOLDERS = (_ROOT,)
   HOMEPAGE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
   LICENSE = "LIDC-IDRI: CC BY 3.0; check the collection page, which is the homepage."
-
-  @property
-  def num_raters(self) -> int:
-    """Four slots, in the order of annotation: slot r is not the same person from scan to scan."""
-    return NUM_RATERS
-
-  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder of the patients: `manual_dir` itself or its folder LIDC-IDRI-slices."""
-    for root in (manual_dir / _ROOT, manual_dir):
-      if next(root.glob("LIDC-IDRI-*/"), None):
-        return root
-    raise DataError(
-      f"lidc_slices: {manual_dir} holds no folder LIDC-IDRI-NNNN, nor does {manual_dir / _ROOT}. "
-      f"Expected in the folder of --config.data.manual_dir: {_LAYOUT}"
-    )
+  NUM_RATERS = 4  # slots, in the order of annotation: slot r is not the same person from scan to scan
 
   def source_signature(self, source: pathlib.Path) -> str:
     """Returns a code of the patients and nodules that are there; listing every slice would take long over a network."""
     names = (path.relative_to(source).as_posix() for path in source.glob("LIDC-IDRI-*/nodule-*"))
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+    return fingerprints.short_code("\n".join(sorted(names)))
 
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> slices, read while they are asked for."""
-    assert source is not None
-    patients: dict[str, list[pathlib.Path]] = {}
-    for folder in sorted(path for path in source.glob("LIDC-IDRI-*") if path.is_dir()):
-      patients.setdefault(files.split_of(folder.name), []).append(folder)
-    return {split: self._read_patients(patients[split]) for split in files.SPLIT_SHARES if split in patients}
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Returns split -> the patients' folders."""
+    patients = sorted(path for path in source.glob("LIDC-IDRI-*") if path.is_dir())
+    return files.by_split(patients, lambda patient: files.split_of(patient.name))
 
-  def _read_patients(self, patients: Iterable[pathlib.Path]) -> Iterator[common.Example]:
+  def read(self, case: pathlib.Path) -> Iterator[common.Example]:
+    """Yields the slices of a patient's nodules."""
     # One nodule at a time. Threads were tried: TFDS compresses in this one, and the build took as long.
-    for patient in patients:
-      for nodule in _numbered(patient, "nodule-*"):
-        yield from read_nodule(nodule, empty_slot=self.config.empty_slot)
+    for nodule in _numbered(case, "nodule-*"):
+      yield from read_nodule(nodule, empty_slot=self.config.empty_slot)
 
 
 def read_nodule(folder: pathlib.Path, *, empty_slot: str) -> list[common.Example]:
@@ -97,13 +72,13 @@ def read_nodule(folder: pathlib.Path, *, empty_slot: str) -> list[common.Example
     DataError: a file is missing, damaged, of another size than its image, or not 0/255; names the file.
   """
   slices = _numbered(folder / "images", "slice-*.png")
-  slots = [folder / f"mask-{r}" for r in range(NUM_RATERS)]
+  slots = [folder / f"mask-{r}" for r in range(Builder.NUM_RATERS)]
   names = {path.name for path in slices}
   for stray in (path for slot in slots for path in sorted(slot.glob("slice-*.png")) if path.name not in names):
     raise DataError(f"{stray}: a mask without its image {folder / 'images' / stray.name}.")
   images = [files.read_grey(path) for path in slices]
   masks = [_read_masks([slot / path.name for slot in slots], image) for path, image in zip(slices, images, strict=True)]
-  valid = np.ones(NUM_RATERS, np.bool_)
+  valid = np.ones(Builder.NUM_RATERS, np.bool_)
   if empty_slot == "missing":
     valid = np.any([mask.any(axis=(0, 1)) for mask in masks], axis=0)
     if not valid.any():

@@ -14,43 +14,34 @@ import tensorflow_datasets as tfds
 from data import common, files
 from data.downloads import Download
 from data.errors import DataError
-from ordseg import image_io
-from ordseg.errors import check_choice
+from ordseg import image_io, settings
 
-NUM_RATERS = 3
 LABELS = {"any": (1, 2), "ggo": (1,), "consolidation": (2,)}
 SLICES_PER_BLOCK = 10  # the distributor's splits are made of such blocks; there is no table of patients
-_IMAGE, _SPLITS, _ZIP = "longciu_img.nii.gz", "longciu_splits.json", "longciu.zip"
-_RATERS = tuple(f"longciu_{r + 1}_tgt.nii.gz" for r in range(NUM_RATERS))
+_IMAGE, _SPLITS = "longciu_img.nii.gz", "longciu_splits.json"
+_RATERS = tuple(f"longciu_{r + 1}_tgt.nii.gz" for r in range(3))
 _PUBLISHED_PERCENT = (6.98, 4.83, 2.89)  # of all pixels, any opacity
-_LAYOUT = f"{_ZIP}, or {_IMAGE}, {', '.join(_RATERS)} and {_SPLITS}"
 _SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 _URL = "https://iro.uiowa.edu/view/fileRedirect?instCode=01IOWA_INST&download=true&filePid="
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class LongciuConfig(common.RaterConfig):
-  """Which opacities.
+  """Which opacities."""
 
-  Attributes:
-    opacity: any, ggo (ground glass) or consolidation.
-  """
-
-  opacity: str = "any"
-
-  def __post_init__(self) -> None:
-    check_choice(self.opacity, LABELS, field="config.data.builder_args.opacity")
+  opacity: str = settings.field("any", choices=LABELS, help="any, ggo (ground glass) or consolidation")
 
 
 class Builder(common.RaterBuilder):
   """Downloads the volumes, yields their slices; the official splits are kept."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     LongciuConfig(name=name, description=f"Opacity: {name}.", opacity=name) for name in LABELS
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/longciu/README.md."
+  LAYOUT = f"{_IMAGE}, {', '.join(_RATERS)} and {_SPLITS}"
+  HOLDS = _IMAGE
+  FOLDERS = ("longciu", "LongCIU")
+  ARCHIVE = "longciu.zip"
   DOWNLOADS = (
     Download(f"{_URL}13931395260002771", _IMAGE, "af54aff713e7054d204b5e5e2aa0598c856006229901eea791ece8ae2efe8ab8"),
     Download(
@@ -67,28 +58,21 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://doi.org/10.25820/data.007301"
   LICENSE = "Open Data Commons Attribution License (ODC-By) 1.0."
   IMAGE_DTYPE = np.int16  # HU
-
-  @property
-  def num_raters(self) -> int:
-    """Three."""
-    return NUM_RATERS
+  NUM_RATERS = len(_RATERS)
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder that holds the volumes, unpacking the archive where only that is there."""
-    if not (manual_dir / _IMAGE).is_file() and (manual_dir / _ZIP).is_file():
-      manual_dir = self.unpacked(manual_dir / _ZIP)
-    root = files.find_root(manual_dir, ["longciu", "LongCIU"], _IMAGE, builder="longciu", layout=_LAYOUT)
+    """Returns the folder that holds the volumes, all of them."""
+    root = super().find_source(manual_dir)
     for name in (*_RATERS, _SPLITS):
       if not (root / name).is_file():
-        raise DataError(f"longciu: expected {_LAYOUT}; {root / name} is not there.")
+        raise DataError(f"longciu: expected {self.LAYOUT}; {root / name} is not there.")
     return root
 
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> slices."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[tuple[pathlib.Path, list[int]]]]:
+    """Returns split -> one case: the folder of the volumes and the slices of the split."""
     splits = _read_splits(source / _SPLITS)
     self._check_totals(source)
-    return {split: self._read(source, sorted(splits[name])) for name, split in _SPLIT_NAMES.items()}
+    return {split: [(source, sorted(splits[name]))] for name, split in _SPLIT_NAMES.items()}
 
   def _check_totals(self, root: pathlib.Path) -> None:
     """Warns where the very files that were published do not give the published totals: they are misread then."""
@@ -103,7 +87,9 @@ class Builder(common.RaterBuilder):
           f"{root / name}: {found:.2f} % of the pixels are marked, published are {published} %.", stacklevel=2
         )
 
-  def _read(self, root: pathlib.Path, slices: list[int]) -> Iterator[common.Example]:
+  def read(self, case: tuple[pathlib.Path, list[int]]) -> Iterator[common.Example]:
+    """Reads the volumes and yields some of their slices."""
+    root, slices = case
     num_slices = 1 + max(max(found) for found in _read_splits(root / _SPLITS).values())
     path = root / _IMAGE
     scan = image_io.read(path)

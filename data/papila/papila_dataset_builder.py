@@ -1,8 +1,6 @@
 """Builder of papila: fundus photographs of both eyes, disc and cup contours of two experts."""
 
-import dataclasses
 import pathlib
-import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -11,42 +9,24 @@ import PIL.Image
 import PIL.ImageDraw
 import tensorflow_datasets as tfds
 
-from data import common, files
+from data import common, files, fundus
 from data.downloads import Download
 from data.errors import DataError
 from ordseg import image_io
-from ordseg.errors import check_choice
 
-NUM_RATERS = 2
-STRUCTURES = ("disc", "cup")
-_LAYOUT = "FundusImages/RETnnn{OD,OS}.jpg, ExpertsSegmentations/Contours/RETnnn{OD,OS}_{disc,cup}_exp{1,2}.txt"
 _ZIP = "PAPILA.zip"
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class PapilaConfig(common.RaterConfig):
-  """Which contour.
-
-  Attributes:
-    structure: disc or cup.
-  """
-
-  structure: str = "disc"
-
-  def __post_init__(self) -> None:
-    check_choice(self.structure, STRUCTURES, field="config.data.builder_args.structure")
 
 
 class Builder(common.RaterBuilder):
   """Downloads the archive, fills the contours; split by patient, both eyes together."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
-    PapilaConfig(name="disc", description="The optic disc."),
-    PapilaConfig(name="cup", description="The optic cup.", structure="cup"),
+    fundus.StructureConfig(name=s, description=f"The optic {s}.", structure=s) for s in fundus.STRUCTURES
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_ZIP}, or its content: {_LAYOUT}; see data/papila/README.md."
+  LAYOUT = "FundusImages/RETnnn{OD,OS}.jpg, ExpertsSegmentations/Contours/RETnnn{OD,OS}_{disc,cup}_exp{1,2}.txt"
+  HOLDS = "FundusImages/"
+  FOLDERS = ("**",)  # the archive has a folder named after its version at the top
+  ARCHIVE = _ZIP
   DOWNLOADS = (
     Download(
       "https://figshare.com/ndownloader/files/35013982",
@@ -57,56 +37,32 @@ class Builder(common.RaterBuilder):
   HOMEPAGE = "https://doi.org/10.6084/m9.figshare.14798004"
   LICENSE = "See the distributor's page, which is the homepage."
   NUM_CHANNELS = 3
+  NUM_RATERS = 2  # experts
 
-  @property
-  def num_raters(self) -> int:
-    """Two experts."""
-    return NUM_RATERS
-
-  def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder that holds FundusImages, unpacking the archive where only that is there."""
-    if (root := _root_below(manual_dir)) is not None:
-      return root
-    if (manual_dir / _ZIP).is_file() and (root := _root_below(self.unpacked(manual_dir / _ZIP))) is not None:
-      return root
-    raise DataError(f"papila: expected {_ZIP} or {_LAYOUT} in {manual_dir}; found neither.")
-
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> eyes, read while they are asked for."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Returns split -> photographs of eyes."""
     images = files.by_name(source / "FundusImages", "*.jpg")
-    patients = {name: _patient(path) for name, path in images.items()}
-    contours = source / "ExpertsSegmentations" / "Contours"
-    for name, path in files.by_name(contours, "*.txt").items():
+    patients = {path: _patient(path) for path in images.values()}
+    for name, path in files.by_name(_contours(source), "*.txt").items():
       if name.partition("_")[0] not in images:
         raise DataError(f"{path}: a contour without its image in {source / 'FundusImages'}.")
     split_of = files.split_groups(set(patients.values()), files.SPLIT_SHARES)
-    return {
-      split: self._read({n: images[n] for n in images if split_of[patients[n]] == split}, contours)
-      for split in files.SPLIT_SHARES
-    }
+    return files.by_split(patients, lambda path: split_of[patients[path]])
 
-  def _read(self, images: dict[str, pathlib.Path], contours: pathlib.Path) -> Iterator[common.Example]:
-    for name, path in images.items():
-      image = image_io.read_picture(path, num_channels=3)
-      paths = [contours / f"{name}_{self.config.structure}_exp{r + 1}.txt" for r in range(NUM_RATERS)]
-      masks = [_fill(contour, image) for contour in paths]
-      yield common.make_example(name, _patient(path), image, masks)
+  def read(self, case: pathlib.Path) -> Iterator[common.Example]:
+    """Reads a photograph and fills its contours."""
+    image = image_io.read_picture(case, num_channels=3)
+    names = [f"{case.stem}_{self.config.structure}_exp{r + 1}.txt" for r in range(self.NUM_RATERS)]
+    masks = [_fill(_contours(case.parent.parent) / name, image) for name in names]
+    yield common.make_example(case.stem, _patient(case), image, masks)
 
 
-def _root_below(folder: pathlib.Path) -> pathlib.Path | None:
-  """The archive has a folder named after its version at the top."""
-  if not folder.is_dir():
-    return None
-  found = (f for f in sorted(folder.glob("**/FundusImages")) if f.is_dir() and "__MACOSX" not in f.parts)
-  return next((f.parent for f in found), None)
+def _contours(source: pathlib.Path) -> pathlib.Path:
+  return source / "ExpertsSegmentations" / "Contours"
 
 
 def _patient(path: pathlib.Path) -> str:
-  match = re.fullmatch(r"(RET\d+)O[DS]", path.stem)
-  if not match:
-    raise DataError(f"{path}: expected a name like RET002OD.jpg.")
-  return match[1]
+  return files.part_of_name(path, r"(RET\d+)O[DS]", like="RET002OD.jpg")
 
 
 def _fill(path: pathlib.Path, image: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Builder of qubiq: the seven tasks of the challenge on quantification of uncertainties in biomedical images."""
 
 import dataclasses
-import hashlib
 import pathlib
 import re
 from collections.abc import Iterator
@@ -10,10 +9,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import common, files
+from data import common, files, fingerprints
 from data.errors import DataError
-from ordseg import image_io
-from ordseg.errors import check_choice
+from ordseg import image_io, settings
 
 _LAYOUT = (
   "{training_data_v3_QC/<organ>/Training,validation_data_qubiq2021_QC/<organ>/Validation}/caseNN/"
@@ -24,25 +22,12 @@ _ORGANS = ("brain-growth", "brain-tumor", "kidney", "prostate")
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class QubiqConfig(common.RaterConfig):
-  """Which task.
+  """Which task."""
 
-  Attributes:
-    organ: the folder.
-    task: its number in the file names.
-    num_raters: of a full panel; a case with fewer files has missing raters.
-    num_channels: of the image; brain tumours come in four MR modalities.
-  """
-
-  organ: str
-  task: int
-  num_raters: int
-  num_channels: int = 1
-
-  def __post_init__(self) -> None:
-    check_choice(self.organ, _ORGANS, field="config.data.builder_args.organ")
-    for field in ("task", "num_raters", "num_channels"):
-      if getattr(self, field) < 1:
-        raise DataError(f"config.data.builder_args.{field}={getattr(self, field)} must be >= 1.")
+  organ: str = settings.field("kidney", choices=_ORGANS, help="the folder")
+  task: int = settings.field(1, ge=1, help="number in the file names")
+  num_raters: int = settings.field(3, ge=1, help="of a full panel; a case with fewer files has missing raters")
+  num_channels: int = settings.field(1, ge=1, help="of the image; brain tumours come in four MR modalities")
 
 
 def _config(name: str, organ: str, task: int, num_raters: int, num_channels: int = 1) -> QubiqConfig:
@@ -55,8 +40,6 @@ def _config(name: str, organ: str, task: int, num_raters: int, num_channels: int
 class Builder(common.RaterBuilder):
   """Reads the folders as they are distributed; the challenge's labelled validation cases are the test set."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     _config("brain_growth", "brain-growth", 1, 7),
     _config("brain_tumor_1", "brain-tumor", 1, 3, 4),
@@ -66,7 +49,7 @@ class Builder(common.RaterBuilder):
     _config("prostate_1", "prostate", 1, 6),
     _config("prostate_2", "prostate", 2, 6),
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/qubiq/README.md."
+  LAYOUT = _LAYOUT
   HOMEPAGE = "https://qubiq21.grand-challenge.org"
   LICENSE = "The challenge's terms; see its page."
   IMAGE_DTYPE = np.float32  # the organs come in different types
@@ -106,27 +89,22 @@ class Builder(common.RaterBuilder):
 
   def source_signature(self, source: pathlib.Path) -> str:
     """Returns a code of the cases' files alone: `source` may hold other downloads."""
-    digest = hashlib.sha256()
-    for name, folder in self._find_cases(source).items():
-      for path in sorted(folder.glob("*.nii.gz")):
-        digest.update(f"{name}/{path.name} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]
+    cases = self._find_cases(source).items()
+    found = ((name, path) for name, folder in cases for path in sorted(folder.glob("*.nii.gz")))
+    return fingerprints.short_code("".join(f"{name}/{path.name} {path.stat().st_size}\n" for name, path in found))
 
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> cases, read while they are asked for."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[tuple[str, pathlib.Path]]]:
+    """Returns split -> name and folder of its cases."""
     cases = self._find_cases(source)
-    train = [name for name in cases if "/Validation/" not in name]
     test = [name for name in cases if "/Validation/" in name]
     shares = files.TRAIN_SHARES if test else files.SPLIT_SHARES
-    split_of = files.split_groups(train, shares) | dict.fromkeys(test, "test")
-    return {
-      split: self._read({name: cases[name] for name in cases if split_of[name] == split})
-      for split in files.SPLIT_SHARES
-    }
+    split_of = files.split_groups(cases.keys() - set(test), shares) | dict.fromkeys(test, "test")
+    return files.by_split(cases.items(), lambda case: split_of[case[0]])
 
-  def _read(self, cases: dict[str, pathlib.Path]) -> Iterator[common.Example]:
-    return (read_case(folder, name, self.config) for name, folder in cases.items())
+  def read(self, case: tuple[str, pathlib.Path]) -> Iterator[common.Example]:
+    """Reads ``caseNN``."""
+    name, folder = case
+    yield read_case(folder, name, self.config)
 
 
 def read_case(folder: pathlib.Path, name: str, config: QubiqConfig) -> common.Example:

@@ -31,9 +31,9 @@ def smooth_fields(
   """Draws Gaussian fields, each exactly N(0, 1) at every pixel: white noise under a periodic Gaussian kernel.
 
   Args:
-    rng: generator.
+    rng: the generator that draws.
     num: number of independent fields.
-    shape: (H, W) or (D, H, W).
+    shape: size of each field, (H, W) or (D, H, W).
     scale: standard deviation of the kernel, pixels, the same or one for each axis; two pixels `scale` * 2 apart
       correlate by exp(-1).
 
@@ -64,9 +64,9 @@ def draw_masks(
   """Draws one mask per rater.
 
   Args:
-    rng: generator.
-    clarity: [H, W] or [D, H, W] float64, t.
-    biases: [R] float64, b_r.
+    rng: the generator that draws.
+    clarity: array [H, W] or [D, H, W] float64, the t of each pixel.
+    biases: array [R] float64, the b_r of each rater.
     correlation: rho in [0, 1), of two raters' latent fields.
     scale: smoothness of the fields, pixels; see `smooth_fields`.
 
@@ -85,7 +85,7 @@ def level_probs(clarity: np.ndarray, biases: np.ndarray, *, correlation: float) 
   It depends on t alone, so it is tabulated once by quadrature and interpolated by a cubic spline.
 
   Args:
-    clarity: t, any shape.
+    clarity: array of t, of any shape.
     biases: [R] float64.
     correlation: rho in [0, 1).
 

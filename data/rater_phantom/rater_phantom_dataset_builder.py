@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data import common
-from data.errors import DataError
 from data.rater_phantom import panel, scene, volume
+from ordseg import settings
 
 _SPLITS = ("train", "validation", "test")  # the position is part of the seed: append, never reorder
 _LOOK, _SCENE, _PANEL = range(3)  # so is this
@@ -18,79 +18,36 @@ _LOOK, _SCENE, _PANEL = range(3)  # so is this
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class PhantomConfig(common.RaterConfig):
-  """Settings of the phantom.
+  """Settings of the phantom."""
 
-  Attributes:
-    num_raters: R >= 1.
-    correlation: of two raters' latent fields, in [0, 0.99]; 0: they err independently.
-    ambiguity: factor on the width of the zone in which raters disagree, > 0.
-    rater_bias: spread of the raters' constant biases, in units of that width, >= 0.
-    field_scale: smoothness of the raters' errors, pixels of a 64 x 64 image, > 0; grows with the image.
-    missing_share: probability that a rater is missing from an image, in [0, 1); one always answers.
-    height: pixels, >= 16.
-    width: pixels, >= 16.
-    num_train: images.
-    num_validation: images.
-    num_test: images.
-    images_per_group: images of one simulated patient, >= 1.
-    seed: >= 0; another seed gives another data set from the same distribution.
-  """
-
-  num_raters: int = 7
-  correlation: float = 0.5
-  ambiguity: float = 1.0
-  rater_bias: float = 0.25
-  field_scale: float = 3.5
-  missing_share: float = 0.0
-  height: int = 64
-  width: int = 64
-  num_train: int = 800
-  num_validation: int = 100
-  num_test: int = 200
-  images_per_group: int = 4
-  seed: int = 1
-
-  def __post_init__(self) -> None:
-    def expect(field: str, is_right: bool, range_: str) -> None:
-      if not is_right:
-        raise DataError(f"config.data.builder_args.{field}={getattr(self, field)!r} must be {range_}.")
-
-    expect("num_raters", self.num_raters >= 1, ">= 1")
-    expect("correlation", 0 <= self.correlation <= 0.99, "in [0, 0.99]")
-    expect("ambiguity", self.ambiguity > 0, "> 0")
-    expect("rater_bias", self.rater_bias >= 0, ">= 0")
-    expect("field_scale", self.field_scale > 0, "> 0 pixels")
-    expect("missing_share", 0 <= self.missing_share < 1, "in [0, 1)")
-    for field in ("height", "width"):
-      expect(field, 16 <= getattr(self, field) <= 65536, "in [16, 65536] pixels")
-    for field in ("num_train", "num_validation", "num_test", "seed"):
-      expect(field, getattr(self, field) >= 0, ">= 0")
-    expect("images_per_group", self.images_per_group >= 1, ">= 1")
+  num_raters: int = settings.field(7, ge=1, help="R")
+  correlation: float = settings.field(
+    0.5, ge=0, le=0.99, help="of two raters' latent fields; 0: they err independently"
+  )
+  ambiguity: float = settings.field(1.0, gt=0, help="factor on the width of the zone in which raters disagree")
+  rater_bias: float = settings.field(0.25, ge=0, help="spread of the raters' constant biases, in units of that width")
+  field_scale: float = settings.field(
+    3.5, gt=0, help="smoothness of the raters' errors, pixels of a 64 x 64 image; grows with the image"
+  )
+  missing_share: float = settings.field(
+    0.0, ge=0, lt=1, help="probability that a rater is missing from an image; one always answers"
+  )
+  height: int = settings.field(64, ge=16, le=65536, help="pixels")
+  width: int = settings.field(64, ge=16, le=65536, help="pixels")
+  num_train: int = settings.field(800, ge=0, help="images")
+  num_validation: int = settings.field(100, ge=0, help="images")
+  num_test: int = settings.field(200, ge=0, help="images")
+  images_per_group: int = settings.field(4, ge=1, help="images of one simulated patient")
+  seed: int = settings.field(1, ge=0, help="another seed gives another data set from the same distribution")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VolumeConfig(PhantomConfig):
-  """Settings of phantoms that are volumes.
+  """Settings of phantoms that are volumes."""
 
-  Attributes:
-    depth: slices, >= 4.
-    slice_spacing: distance of the slices, in pixels, >= 1.
-    num_classes: 1, bright bodies, or 2, bright and dark ones side by side.
-  """
-
-  depth: int = 24
-  slice_spacing: float = 2.0
-  num_classes: int = 1
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    for field, is_right, range_ in (
-      ("depth", self.depth >= 4, ">= 4 slices"),
-      ("slice_spacing", self.slice_spacing >= 1, ">= 1 pixel"),
-      ("num_classes", self.num_classes in (1, 2), "1 or 2"),
-    ):
-      if not is_right:
-        raise DataError(f"config.data.builder_args.{field}={getattr(self, field)!r} must be {range_}.")
+  depth: int = settings.field(24, ge=4, help="slices")
+  slice_spacing: float = settings.field(2.0, ge=1, help="distance of the slices, in pixels")
+  num_classes: int = settings.field(1, ge=1, le=2, help="1: bright bodies; 2: bright and dark ones side by side")
 
 
 _FEW: dict[str, Any] = {"num_train": 60, "num_validation": 10, "num_test": 20, "images_per_group": 2, "num_raters": 5}
@@ -99,8 +56,6 @@ _FEW: dict[str, Any] = {"num_train": 60, "num_validation": 10, "num_test": 20, "
 class Builder(common.RaterBuilder):
   """Generates the phantom; needs no files."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     PhantomConfig(name="default", description="64 x 64, 7 raters, 800 / 100 / 200 images."),
     PhantomConfig(name="missing", description="Each rater is missing from 30 % of the images.", missing_share=0.3),
@@ -151,7 +106,7 @@ def draw_example(config: PhantomConfig, split: str, index: int) -> common.Exampl
   """Draws one record. It depends on the settings, the split and the index only, not on how many others there are.
 
   Args:
-    config: the settings.
+    config: the settings of the phantom.
     split: train, validation or test.
     index: number of the image in its split.
   """

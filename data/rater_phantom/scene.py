@@ -80,9 +80,9 @@ def draw_scene(
   """Draws an image and its clarity.
 
   Args:
-    rng: generator.
-    shape: (H, W).
-    look: of the group.
+    rng: the generator that draws.
+    shape: height and width in pixels.
+    look: the look that the images of the group share.
     ambiguity: factor on sigma, > 0.
 
   Returns:

@@ -57,10 +57,10 @@ def draw_volume(
   """Draws a volume and the clarity of each structure.
 
   Args:
-    rng: generator.
-    shape: (D, H, W).
-    look: of the group.
-    slice_spacing: distance of the slices, pixels.
+    rng: the generator that draws.
+    shape: depth, height and width in voxels.
+    look: the look that the images of the group share.
+    slice_spacing: distance of the slices, in pixels.
     ambiguity: factor on sigma, > 0.
     num_classes: 1, the bright bodies, or 2, bright and dark ones.
 

@@ -4,17 +4,14 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Collection, Iterator
-from typing import ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from data import common, files, fundus
 from data.errors import DataError
 from data.riga import outlines
 from ordseg import image_io
 
-NUM_RATERS = 6
 _SOURCES = ("BinRushed", "Magrabia", "MESSIDOR")
 _TEST = "Magrabia"  # the field's usual split
 _LAYOUT = "{BinRushed/BinRushed*,Magrabia/Magrabi*,MESSIDOR}/image<N>prime.* with image<N>-1.* to image<N>-6.*"
@@ -32,21 +29,13 @@ class Case:
   drawn: dict[int, pathlib.Path]
 
 
-class Builder(common.RaterBuilder):
+class Builder(fundus.FundusBuilder):
   """Traces the outlines; where one cannot be found its rater is missing. Magrabia is the test set."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = list(fundus.configs())
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{_LAYOUT}; see data/riga/README.md."
+  LAYOUT = _LAYOUT
   HOMEPAGE = "https://doi.org/10.7302/Z23R0R29"
   LICENSE = "CC BY-NC; check the distributor's page, which is the homepage."
-  NUM_CHANNELS = 3
-
-  @property
-  def num_raters(self) -> int:
-    """Six ophthalmologists."""
-    return NUM_RATERS
+  NUM_RATERS = 6  # ophthalmologists
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
     """Returns the folder that holds BinRushed, Magrabia and MESSIDOR."""
@@ -55,24 +44,23 @@ class Builder(common.RaterBuilder):
         return root
     raise DataError(f"riga: expected the folders {', '.join(_SOURCES)} in {manual_dir}: {_LAYOUT}")
 
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[Case]]:
     """Returns split -> images. There are no patient numbers: each image is a group."""
-    assert source is not None
-    cases: dict[str, list[Case]] = {"train": [], "validation": [], "test": []}
-    for name in _SOURCES:
-      for case in find_cases(source, name):
-        cases["test" if name == _TEST else files.split_of(case.name, files.TRAIN_SHARES)].append(case)
-    return {split: self._read(found) for split, found in cases.items()}
+    cases = [case for name in _SOURCES for case in find_cases(source, name)]
 
-  def _read(self, cases: list[Case]) -> Iterator[common.Example]:
-    for case in cases:
-      image, masks = read_case(case, self.config.structure)
-      if any(mask is not None for mask in masks):
-        y, x = fundus.view(image, self.config.crop)
-        seen = [None if mask is None else mask[y, x] for mask in masks]
-        yield common.make_example(case.name, case.name, image[y, x], seen)
-      else:
-        print(f"riga: {case.photo}: no rater's {self.config.structure} could be traced; left out", flush=True)
+    def split(case: Case) -> str:
+      is_test = case.name.partition("/")[0] == _TEST
+      return "test" if is_test else files.split_of(case.name, files.TRAIN_SHARES)
+
+    return files.by_split(cases, split)
+
+  def read(self, case: Case) -> Iterator[common.Example]:
+    """Reads a photograph and traces each rater's outline; left out, with a note, where nobody's can be traced."""
+    image, masks = read_case(case, self.config.structure)
+    if any(mask is not None for mask in masks):
+      yield self.example(case.name, case.name, image, masks)
+    else:
+      print(f"riga: {case.photo}: no rater's {self.config.structure} could be traced; left out", flush=True)
 
 
 def find_cases(root: pathlib.Path, source: str) -> list[Case]:
@@ -117,10 +105,12 @@ def _case(key: _Key, photos: list[pathlib.Path], drawn: dict[int, list[pathlib.P
     if len(paths) > 1:
       raise DataError(f"{paths[1]}: expected one file of this image and rater; the other is {paths[0]}.")
   for rater, (path,) in drawn.items():
-    if not 1 <= rater <= NUM_RATERS:
-      raise DataError(f"{path}: expected raters 1 to {NUM_RATERS}.")
+    if not 1 <= rater <= Builder.NUM_RATERS:
+      raise DataError(f"{path}: expected raters 1 to {Builder.NUM_RATERS}.")
   if not drawn:
-    raise DataError(f"{photos[0]}: expected image{key[1]}-1.* to image{key[1]}-{NUM_RATERS}.* beside it, found none.")
+    raise DataError(
+      f"{photos[0]}: expected image{key[1]}-1.* to image{key[1]}-{Builder.NUM_RATERS}.* beside it, found none."
+    )
   return Case(f"{key[0]}/image{key[1]}", photos[0], {rater: path for rater, (path,) in drawn.items()})
 
 
@@ -132,7 +122,7 @@ def read_case(case: Case, structure: str) -> tuple[np.ndarray, list[np.ndarray |
   """
   image = image_io.read_picture(case.photo, num_channels=3)
   masks: list[np.ndarray | None] = []
-  for rater in range(1, NUM_RATERS + 1):
+  for rater in range(1, Builder.NUM_RATERS + 1):
     path = case.drawn.get(rater)
     if path is None:
       masks.append(None)

@@ -10,31 +10,24 @@ import tensorflow_datasets as tfds
 
 from data import common, files
 from data.errors import DataError
-from ordseg import image_io
-from ordseg.errors import check_choice
+from ordseg import image_io, settings
 
-NUM_RATERS = 2
 _LAYOUTS = {
   "drive": "test/{images/NN_test.tif,1st_manual/NN_manual1.gif,2nd_manual/NN_manual2.gif}",
   "stare": "stare-images/imNNNN.ppm[.gz], labels-ah/imNNNN.ah.ppm[.gz], labels-vk/imNNNN.vk.ppm[.gz]",
   "chase_db1": "Image_NN{L,R}.jpg, Image_NN{L,R}_1stHO.png, Image_NN{L,R}_2ndHO.png",
 }
+_HOLDS = {"drive": "test/images/*_test.tif", "stare": "stare-images/im*.ppm*", "chase_db1": "Image_*.jpg"}
+_FOLDERS = {"drive": ("DRIVE",), "stare": ("STARE",), "chase_db1": ("CHASE_DB1", "CHASEDB1")}
 _BRIGHT = ">=128"  # DRIVE: vessels are the brighter colour of a palette, whatever their order
 _OBSERVERS = {"drive": ("1st_manual", "2nd_manual"), "stare": ("ah", "vk"), "chase_db1": ("1stHO", "2ndHO")}
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VesselsConfig(common.RaterConfig):
-  """Which of the three sets.
+  """Which of the three sets."""
 
-  Attributes:
-    collection: drive, stare or chase_db1.
-  """
-
-  collection: str = "drive"
-
-  def __post_init__(self) -> None:
-    check_choice(self.collection, _LAYOUTS, field="config.data.builder_args.collection")
+  collection: str = settings.field("drive", choices=_LAYOUTS, help="which of the three sets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,22 +41,16 @@ class _Case:
 class Builder(common.RaterBuilder):
   """Reads the files as they are distributed; split by subject."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
   BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
     VesselsConfig(name="drive", description="DRIVE's 20 test images; its training images have one observer."),
     VesselsConfig(name="stare", description="STARE's 20 labelled images.", collection="stare"),
     VesselsConfig(name="chase_db1", description="28 images, both eyes of 14 children.", collection="chase_db1"),
   ]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = f"{'; or '.join(_LAYOUTS.values())}; see data/vessels/README.md."
+  LAYOUT = "; or ".join(_LAYOUTS.values())
   HOMEPAGE = "https://drive.grand-challenge.org"
   LICENSE = "Each collection has its own terms; see data/vessels/README.md."
   NUM_CHANNELS = 3
-
-  @property
-  def num_raters(self) -> int:
-    """The first and the second observer."""
-    return NUM_RATERS
+  NUM_RATERS = 2  # the first and the second observer
 
   @property
   def rater_names(self) -> tuple[str, ...]:
@@ -72,27 +59,38 @@ class Builder(common.RaterBuilder):
 
   def find_source(self, manual_dir: pathlib.Path) -> pathlib.Path:
     """Returns the folder that the layout begins in."""
-    names = {"drive": ["DRIVE"], "stare": ["STARE"], "chase_db1": ["CHASE_DB1", "CHASEDB1"]}
-    holds = {"drive": "test/images/*_test.tif", "stare": "stare-images/im*.ppm*", "chase_db1": "Image_*.jpg"}
     which = self.config.collection
-    return files.find_root(manual_dir, names[which], holds[which], builder=f"vessels/{which}", layout=_LAYOUTS[which])
+    root = files.root_below(manual_dir, _FOLDERS[which], _HOLDS[which])
+    if root is None:
+      raise DataError(f"vessels/{which}: expected {_LAYOUTS[which]} in {manual_dir}; found no {_HOLDS[which]}.")
+    return root
 
-  def split_examples(self, source: pathlib.Path | None) -> dict[str, Iterator[common.Example]]:
-    """Returns split -> images, read while they are asked for."""
-    assert source is not None
+  def split_cases(self, source: pathlib.Path) -> dict[str, list[_Case]]:
+    """Returns split -> images with both observers' masks."""
     cases = {"drive": _drive, "stare": _stare, "chase_db1": _chase}[self.config.collection](source)
     split_of = files.split_groups({case.group for case in cases}, files.SPLIT_SHARES)
-    return {
-      split: (_read(case) for case in [case for case in cases if split_of[case.group] == split])
-      for split in files.SPLIT_SHARES
-    }
+    return files.by_split(cases, lambda case: split_of[case.group])
+
+  def read(self, case: _Case) -> Iterator[common.Example]:
+    """Reads an image and its two masks."""
+    image = image_io.read_picture(case.image, num_channels=3)
+    masks: list[np.ndarray | None] = []
+    for path in case.masks:
+      rule = _BRIGHT if path.suffix == ".gif" else "binary"
+      mask = image_io.read_marks(path, image_io.parse_rule(rule)).pages[0, ..., 0]
+      files.check_size(mask, path, image, case.image)
+      files.check_not_inverted(mask, path)
+      masks.append(mask)
+    yield common.make_example(case.name, case.group, image, masks)
 
 
 def _drive(root: pathlib.Path) -> list[_Case]:
   folder = root / "test"
   images, masks = folder / "images", (folder / "1st_manual", folder / "2nd_manual")
   numbers = [name.removesuffix("_test") for name in files.by_name(images, "*_test.tif")]
-  _refuse_strays({masks[r]: [f"{n}_manual{r + 1}" for n in numbers] for r in (0, 1)})
+  for r, mask_folder in enumerate(masks, start=1):
+    drawn = [(name.removesuffix(f"_manual{r}"), path) for name, path in files.by_name(mask_folder).items()]
+    files.check_has_image(drawn, numbers, images)
   return [
     _Case(f"drive-{n}", f"drive-{n}", images / f"{n}_test.tif", (_manual(masks[0], n, 1), _manual(masks[1], n, 2)))
     for n in numbers
@@ -125,27 +123,6 @@ def _chase(root: pathlib.Path) -> list[_Case]:
   for name in names:
     masks = (root / f"{name}_1stHO.png", root / f"{name}_2ndHO.png")
     cases.append(_Case(f"chase-{name[6:]}", f"chase-{name[6:8]}", root / f"{name}.jpg", masks))
-  for path in sorted(root.glob("Image_*HO.png")):
-    if path.stem.rpartition("_")[0] not in names:
-      raise DataError(f"{path}: a mask without its image.")
+  drawn = [(path.stem.rpartition("_")[0], path) for path in sorted(root.glob("Image_*HO.png"))]
+  files.check_has_image(drawn, names, root)
   return cases
-
-
-def _refuse_strays(folders: dict[pathlib.Path, list[str]]) -> None:
-  for folder, names in folders.items():
-    for name, path in files.by_name(folder).items():
-      if name not in names:
-        raise DataError(f"{path}: a mask without its image.")
-
-
-def _read(case: _Case) -> common.Example:
-  image = image_io.read_picture(case.image, num_channels=3)
-  masks: list[np.ndarray | None] = []
-  for path in case.masks:
-    rule = _BRIGHT if path.suffix == ".gif" else "binary"
-    mask = image_io.read_marks(path, image_io.parse_rule(rule)).pages[0, ..., 0]
-    files.check_size(mask, path, image, case.image)
-    if mask.mean() > 0.5:
-      raise DataError(f"{path}: more than half of the pixels are vessels; the mask looks inverted.")
-    masks.append(mask)
-  return common.make_example(case.name, case.group, image, masks)

@@ -46,9 +46,9 @@ def test_the_first_config_is_the_default():
     ({"name": "rater_phantom", "overrides": {"num_raters": 0}}, "num_raters=0 must be >= 1"),
     ({"name": "rater_phantom", "overrides": {"correlation": 1.0}}, r"correlation=1.0 must be in \[0, 0.99\]"),
     ({"name": "rater_phantom", "overrides": {"missing_share": 1.0}}, r"missing_share=1.0 must be in \[0, 1\)"),
-    ({"name": "rater_phantom", "overrides": {"width": 8}}, "width=8 must be in \\[16, 65536\\] pixels"),
+    ({"name": "rater_phantom", "overrides": {"width": 8}}, "width=8 must be in \\[16, 65536\\] \\(pixels\\)"),
     ({"name": "rater_phantom", "overrides": {"seed": -1}}, "seed=-1 must be >= 0"),
-    ({"name": "lidc_slices", "overrides": {"empty_slot": "no"}}, "empty_slot='no' must be one of vote, missing"),
+    ({"name": "lidc_slices", "overrides": {"empty_slot": "no"}}, "empty_slot='no' is unknown. Choices: vote, missing"),
   ],
 )
 def test_mistakes_are_named_in_one_line(arguments, message):

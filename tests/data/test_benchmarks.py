@@ -9,6 +9,7 @@ import pytest
 
 import data
 from data import DataError
+from ordseg import input_pipeline
 from ordseg.config import resolve
 from ordseg.training import loop
 from tests.data import archives
@@ -19,6 +20,8 @@ ARCHIVES = {
 }
 BENCHMARKS = {name: module for name, module in ARCHIVES.items() if hasattr(module, "CONFIGS")}
 CONFIGS = [(name, config) for name, module in BENCHMARKS.items() for config in module.CONFIGS]
+# One of each kind is enough to train on, as the rest differ in numbers alone: int16, four channels of float32, tiles.
+TRAINED = ("lidc_idri", "qubiq", "gleason2019")
 FAULTS = [
   pytest.param(name, fault, id=f"{name}-{fault.__name__}")
   for name, module in BENCHMARKS.items()
@@ -94,9 +97,8 @@ def test_an_empty_folder_is_told_the_layout(tmp_path, name):
     build(name, BENCHMARKS[name].CONFIGS[0], tmp_path / "raw", tmp_path / "built")
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_training_takes_steps_on_it_under_its_own_config(written, tmp_path, name):
-  root, _ = written(name)
+def ready(name, root, data_dir):
+  """Returns the benchmark's own config at a tiny size, and its built data."""
   config = importlib.import_module(f"configs.{name}").get_config()
   config.data.crop_size = (16, 16)
   config.model.width, config.model.depth = 4, 2
@@ -106,9 +108,35 @@ def test_training_takes_steps_on_it_under_its_own_config(written, tmp_path, name
   config = resolve(config)
   settings = {**config.data.builder_args, **getattr(BENCHMARKS[name], "OVERRIDES", {})}
   builder = data.get_builder(
-    name, config_name=config.data.config, data_dir=str(tmp_path), manual_dir=str(root), overrides=settings
+    name, config_name=config.data.config, data_dir=str(data_dir), manual_dir=str(root), overrides=settings
   )
   data.prepare(builder, manual_dir=str(root))
+  return config, builder
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_its_own_config_makes_batches_of_it(written, tmp_path, name):
+  config, builder = ready(name, written(name)[0], tmp_path)
+  batches = input_pipeline.train_iterator(
+    data.data_source(builder, "train"),
+    data_config=config.data,
+    preprocess_config=config.preprocess,
+    augment_config=config.augment,
+    per_process_batch_size=2,
+    seed=0,
+  )
+  batch = next(batches)
+  assert batch["image"].shape == (2, 16, 16, builder.num_channels) and batch["image"].dtype == np.float32
+  assert batch["rater_masks"].shape == (2, 16, 16, builder.num_raters)
+  assert batch["rater_valid"].shape == (2, builder.num_raters) and batch["rater_valid"].any(1).all()
+  assert np.isfinite(batch["image"]).all() and np.ptp(batch["image"]) > 0.1  # scaled, not flattened
+
+
+@pytest.mark.parametrize(
+  "name", [name if name in TRAINED else pytest.param(name, marks=pytest.mark.slow) for name in BENCHMARKS]
+)
+def test_training_takes_steps_on_it_under_its_own_config(written, tmp_path, name):
+  config, builder = ready(name, written(name)[0], tmp_path)
   sources = [data.data_source(builder, split) for split in ("train", "validation")]
   summary = loop.train(
     config, train_source=sources[0], validation_source=sources[1], workdir=tmp_path / "w", data_info=data.info(builder)

@@ -73,7 +73,7 @@ def test_shares_of_splits():
     assert abs(found.count(split) / len(found) - share) < 4 * np.sqrt(share * (1 - share) / len(found))
 
 
-@given(st.text(min_size=1))
+@given(st.text("aZ09-_. é中", min_size=1))  # st.text() alone builds a table of Unicode, which takes seconds
 def test_a_share_of_all_or_nothing(name):
   assert files.split_of(name, {"train": 1.0}) == "train"
   assert files.split_of(name, {"train": 0.0, "test": 1.0}) == "test"
@@ -96,3 +96,30 @@ def test_a_split_without_a_share_stays_empty_and_too_few_groups_are_refused():
   assert sorted(found.values()) == ["test", "train"]
   with pytest.raises(DataError, match="found 2 groups"):
     files.split_groups(["a", "b"], files.SPLIT_SHARES)
+
+
+def test_cases_are_sorted_into_splits_in_their_order():
+  cases = [("a", "test"), ("b", "train"), ("c", "train")]
+  found = files.by_split(cases, lambda case: case[1])
+  assert found == {"train": [("b", "train"), ("c", "train")], "test": [("a", "test")]}
+  assert list(found) == ["train", "test"]  # no empty validation
+
+
+def test_the_folder_is_found_at_any_depth_but_not_in_what_macos_leaves(tmp_path):
+  assert files.root_below(tmp_path, ("**",), "images/") is None
+  (tmp_path / "__MACOSX" / "images").mkdir(parents=True)
+  assert files.root_below(tmp_path, ("**",), "images/") is None
+  (tmp_path / "b" / "v2" / "images").mkdir(parents=True)
+  assert files.root_below(tmp_path, ("**",), "images/") == tmp_path / "b" / "v2"
+  assert files.root_below(tmp_path, ("a", "b"), "images/") is None
+  (tmp_path / "images").mkdir()
+  assert files.root_below(tmp_path, ("**",), "images/") == tmp_path  # the user's own comes first
+
+
+def test_masks_that_mark_more_than_half_are_refused(tmp_path):
+  mask = np.zeros((4, 4), np.uint8)
+  mask[:2] = 1
+  files.check_not_inverted(mask, tmp_path / "m.png")  # just half
+  mask[2, 0] = 1
+  with pytest.raises(DataError, match=r"m.png: more than half of the pixels are marked; the mask looks inverted\."):
+    files.check_not_inverted(mask, tmp_path / "m.png")

@@ -66,12 +66,16 @@ def test_tiles_cover_the_core_once(tmp_path, tile_size):
   archive.write(tmp_path)
   (path,) = tmp_path.glob("Train Imgs/slide001_core012.jpg")
   maps = [tmp_path / f"Maps{r}_T" / f"slide001_core012{archive.ENDING}" for r in range(1, 7)]
-  config = gleason.GleasonConfig(name="x", tile_size=tile_size, positive="3,6")
   present = [p if p.exists() else None for p in maps]
-  tiles = list(gleason.read_core(path, present, "slide001", config))
+  case = gleason.Case(path, "slide001", present)
+
+  def read(size):
+    settings = {"tile_size": size, "positive": "3,6"}
+    return list(data.get_builder("gleason2019", data_dir=str(tmp_path), overrides=settings).read(case))
+
+  tiles, (whole,) = read(tile_size), read(0)
   assert sum(t["image"].shape[0] * t["image"].shape[1] for t in tiles) == archive.SIZE[0] * archive.SIZE[1]
   assert all(max(t["image"].shape[:2]) <= (tile_size or 99) for t in tiles)
-  (whole,) = gleason.read_core(path, present, "slide001", gleason.GleasonConfig(name="x", tile_size=0))
   assert sum(int(t["image"].sum()) for t in tiles) == int(whole["image"].sum())
   for r, map_path in enumerate(present):
     if map_path is not None:

@@ -228,7 +228,7 @@ def test_whole_slices_of_contours(tmp_path, root):
 @pytest.mark.parametrize(
   ("config", "settings", "message"),
   [
-    ("raw", {"crop": 8}, r"builder_args\.crop=8 must be 0 \(whole slices\) or >= 16"),
+    ("raw", {"crop": 8}, r"builder_args\.crop=8 must be 0 \(whole images\) or >= 16"),
     ("raw", {"crop": -1}, r"builder_args\.crop=-1"),
     ("raw", {"empty_slot": "votes"}, r"builder_args\.empty_slot='votes' is unknown.*'vote'"),
     ("raw", {"source": "xml"}, r"builder_args\.source='xml' is unknown"),

@@ -49,7 +49,11 @@ def test_errors_are_as_smooth_across_slices_as_within_in_millimetres():
 
 @pytest.mark.parametrize(
   ("change", "message"),
-  [({"depth": 2}, ">= 4 slices"), ({"slice_spacing": 0.5}, ">= 1 pixel"), ({"num_classes": 3}, "1 or 2")],
+  [
+    ({"depth": 2}, r"depth=2 must be >= 4 \(slices\)"),
+    ({"slice_spacing": 0.5}, r"must be >= 1 \(distance of the slices, in pixels\)"),
+    ({"num_classes": 3}, r"must be in \[1, 2\]"),
+  ],
 )
 def test_settings_out_of_range(change, message):
   with pytest.raises(DataError, match=message):

@@ -83,7 +83,7 @@ def a_mask_too_many(root):
 
 def inverted(root):
   write_gif(root / "DRIVE/test/1st_manual/03_manual1.gif", 1 - masks_of(np.random.default_rng(1))[0], palette=False)
-  return "drive", r"03_manual1.gif: more than half of the pixels are vessels; the mask looks inverted"
+  return "drive", r"03_manual1.gif: more than half of the pixels are marked; the mask looks inverted"
 
 
 def one_observer(root):
