@@ -70,9 +70,9 @@ def test_nothing_is_imported_by_a_name_that_no_reader_sees(path):
     assert name != "data" or room_of(path) == "cli", "only programs may look for builders"
 
 
-# Builders share the readers of image files, records, locks and the error with `ordseg`, and nothing that needs JAX.
+# Builders share the readers of image files and layouts, records, locks and the error, and nothing that needs JAX.
 @pytest.mark.parametrize(
-  ("package", "allowed"), [("configs", ()), ("data", ("errors", "files", "records", "locks", "image_io"))]
+  ("package", "allowed"), [("configs", ()), ("data", ("errors", "files", "records", "locks", "image_io", "case_files"))]
 )
 def test_what_configs_and_data_import_of_ordseg(package, allowed):
   for path in (ROOT / package).rglob("*.py"):
