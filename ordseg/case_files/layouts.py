@@ -13,7 +13,18 @@ from ordseg.case_files.cases import SPLITS, Case, Names, folders, listed, listin
 from ordseg.errors import InputError, did_you_mean, raise_all
 from ordseg.image_io import SUFFIXES as KNOWN
 
-__all__ = ["LAYOUTS", "SPLITS", "Case", "Names", "find_cases", "place", "shortened", "signature"]
+__all__ = [
+  "LAYOUTS",
+  "SPLITS",
+  "Case",
+  "Names",
+  "find_cases",
+  "place",
+  "recognised",
+  "shortened",
+  "signature",
+  "without",
+]
 
 LAYOUTS = ("auto", "raters", "cases", "bids", "manifest")
 # What people call a rater's file beside image.nii.gz, unless rater_pattern says it.
@@ -72,7 +83,8 @@ def place(path: pathlib.Path, root: pathlib.Path) -> str:
   return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _detect(root: pathlib.Path, names: Names) -> str:
+def recognised(root: pathlib.Path, names: Names) -> str:
+  """Returns the layout of a folder; '' where it has none of them."""
   if named(root, names.manifest).is_file():
     return "manifest"
   if named(root, names.images).is_dir() and named(root, names.raters).is_dir():
@@ -81,6 +93,12 @@ def _detect(root: pathlib.Path, names: Names) -> str:
     return "bids"
   if any(names.is_image(image.key.rpartition("/")[2], "image") for image in image_io.find(root)[0]):
     return "cases"
+  return ""
+
+
+def _detect(root: pathlib.Path, names: Names) -> str:
+  if layout := recognised(root, names):
+    return layout
   raise InputError(
     f"{root}: expected {names.images}/ and {names.raters}/<rater>/ in it, or <case>/{names.image_pattern or 'image'}.* "
     f"with <case>/*rater*, or sub-*/ with derivatives/, or {names.manifest}; found {listing(root)}. Other names: "
@@ -134,7 +152,7 @@ def _match(
   found = listed(rater, others, one_by_one=True)
   left_out += others
   for mask in found:
-    key = _without(mask.key, names.mask_prefix, names.mask_suffix)
+    key = without(mask.key, names.mask_prefix, names.mask_suffix)
     if key not in masks:
       strays.append(mask.key)
       expected = f"{image_dir / key}{names.image_suffix}.*"
@@ -155,14 +173,15 @@ def _key_of(path: pathlib.Path, root: pathlib.Path) -> str:
 
 def _mask_key(key: str, names: Names) -> str:
   """Returns the key of the image that a mask's name means; ``s0.seg.nrrd`` of 3D Slicer means ``s0``."""
-  return _without(key, names.mask_prefix, names.mask_suffix).removesuffix(".seg")
+  return without(key, names.mask_prefix, names.mask_suffix).removesuffix(".seg")
 
 
 def _last(key: str) -> str:
   return key.rpartition("/")[2]
 
 
-def _without(key: str, prefix: str, suffix: str) -> str:
+def without(key: str, prefix: str, suffix: str) -> str:
+  """Returns a key whose name lacks what masks have before and after it."""
   folder, slash, name = key.rpartition("/")
   return folder + slash + name.removeprefix(image_io.plain(prefix)).removesuffix(image_io.plain(suffix))
 
