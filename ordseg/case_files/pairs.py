@@ -303,8 +303,8 @@ def _mean(members: list[np.ndarray], content: Content) -> np.ndarray:
   if len(members) == 1:
     return members[0]
   if content.kind == map_values.CODES and content.top > 1:
-    codes = np.rint(np.stack(members) * content.top).sum(0)
-    return codes / (content.top * len(members))
+    codes = np.rint(np.stack(members) * content.top)
+    return np.asarray(codes.sum(0) / (content.top * len(members)))
   return np.mean(np.stack(members), axis=0, dtype=np.float64)
 
 

@@ -64,7 +64,7 @@ def test_what_is_odd_is_said_and_nothing_else(name):
 
 @pytest.mark.parametrize("name", [name for name, one in EXPECTED.items() if one["verdict"] == "refuse"])
 def test_what_has_no_answer_is_refused_by_name(name):
-  with pytest.raises(InputError, match=r"/pt\d\d_\d.png: the map is 56 x 72 .*112 x 144 .*--resample") as caught:
+  with pytest.raises(InputError, match=r"/pt\d\d_\d.png: the map is 56 x 72, .*112 x 144\. .*--resample") as caught:
     list(pairs_of(name))
   assert "\n" not in str(caught.value)
 
