@@ -19,6 +19,7 @@ __all__ = [
   "Case",
   "Names",
   "find_cases",
+  "is_rater_word",
   "place",
   "recognised",
   "shortened",
@@ -174,6 +175,11 @@ def _key_of(path: pathlib.Path, root: pathlib.Path) -> str:
 def _mask_key(key: str, names: Names) -> str:
   """Returns the key of the image that a mask's name means; ``s0.seg.nrrd`` of 3D Slicer means ``s0``."""
   return without(key, names.mask_prefix, names.mask_suffix).removesuffix(".seg")
+
+
+def is_rater_word(name: str) -> bool:
+  """Returns whether a mask's name is what people call a rater's file: ``rater1``, ``mask_B``."""
+  return _RATER_WORDS.search(name) is not None
 
 
 def _last(key: str) -> str:

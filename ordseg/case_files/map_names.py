@@ -143,8 +143,8 @@ class _Lookup:
       return None
     name = name[len(prefix) :]
     ends = [len(name), *(found.start() for found in reversed(list(_BREAK.finditer(name))))]
-    if self._options.map_suffix is not None:
-      ends = [len(name) - len(image_io.plain(self._options.map_suffix))]
+    if self._options.own_suffix is not None:
+      ends = [len(name) - len(self._options.own_suffix)]
     elif self._options.members:
       ends = list(range(len(name), 0, -1))
     for end in ends:
@@ -164,8 +164,8 @@ class _Lookup:
     return within[0] if within else (several[0] if len(several) == 1 else None)
 
   def _is_suffix(self, text: str) -> bool:
-    if self._options.map_suffix is not None:
-      return text == image_io.plain(self._options.map_suffix)
+    if self._options.own_suffix is not None:
+      return text == self._options.own_suffix
     if self._options.members:
       return fnmatch.fnmatchcase(text, self._options.members)
     return _WORD.fullmatch(text) is not None
@@ -177,7 +177,7 @@ class _Lookup:
       case = "/".join(parts[start:])
       if case in self._cases:
         suffix = f"/{name}"
-        wanted = self._options.map_suffix
+        wanted = self._options.own_suffix
         if self._options.members:
           return (case, suffix) if fnmatch.fnmatchcase(suffix, self._options.members) else None
         return (case, suffix) if wanted is None or wanted == suffix else None

@@ -80,6 +80,7 @@ def find_masks(root: pathlib.Path, names: Names, images: pathlib.Path | None = N
   else:
     by_rater = _nnunet_folders(root, names) if layout == NNUNET else _rater_folders(root, names)
     found = _collected(by_rater, names, left_out)
+    found = found if layout == NNUNET else _by_case(found, names)
   if images is not None or layout == NNUNET:
     found = _with_images(found, [images] if images is not None else _nnunet_images(root), names)
   if not any(case.masks for case in found):
@@ -150,6 +151,19 @@ def _collected(by_rater: list[tuple[str, pathlib.Path]], names: Names, left_out:
     left_out += others
   raise_all(problems, "masks cannot be used")
   return [Rated(key, own) for key, own in masks.items()]
+
+
+def _by_case(found: list[Rated], names: Names) -> list[Rated]:
+  """Turns ``<case>/<rater>`` round, which was read as ``<rater>/<case>``: where every file is named like a rater."""
+  if names.layout != "auto" or not all(layouts.is_rater_word(case.key) for case in found):
+    return found
+  if all(layouts.is_rater_word(folder) for case in found for folder in case.masks):
+    return found
+  masks: dict[str, dict[str, pathlib.Path]] = {}
+  for rater in found:
+    for case, path in rater.masks.items():
+      masks.setdefault(case, {})[rater.key] = path
+  return [Rated(case, own, group=case) for case, own in masks.items()]
 
 
 def _nnunet_images(root: pathlib.Path) -> list[pathlib.Path]:

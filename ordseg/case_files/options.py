@@ -2,71 +2,78 @@
 
 import dataclasses
 import re
+from typing import Any
 
-from ordseg import image_io
-from ordseg.errors import InputError, check_choice
+from ordseg import image_io, settings
+from ordseg.errors import InputError
+from ordseg.settings import field
 
 MISSING = ("refuse", "skip")
+ANY = "*"  # of `Options.map_suffix`: whichever there is
+
+
+def _check_axes(text: str) -> str:
+  is_right = not text or (len(set(text)) == len(text) and {"y", "x"} <= set(text) <= set("czyx"))
+  return "" if is_right else "some of c, z, y and x, each once, y and x among them: zyx, czyx, xyzc"
+
+
+def _check_rule(text: str) -> str:
+  try:
+    image_io.parse_rule(text)
+  except InputError as error:
+    return str(error).partition(" must be ")[2].removesuffix(".")
+  return ""
+
+
+def _check_group(text: str) -> str:
+  try:
+    groups = re.compile(text).groups
+  except re.error as error:
+    return f"a regular expression ({error})"
+  return "" if groups or not text else "a regular expression with a parenthesis, such as '(.*)_slice'"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Each field is the flag ``--<field>`` in errors.
+  """Each field is the flag ``--<field>`` in errors; its meaning stands in its help.
 
-  Attributes:
-    key: which array of an ``.npz`` file is the map; '' = the one there is, or ``probabilities``.
-    map_prefix: what a map's name has before the case's.
-    map_suffix: what it has after it, folder and slash included (``_prob``, ``/prob``); None finds it.
-    members: several maps of a case: a shell pattern of what their names have after the case's, ``_sample*``.
-    map_axes: the axes of arrays without a place in space, of the letters c (channel), z (page), y (row), x (column).
-    channel: which channel is the foreground, from 0; -1 finds it.
-    classes: names with commas between, each known to a dataset.json, or ``name=number`` for channel and label; ``all``
-      of a dataset.json.
-    levels: the channels are the probabilities of 0, 1, .., R marks.
-    from_logits: the numbers are logits: sigmoid of one channel, softmax of several.
-    scale: what stands for 1; 0 = 1 of floats, 255 of 8-bit, 65535 of 16-bit whole numbers.
-    resample: takes a map on another grid than the masks', by linear interpolation.
-    missing: cases without a map: ``refuse`` or ``skip``.
-    marked: which values of a mask are marked, see `image_io.parse_rule`.
-    group_regex: finds the group (patient) in a case's name, as its first parenthesis.
+  Raises:
+    InputError: a value that may not be, or two that exclude each other.
   """
 
-  key: str = ""
-  map_prefix: str = ""
-  map_suffix: str | None = None
-  members: str = ""
-  map_axes: str = ""
-  channel: int = -1
-  classes: str = ""
-  levels: bool = False
-  from_logits: bool = False
-  scale: float = 0.0
-  resample: bool = False
-  missing: str = "refuse"
-  marked: str = "binary"
-  group_regex: str = ""
+  key: str = field("", help="which array of an .npz file is the map; '' = the one there is, or probabilities")
+  map_prefix: str = field("", help="what a map's name has before the case's")
+  map_suffix: str = field(ANY, help="what it has after it, as _prob or /prob (<case>/prob.npz); * = the one there is")
+  members: str = field("", help="several maps of a case: a pattern of what their names have after the case's, _sample*")
+  map_axes: str = field(
+    "", help="axes of arrays without a place: c channel, z page, y row, x column", check=_check_axes
+  )
+  channel: int = field(-1, help="which channel is the foreground, from 0; -1 finds it", ge=-1)
+  classes: str = field("", help="names of a dataset.json, or name=number of channel and label, with commas; or all")
+  levels: bool = field(False, help="the channels are the probabilities of 0, 1, .., R marks")
+  from_logits: bool = field(False, help="the numbers are logits: sigmoid of one channel, softmax of several")
+  scale: float = field(
+    0.0, help="what stands for 1; 0 = 1 of floats, 255 of 8-bit, 65535 of 16-bit numbers", ge=0, lt=float("inf")
+  )
+  resample: bool = field(False, help="take maps on another grid than the masks', by linear interpolation")
+  missing: str = field("refuse", help="cases without a map", choices=MISSING)
+  marked: str = field("binary", help="which values of a mask are marked, as binary or >=128", check=_check_rule)
+  group_regex: str = field(
+    "", help="finds the group (patient) in a case's name, as its first parenthesis", check=_check_group
+  )
 
   def __post_init__(self) -> None:
-    check_choice(self.missing, MISSING, field="--missing")
-    if not 0 <= self.scale < float("inf"):
-      raise InputError(f"--scale={self.scale:g} must be > 0: what stands for probability 1.")
-    if self.channel < -1:
-      raise InputError(f"--channel={self.channel} must be 0 or more.")
-    if set(self.map_axes) - set("czyx") or len(set(self.map_axes)) < len(self.map_axes):
-      raise InputError(f"--map_axes={self.map_axes!r} must be some of c, z, y and x, each once: zyx, czyx, xyzc.")
-    if self.map_axes and not {"y", "x"} <= set(self.map_axes):
-      raise InputError(f"--map_axes={self.map_axes!r} must have y (rows) and x (columns).")
+    for declared in dataclasses.fields(self):
+      value: Any = getattr(self, declared.name)
+      setting = settings.setting_of(declared)
+      assert setting is not None
+      setting.validate(value, declared.default, path=f"--{declared.name}")
     if sum([self.channel >= 0, bool(self.classes), self.levels]) > 1:
       raise InputError("--channel, --classes and --levels exclude each other: give one.")
     if self.from_logits and self.scale:
       raise InputError("--from_logits and --scale exclude each other: give one.")
-    try:
-      image_io.parse_rule(self.marked)
-    except InputError as error:
-      raise InputError(f"--marked={error}") from None
-    try:
-      groups = re.compile(self.group_regex).groups
-    except re.error as error:
-      raise InputError(f"--group_regex={self.group_regex!r}: {error}.") from error
-    if self.group_regex and groups < 1:
-      raise InputError(f"--group_regex={self.group_regex!r} has no parenthesis: '(.*)_slice'.")
+
+  @property
+  def own_suffix(self) -> str | None:
+    """What maps' names have after the case's, where the user says it; None finds it."""
+    return None if self.map_suffix == ANY else image_io.plain(self.map_suffix)

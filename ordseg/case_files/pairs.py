@@ -302,10 +302,12 @@ def _mean(members: list[np.ndarray], content: Content) -> np.ndarray:
   """The members' mean; of codes the sum of whole numbers, divided once, so that a bin's edge is met exactly."""
   if len(members) == 1:
     return members[0]
-  if content.kind == map_values.CODES and content.top > 1:
-    codes = np.rint(np.stack(members) * content.top)
-    return np.asarray(codes.sum(0) / (content.top * len(members)))
-  return np.mean(np.stack(members), axis=0, dtype=np.float64)
+  top = content.top if content.kind == map_values.CODES else 0
+  total = np.zeros(members[0].shape)
+  for one in members:
+    total += np.rint(one * top) if top else one
+  total /= len(members) * (top or 1)
+  return total
 
 
 def _group(case: Rated, options: Options) -> str:

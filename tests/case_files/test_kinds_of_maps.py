@@ -281,3 +281,34 @@ def test_the_layout_of_own_data_with_folders_below(tmp_path):
     save_npz(small.maps / "site1" / f"{name}.npz", p=p)
   small.masks_at = tmp_path / "own"
   assert [case.name for case in pair(small)] == [f"site1/{name}" for name in CASES]
+
+
+@pytest.mark.parametrize("has_image", [True, False])
+def test_a_folder_per_case(tmp_path, has_image):
+  small = Small(tmp_path)
+  small.each(lambda n, p: save_npz(small.maps / f"{n}.npz", p=p))
+  for name, masks in small.masks.items():
+    for r in range(2):
+      save_png(tmp_path / "cases" / name / f"rater{r}.png", masks[..., r] * 255)
+    if has_image:
+      save_png(tmp_path / "cases" / name / "image.png", np.zeros((6, 8), np.uint8))
+  small.masks_at = tmp_path / "cases"
+  assert check(small).raters == ("rater0", "rater1")
+
+
+def test_the_masks_of_one_rater_in_a_folder(tmp_path):
+  small = Small(tmp_path)
+  small.each(lambda n, p: save_npz(small.maps / f"{n}.npz", p=p))
+  pairs = case_files.pair([small.maps], small.masks_at / "ben")
+  assert pairs.raters == ("ben",)
+  for case in pairs:
+    np.testing.assert_array_equal(case.rater_masks["foreground"][..., 0], small.masks[case.name][..., 1])
+
+
+def test_raters_read_their_numbers_from_a_rule(tmp_path):
+  small = Small(tmp_path)
+  small.each(lambda n, p: save_npz(small.maps / f"{n}.npz", p=p))
+  for name, masks in small.masks.items():
+    for r, rater in enumerate(("anna", "ben")):
+      save_png(small.masks_at / rater / f"{name}.png", masks[..., r] * 200 + 3)
+  check(small, Options(marked=">=128"))

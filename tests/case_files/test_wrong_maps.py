@@ -368,11 +368,11 @@ def test_dataset_json(tmp_path, content, wanted):
   ("options", "wanted"),
   [
     ({"missing": "skp"}, r"--missing='skp' is unknown. Did you mean 'skip'"),
-    ({"scale": -1}, r"--scale=-1 must be > 0"),
-    ({"map_axes": "zz"}, r"--map_axes='zz' must be some of"),
+    ({"scale": -1}, r"--scale=-1 must be in \[0, inf\)"),
+    ({"map_axes": "zz"}, r"--map_axes='zz' must be some of c, z, y and x"),
     ({"channel": 1, "levels": True}, r"exclude each other"),
-    ({"marked": ">>3"}, r"--marked='>>3' must be"),
-    ({"group_regex": "p"}, r"has no parenthesis"),
+    ({"marked": ">>3"}, r"--marked='>>3' must be 'binary' .0 and one"),
+    ({"group_regex": "p"}, r"--group_regex='p' must be a regular expression with a parenthesis"),
   ],
 )
 def test_options(options, wanted):
