@@ -15,7 +15,7 @@ ARRAYS = (".npy", ".npz")
 _WORD = re.compile(r"(?:_0000)?(?:[_.-][A-Za-z][\w.-]*)?")  # what tools put after a case's name: _0000, _prob, _trans
 _BREAK = re.compile(r"[_.-]")
 _OURS, _OUR_SUMMARY = "_mean_vote", "summary.csv"
-_OUR_MAPS = re.compile(r"_(mean_vote|majority|mask|entropy|disagreement|at_least_\d+|overlay|probabilities)")
+_OUR_MAPS = re.compile(r"_(mean_vote|majority|mask|entropy|disagreement|at_least_\d+|overlay|probability)")
 _BESIDE = (".pkl", ".json", ".txt", ".csv", ".log", ".md", ".html")  # what lies beside maps and is expected there
 
 
@@ -27,11 +27,13 @@ class MapFile:
     key: its path below the folder without suffix, in NFC.
     path: the file.
     labels: the label map beside it, as nnU-Net writes it; None where there is none.
+    double: another file of the same name, which leaves open which is the map.
   """
 
   key: str
   path: pathlib.Path
   labels: pathlib.Path | None = None
+  double: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _listed(root: pathlib.Path) -> tuple[list[MapFile], list[pathlib.Path]]:
   """Lists maps; where an npz and a label map of one name lie side by side, the npz is the map."""
   if not root.is_dir():
     raise InputError(f"{root}: there is no such folder of maps (--maps).")
-  images, others = image_io.find(root)
+  images, others = image_io.find(root, one_by_one=True)
   found: dict[str, list[pathlib.Path]] = {}
   for image in images:
     found.setdefault(image.key, []).append(image.path)
@@ -122,7 +124,7 @@ def _of_files(key: str, paths: list[pathlib.Path]) -> MapFile:
     return MapFile(key, paths[0])
   if len(archives) == 1 and len(rest) == 1 and image_io.suffix(rest[0]) not in ARRAYS:
     return MapFile(key, archives[0], rest[0])
-  raise InputError(f"{paths[0]}: two maps of one name; the other is {paths[1]}. Keep one in the folder.")
+  return MapFile(key, paths[0], double=paths[1])
 
 
 class _Lookup:
@@ -214,7 +216,9 @@ def _doubles(fits: dict[str, list[tuple[str, MapFile]]]) -> Iterator[str]:
   for case, several in fits.items():
     seen: dict[str, MapFile] = {}
     for suffix, one in several:
-      if suffix in seen:
+      if one.double is not None:
+        yield f"{one.path}: two maps of one name; the other is {one.double}. Keep one in the folder."
+      elif suffix in seen:
         yield (
           f"{one.path}: case {case!r} has two maps; the other is {seen[suffix].path}. Name the folder of one kind, or "
           "give each folder of members as a --maps of its own."

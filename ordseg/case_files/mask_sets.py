@@ -120,7 +120,8 @@ def _rater_folders(root: pathlib.Path, names: Names) -> list[tuple[str, pathlib.
   if not inside:
     return [(image_io.plain(root.name), root)]
   raters = _matching([(image_io.plain(folder.name), folder) for folder in inside], root, names)
-  loose = [image.path for image in image_io.find(root, one_by_one=True)[0] if image.path.parent == root]
+  images = image_io.find(root, one_by_one=True)[0]
+  loose = [image.path for image in images if image.path.parent == root and image.path.is_file()]
   if loose:
     raise InputError(f"{loose[0]}: lies beside the folders of raters {listing(root)}; expected {root}/<rater>/.")
   return raters

@@ -53,6 +53,11 @@ def read(
   """
   first = next(rater for rater in raters if rater in case.masks)
   reference = image_io.read(case.image if case.image is not None else case.masks[first])
+  if reference.page_affines is not None:
+    raise InputError(
+      f"{reference.path}: a segmentation object leaves empty pages out and does not give the grid; name the images "
+      "(--images)."
+    )
   shape = reference.pages.shape[:3]
   out = {one.name: np.zeros((*shape, len(raters)), np.uint8) for one in structures}
   ignored = None

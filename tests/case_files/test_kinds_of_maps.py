@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ordseg import case_files
 from ordseg.case_files import Names, Options
@@ -96,6 +98,21 @@ _3D = {
 def test_volumes(tmp_path, kind):
   small = Small(tmp_path, volumes=True)
   check(small.each(functools.partial(_3D[kind], small.maps)))
+
+
+@given(order=st.permutations(range(3)), flips=st.tuples(*[st.booleans()] * 3), has_channels=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_whichever_way_the_voxels_of_a_map_run(tmp_path_factory, order, flips, has_channels):
+  small = Small(tmp_path_factory.mktemp("turned"), volumes=True)
+  for name, p in small.probs.items():
+    voxels, steps = p.transpose(2, 1, 0), np.eye(4)
+    for axis, flipped in enumerate(flips):
+      if flipped:
+        voxels = np.flip(voxels, axis)
+        steps = steps @ flip(axis, voxels.shape[axis])
+    voxels, affine = voxels.transpose(order), AFFINE @ steps[:, [*order, 3]]
+    save_voxels(small.maps / f"{name}.nii.gz", last(two(voxels)) if has_channels else voxels, affine)
+  check(small)
 
 
 @pytest.mark.parametrize("turn", ["as it is", "zyx to xyz", "rows flipped"])
