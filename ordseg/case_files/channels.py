@@ -6,7 +6,7 @@ import numpy as np
 
 from ordseg.case_files import map_values
 from ordseg.case_files.nnunet import Labels
-from ordseg.case_files.structures import Structure
+from ordseg.case_files.structures import FOREGROUND, Structure
 from ordseg.errors import InputError
 
 
@@ -38,8 +38,11 @@ def pick(
       raise InputError(f"{path}: has {count} channels, numbered from 0; there is no channel {structure.channel}.")
     return probs[structure.channel]
   if count == 1:
-    if structure.channel > 1:
-      raise InputError(f"{path}: has one channel; channel {structure.channel} of {structure.name!r} is not in it.")
+    if structure.channel > (0 if structure.name == FOREGROUND else 1):
+      raise InputError(
+        f"{path}: has one channel; channel {structure.channel} of {structure.name!r} is not in it. If it is the map of "
+        f"that class alone, leave --channel or --classes out; label files are read by --marked==={structure.channel}."
+      )
     return probs[0]
   if count == 2 and map_values.excludes(probs):
     return probs[1]

@@ -40,7 +40,7 @@ def read(path: pathlib.Path, *, key: str = "") -> Stored:
     key: which array of an npz file; '' = the only one, or nnU-Net's.
 
   Raises:
-    InputError: damaged, several arrays, or values that are no real numbers; names the file.
+    InputError: damaged, several arrays, colours, or values that are no real numbers; names the file.
   """
   kind = image_io.suffix(path)
   if kind == ".npz":
@@ -49,7 +49,16 @@ def read(path: pathlib.Path, *, key: str = "") -> Stored:
   if kind == ".npy":
     return Stored(path, _numbers(path, _array(path)))
   image = image_io.read(path)
-  return Stored(path, _numbers(path, image.pages), image)
+  pages = image.pages
+  if pages.shape[-1] == 3 and pages.dtype.kind == "u":  # a grey picture that was stored as colours
+    if (pages == pages[..., :1]).all():
+      pages = pages[..., :1]
+    elif image.header is None and image.affine is None:
+      raise InputError(
+        f"{path}: is a picture in colours; a map is grey, or has its channels in a file of another kind."
+      )
+  image = dataclasses.replace(image, pages=_numbers(path, pages))
+  return Stored(path, image.pages, image)
 
 
 def _array(path: pathlib.Path) -> np.ndarray:

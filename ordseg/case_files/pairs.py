@@ -98,6 +98,11 @@ class Pairs:
   _regions: dict[str, pathlib.Path]
   _options: Options
 
+  @property
+  def has_levels(self) -> bool:
+    """Whether probabilities are [*image, L], of 0 to R marks."""
+    return self._options.levels
+
   def __len__(self) -> int:
     return len(self.listing.matched)
 
@@ -208,8 +213,9 @@ def pair(
   content = survey.of(map_reading.read(file.path, key=options.key) for own in files.values() for file in own)
   if content.is_label_map and content.high > 1 and not all(one.values for one in chosen):
     chosen = tuple(_with_values(one, labels, next(iter(files.values()))[0].path) for one in chosen)
+  tip = ("nnU-Net writes probabilities with --save_probabilities",) if content.is_label_map and labels else ()
   how = (*listing.how, *_channels(chosen), f"numbers: {content.kind}, 1 is {content.top:g}")
-  listing = dataclasses.replace(listing, how=how, odd=(*content.notes, *listing.odd))
+  listing = dataclasses.replace(listing, how=how, odd=(*content.notes, *tip, *listing.odd))
   return Pairs(found.raters, chosen, content, listing, found, files, labels, _regions(regions, whole), options)
 
 

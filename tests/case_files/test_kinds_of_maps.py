@@ -47,6 +47,10 @@ def two(p):
   return np.stack([1 - p, p])
 
 
+def codes(p):
+  return np.rint(p * 255).astype(np.uint8)
+
+
 def last(values):
   return np.moveaxis(values, 0, -1)
 
@@ -64,6 +68,7 @@ _2D = {
   "nnunet without labels": lambda m, n, p: save_npz(m / f"{n}.npz", probabilities=two(p)[:, None]),
   "tiff": lambda m, n, p: save_tiff(m / f"{n}.tif", p),
   "tiff of channels": lambda m, n, p: save_tiff(m / f"{n}.tif", two(p)),
+  "grey stored as colours": lambda m, n, p: save_png(m / f"{n}.png", np.repeat(codes(p)[..., None], 3, -1)),
   "monai nifti": lambda m, n, p: save_nifti(m / n / f"{n}_trans.nii.gz", p[None], np.eye(4)),
   "monai softmax": lambda m, n, p: save_nifti(m / n / f"{n}_prob.nii.gz", last(two(p))[None], np.eye(4)),
   "folder per case": lambda m, n, p: save_npz(m / n / "prob.npz", p=p),
@@ -74,7 +79,7 @@ _2D = {
 @pytest.mark.parametrize("kind", _2D)
 def test_pictures(tmp_path, kind):
   small = Small(tmp_path)
-  check(small.each(functools.partial(_2D[kind], small.maps)))
+  check(small.each(functools.partial(_2D[kind], small.maps)), tolerance=0.5 / 255 if "grey" in kind else 1e-7)
 
 
 def flip(axis, size):
@@ -191,6 +196,14 @@ def test_label_maps_are_said_to_be_such(tmp_path):
   small.each(lambda n, p: save_png(small.maps / f"{n}.png", (p > 0.5).astype(np.uint8)))
   pairs = check(small, wanted={n: p > 0.5 for n, p in small.probs.items()})
   assert "label maps (0 and 1)" in pairs.listing.odd[0]
+
+
+def test_label_maps_of_nnunet_say_what_was_left_out(tmp_path):
+  small = Small(tmp_path, volumes=True)
+  labels_json(small.maps, {"background": 0, "lesion": 1})
+  small.each(lambda n, p: save_nifti(small.maps / f"{n}.nii.gz", (p > 0.5).astype(np.uint8)))
+  pairs = check(small, structure="lesion", wanted={n: p > 0.5 for n, p in small.probs.items()})
+  assert any("--save_probabilities" in line for line in pairs.listing.odd)
 
 
 def test_label_maps_of_several_classes(tmp_path):

@@ -210,6 +210,13 @@ PICTURES = {
     r"p1_a.npz: holds whole numbers of type int16.*--scale=",
   ),
   "8 and 16 bits": (eight_among_sixteen_bits, {}, r"p1_b.png: holds uint8, the set's first map uint16"),
+  "channel of one": (one_wrong(good), {"channel": 1}, r"p1_a.npz: has one channel; channel 1 .*--marked===1"),
+  "class of a mask of 255": (one_wrong(good), {"classes": "core=2"}, r"anna/p1_a.png: holds 255, .*'core' is number 2"),
+  "colours": (
+    all_png(lambda p: np.stack([p * 255, p * 99, p * 5], -1).astype(np.uint8)),
+    {},
+    r"p1_a.png: is a picture in colours",
+  ),
   "no maps": (
     lambda s: (s.maps.mkdir(), (s.maps / "readme.txt").write_text("x")),
     {},
