@@ -72,7 +72,7 @@ def match(root: pathlib.Path, cases: Collection[str], options: Options) -> Match
   maps, left_out = _listed(root)
   fits: dict[str, list[tuple[str, MapFile]]] = {}
   strangers: list[MapFile] = []
-  lookup = _Lookup(cases, options)
+  lookup = Lookup(cases, options)
   for one in maps:
     found = lookup.find(one)
     if found is None:
@@ -127,7 +127,7 @@ def _of_files(key: str, paths: list[pathlib.Path]) -> MapFile:
   return MapFile(key, paths[0], double=paths[1])
 
 
-class _Lookup:
+class Lookup:
   """Finds the case of a map."""
 
   def __init__(self, cases: Collection[str], options: Options):

@@ -36,6 +36,7 @@ class Content:
     high: the largest number seen.
     notes: what a user must know: label maps, constant maps, per cent.
     dtype: of the first map.
+    example: what the first map is, in words.
   """
 
   kind: str
@@ -44,6 +45,7 @@ class Content:
   high: float
   dtype: np.dtype
   notes: tuple[str, ...] = ()
+  example: str = ""
 
   @property
   def is_label_map(self) -> bool:
@@ -74,7 +76,7 @@ class Survey:
         break
     if first is None:
       raise InputError("there is no map to look at.")
-    return self._content(first)
+    return dataclasses.replace(self._content(first), example=_described(first))
 
   def _add(self, one: Stored) -> None:
     values = one.values
@@ -140,6 +142,12 @@ class Survey:
     if dtype.kind in "iu" and self._high <= _PERCENT < top:
       notes.append(f"no value is above {self._high:g} of {top:g}: if they are per cent, give --scale=100")
     return tuple(notes)
+
+
+def _described(one: Stored) -> str:
+  key = f" key {one.key}," if one.key else ""
+  axes = "pages, rows, columns, channels" if one.image is not None else "axes as stored"
+  return f"{one.path.name}:{key} {one.values.dtype}, {' x '.join(map(str, one.values.shape))} ({axes})"
 
 
 def _label_note(what: str) -> str:

@@ -9,7 +9,7 @@ from ordseg import image_io
 from ordseg.case_files import layouts, nnunet
 from ordseg.case_files.cases import Names, folders, listed, listing, named, not_read
 from ordseg.case_files.nnunet import Labels
-from ordseg.errors import InputError, raise_all
+from ordseg.errors import InputError, check_choice, raise_all
 
 NNUNET, MASKS = "nnunet", "masks"
 LAYOUTS = (*layouts.LAYOUTS, NNUNET, MASKS)
@@ -68,6 +68,7 @@ def find_masks(root: pathlib.Path, names: Names, images: pathlib.Path | None = N
   Raises:
     InputError: no such folder, no mask, masks that fit no case.
   """
+  check_choice(names.layout, LAYOUTS, field=names.option("layout"))
   if not root.is_dir():
     raise InputError(f"{root}: there is no such folder of masks (--masks).")
   left_out: list[pathlib.Path] = []

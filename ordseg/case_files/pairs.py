@@ -214,9 +214,12 @@ def pair(
   if content.is_label_map and content.high > 1 and not all(one.values for one in chosen):
     chosen = tuple(_with_values(one, labels, next(iter(files.values()))[0].path) for one in chosen)
   tip = ("nnU-Net writes probabilities with --save_probabilities",) if content.is_label_map and labels else ()
-  how = (*listing.how, *_channels(chosen), f"numbers: {content.kind}, 1 is {content.top:g}")
+  how = (*listing.how, content.example, *_channels(chosen), f"{content.kind}, where {content.top:g} stands for 1")
+  fields = _regions(regions, whole)
+  if regions is not None:
+    how = (*how, f"{regions}: regions of {len(fields)} of {len(whole)} cases; the others count whole")
   listing = dataclasses.replace(listing, how=how, odd=(*content.notes, *tip, *listing.odd))
-  return Pairs(found.raters, chosen, content, listing, found, files, labels, _regions(regions, whole), options)
+  return Pairs(found.raters, chosen, content, listing, found, files, labels, fields, options)
 
 
 def _listing(
@@ -275,11 +278,15 @@ def _regions(root: pathlib.Path | None, cases: Sequence[str]) -> dict[str, pathl
     return {}
   if not root.is_dir():
     raise InputError(f"{root}: there is no such folder of regions (--region).")
-  found = {image.key: image.path for image in listed(root, [], one_by_one=True)}
-  if not set(found) & set(cases):
-    raise InputError(
-      f"{root}: none of its regions ({shortened(sorted(found), 3)}) is named as a case ({shortened(list(cases), 3)})."
-    )
+  images = listed(root, [], one_by_one=True)
+  lookup, found = map_names.Lookup(cases, Options()), dict[str, pathlib.Path]()
+  for image in images:
+    fit = lookup.find(MapFile(image.key, image.path))
+    if fit is not None and found.setdefault(fit[0], image.path) != image.path:
+      raise InputError(f"{image.path}: case {fit[0]!r} has two regions; the other is {found[fit[0]]}.")
+  if not found:
+    names = shortened([image.key for image in images], 3)
+    raise InputError(f"{root}: none of its regions ({names}) is named as a case ({shortened(list(cases), 3)}).")
   return found
 
 

@@ -1,6 +1,5 @@
 """Maps as nnU-Net, MONAI and plain writers left them on disk: each gives the numbers that its makers expect of it."""
 
-import functools
 import json
 import os
 import pathlib
@@ -25,14 +24,17 @@ def pairs_of(name, **options):
   return case_files.pair([SHARED / space / "maps" / maps], SHARED / space, options=Options(**options))
 
 
-@functools.cache
+def _scored(case, structure):
+  return case.probs[structure], case.rater_masks[structure], case.rater_valid
+
+
 def scored(name):
-  """Pairs, cases without their arrays, and the oracle's numbers of all."""
+  """Pairs, cases, and the oracle's numbers of all."""
   pairs = pairs_of(name, missing="skip")
   cases, kept = [], []
   for case in pairs:
     (structure,) = case.probs
-    cases.append((case.probs[structure], case.rater_masks[structure], case.rater_valid))
+    cases.append(_scored(case, structure))
     kept.append(case)
   return pairs, kept, foreign_map_scores.score(cases, len(pairs.raters))
 
@@ -44,6 +46,12 @@ def test_each_set_has_its_numbers(name):
   for key, value in numbers.items():
     assert value == pytest.approx(want["all"][key], abs=TOLERANCE), key
   assert {case.name for case in cases} == set(want["per_image"])
+  for case in cases:
+    (structure,) = case.probs
+    one = foreign_map_scores.score([_scored(case, structure)], len(pairs.raters))
+    for key in ("mr_ece_pooled", "ece_majority", "brier"):
+      assert one[key] == pytest.approx(want["per_image"][case.name][key], abs=TOLERANCE), (case.name, key)
+    assert case.rater_valid.sum() == want["per_image"][case.name]["num_raters"]
   assert list(pairs.listing.missing) == want["missing_cases"]
   assert list(pairs.listing.unknown) == want["unknown_cases"]
 

@@ -155,6 +155,14 @@ def test_regions_of_nnunet_have_a_channel_each_and_none_of_the_background(tmp_pa
     np.testing.assert_array_equal(case.rater_masks["core"], small.masks[case.name] * (np.arange(5) % 2)[:, None])
 
 
+def test_a_ramp_on_a_coarser_grid_is_interpolated_exactly(tmp_path):
+  small = Small(tmp_path, volumes=True)
+  ramp = np.broadcast_to(np.linspace(0.1, 0.9, 5, dtype=np.float32), (3, 4, 5))
+  for name in small.probs:
+    save_nifti(small.maps / f"{name}.nii.gz", ramp[:, :, ::2], AFFINE @ np.diag([2.0, 1, 1, 1]))
+  check(small, Options(resample=True), wanted=dict.fromkeys(CASES, ramp), tolerance=1e-6)
+
+
 def test_logits(tmp_path):
   small = Small(tmp_path)
   small.each(lambda n, p: save_npz(small.maps / f"{n}.npz", p=np.log(p / (1 - p))))
@@ -256,7 +264,7 @@ def test_missing_raters_regions_groups_and_spacing(tmp_path):
   save_nifti(small.masks_at / "anna" / "p1_b.nii.gz", np.zeros((3, 4, 5), np.uint8))
   region = np.ones((3, 4, 5), np.uint8)
   region[0] = 0
-  save_nifti(tmp_path / "fov" / "p2_a.nii.gz", region[:, :, ::-1], AFFINE @ flip(0, 5))
+  save_nifti(tmp_path / "fov" / "p2_a_mask.nii.gz", region[:, :, ::-1], AFFINE @ flip(0, 5))
   pairs = pair(small, Options(group_regex=r"(p\d)_"), regions=tmp_path / "fov")
   cases = {case.name: case for case in pairs}
   assert cases["p1_a"].rater_valid.tolist() == [True, False]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ordseg import case_files
-from ordseg.case_files import Options
+from ordseg.case_files import Names, Options
 from ordseg.errors import InputError
 from tests.case_files.making import AFFINE, Small, save_nifti, save_npy, save_npz, save_png, save_tiff
 
@@ -369,6 +369,22 @@ def test_dataset_json(tmp_path, content, wanted):
   small.each(lambda n, p: good(small, n, p))
   (small.maps / "dataset.json").write_text(json.dumps(content))
   assert re.search(wanted, answer(small))
+
+
+def test_an_unknown_layout(tmp_path):
+  small = Small(tmp_path)
+  small.each(lambda n, p: good(small, n, p))
+  assert "--layout='nnunnet' is unknown. Did you mean 'nnunet'" in answer(
+    small, names=Names("nnunnet", option_prefix="--")
+  )
+
+
+def test_two_regions_of_a_case(tmp_path):
+  small = Small(tmp_path)
+  small.each(lambda n, p: good(small, n, p))
+  for name in ("p1_a", "p1_a_fov"):
+    mask_png(small, f"../fov/{name}", np.ones((6, 8)))
+  assert "case 'p1_a' has two regions" in answer(small, regions=tmp_path / "fov")
 
 
 @pytest.mark.parametrize(

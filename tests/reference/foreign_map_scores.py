@@ -35,7 +35,7 @@ def score(cases, num_raters):
     "mr_ece_pooled": _ece(p, y),
     "mr_ece_rater_mean": np.mean([_ece(*joined(some)) for some in by_rater if some]),
     "ece_majority": _ece(*joined(majority)),
-    "dice": np.mean(dice),
+    "dice": np.mean(dice) if dice else None,
     "brier": ((p - y) ** 2).mean(),
     "num_pairs": len(p),
   }
