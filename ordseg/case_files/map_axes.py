@@ -111,20 +111,24 @@ def as_labelled(stored: Stored, beside: ImageFile, labels: Labels | None) -> tup
   """
   values, path = stored.values, stored.path
   wanted = beside.pages[..., 0] if beside.indices is None else beside.indices
-  values = values[:, None] if values.ndim == 3 else values
+  values = _with_channels(values, wanted.shape)
   if values.ndim != 4:
     raise InputError(
       f"{path}: an array of {_shown(values.shape)}; with a label map beside it nnU-Net's channels, pages, rows and "
       "columns are expected."
     )
-  if labels is not None and labels.num_channels != len(values):
+  if labels is not None and labels.num_channels != len(values) > 1:
     raise InputError(
       f"{path}: has {len(values)} channels, {labels.path} names {labels.num_channels}: of another data set?"
     )
   tolerance = _TIE.get(values.dtype, 1e-6)
-  found = labels.segmented(values) if labels is not None else values.argmax(0)
-  if _agrees(found, values, wanted, tolerance, labels):
-    return _placed(values, beside), ""
+  if len(values) == 1:  # a sigmoid, whose label map is where it is above a half
+    both = np.concatenate([1 - values, values]) if values.dtype.kind == "f" else values
+    found, probs = both.argmax(0), both
+  else:
+    found, probs = labels.segmented(values) if labels is not None else values.argmax(0), values
+  if _agrees(found, probs, wanted, tolerance, labels):
+    return _placed(stored, values, beside), ""
   fits = [turn for turn in _turns() if _agrees(_apply(found, turn), None, wanted, tolerance, labels)]
   if not fits:
     raise InputError(
@@ -138,7 +142,15 @@ def as_labelled(stored: Stored, beside: ImageFile, labels: Labels | None) -> tup
     )
   order, signs = fits[0]
   turned = "".join(("-" if flipped else "") + _SPACE[axis] for axis, flipped in zip(order, signs, strict=True))
-  return _placed(first, beside), f"axes turned to {turned}, by the label map beside it"
+  return _placed(stored, first, beside), f"axes turned to {turned}, by the label map beside it"
+
+
+def _with_channels(values: np.ndarray, grid: Sequence[int]) -> np.ndarray:
+  """Returns [C, D, H, W] of nnU-Net's (C, 1, H, W) and (C, Z, Y, X), and of arrays without channel or page."""
+  values = values[None] if values.ndim == 2 else values
+  if values.ndim == 3 and sorted(values.shape) == sorted(grid):
+    return values[None]
+  return values[:, None] if values.ndim == 3 else values
 
 
 def _agrees(
@@ -170,5 +182,5 @@ def _apply(values: np.ndarray, turn: tuple[tuple[int, ...], tuple[bool, ...]], *
   return out[(*[slice(None)] * lead, *(slice(None, None, -1 if flipped else None) for flipped in flips))]
 
 
-def _placed(values: np.ndarray, beside: ImageFile) -> ImageFile:
-  return ImageFile(beside.path, np.moveaxis(values, 0, -1), beside.spacing, affine=beside.affine)
+def _placed(stored: Stored, values: np.ndarray, beside: ImageFile) -> ImageFile:
+  return ImageFile(stored.path, np.moveaxis(values, 0, -1), beside.spacing, affine=beside.affine)

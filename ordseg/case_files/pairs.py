@@ -214,7 +214,7 @@ def pair(
   if content.is_label_map and content.high > 1 and not all(one.values for one in chosen):
     chosen = tuple(_with_values(one, labels, next(iter(files.values()))[0].path) for one in chosen)
   tip = ("nnU-Net writes probabilities with --save_probabilities",) if content.is_label_map and labels else ()
-  how = (*listing.how, content.example, *_channels(chosen), f"{content.kind}, where {content.top:g} stands for 1")
+  how = (*listing.how, content.example, *_channels(chosen), f"numbers are {content.kind}; {content.top:g} stands for 1")
   fields = _regions(regions, whole)
   if regions is not None:
     how = (*how, f"{regions}: regions of {len(fields)} of {len(whole)} cases; the others count whole")

@@ -138,6 +138,19 @@ def test_nnunet_volumes_are_turned_until_the_argmax_is_the_label_map(tmp_path, t
   assert any("axes turned" in note for note in notes) == (turn != "as it is")
 
 
+@pytest.mark.parametrize("volumes", [False, True])
+def test_a_sigmoid_is_turned_until_it_agrees_with_the_label_map_beside_it(tmp_path, volumes):
+  small = Small(tmp_path, volumes=volumes)
+  for name, p in small.probs.items():
+    save_npz(small.maps / f"{name}.npz", p=p[..., ::-1])
+    if volumes:
+      save_nifti(small.maps / f"{name}.nii.gz", (p > 0.5).astype(np.uint8))
+    else:
+      save_png(small.maps / f"{name}.png", (p > 0.5).astype(np.uint8))
+  pairs = check(small)
+  assert all("axes turned to zy-x, by the label map beside it" in case.notes for case in pairs)
+
+
 def test_regions_of_nnunet_have_a_channel_each_and_none_of_the_background(tmp_path):
   small = Small(tmp_path, volumes=True)
   labels_json(small.maps, {"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=[1, 2])
