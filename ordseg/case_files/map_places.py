@@ -41,7 +41,7 @@ def on_grid(
   beside: pathlib.Path | None = None,
   labels: Labels | None = None,
   axes: str = "",
-  resample: bool = False,
+  resample: bool | None = False,
 ) -> OnGrid:
   """Places a map.
 
@@ -52,7 +52,7 @@ def on_grid(
     beside: the label map of the same prediction.
     labels: what dataset.json says of channels.
     axes: `Options.map_axes`.
-    resample: takes another grid.
+    resample: takes another grid; None: of numbers that have nothing between them, as those of classes.
 
   Raises:
     InputError: another grid, or a shape that fits several; names both files and the way out.
@@ -73,7 +73,10 @@ def on_grid(
     values, found = _matched(image, reference, axes)
   except InputError as error:
     if not resample:
-      raise InputError(f"{error} With --resample it is interpolated to that grid.") from None
+      way_out = (
+        "Label maps are not interpolated." if resample is None else "With --resample it is interpolated to that grid."
+      )
+      raise InputError(f"{error} {way_out}") from None
     own = dataclasses.replace(image, pages=np.moveaxis(decode(np.moveaxis(image.pages, -1, 0)), 0, -1))
     values = np.moveaxis(resampling.resampled(own, reference), -1, 0)
     return OnGrid(values, "", (*notes, "interpolated to the grid of the masks (--resample)"))

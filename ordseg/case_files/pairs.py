@@ -159,7 +159,7 @@ class Pairs:
       beside=file.labels,
       labels=self._labels,
       axes=self._options.map_axes,
-      resample=self._options.resample and not self.content.is_label_map,
+      resample=None if self.content.is_label_map else self._options.resample,
     )
     return placed, {one.name: self._structure(placed.probs, one, file.path, is_classes) for one in self.structures}
 

@@ -5,7 +5,11 @@ import pathlib
 import nibabel
 import numpy as np
 import PIL.Image
+import pytest
 import tifffile
+
+from ordseg import case_files
+from ordseg.errors import InputError
 
 CASES = ("p1_a", "p1_b", "p2_a")
 SHAPE_2D, SHAPE_3D = (6, 8), (3, 4, 5)  # rows, columns; pages, rows, columns
@@ -64,3 +68,16 @@ class Small:
     for name, p in self.probs.items():
       write(name, p)
     return self
+
+
+def answer(small, options=None, **more):
+  """Returns the one line that pairing or reading ends in."""
+  with pytest.raises(InputError) as caught:
+    list(case_files.pair([small.maps], small.masks_at, options=options, **more))
+  line = str(caught.value)
+  assert "\n" not in line and len(line) < 1500
+  return line
+
+
+def good(small, name, p):
+  save_npz(small.maps / f"{name}.npz", p=p)

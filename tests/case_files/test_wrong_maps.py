@@ -1,6 +1,5 @@
 """What each wrong input answers: one line that names the file, what was expected and the way out; see docs/score.md."""
 
-import json
 import pickle
 import re
 
@@ -8,28 +7,14 @@ import numpy as np
 import pytest
 
 from ordseg import case_files
-from ordseg.case_files import Names, Options
-from ordseg.errors import InputError
-from tests.case_files.making import AFFINE, Small, save_nifti, save_npy, save_npz, save_png, save_tiff
+from ordseg.case_files import Options
+from tests.case_files.making import AFFINE, Small, answer, good, save_nifti, save_npy, save_npz, save_png, save_tiff
 
 ODD = "p1_b"  # the case whose map is wrong where one alone is
 
 
-def answer(small, options=None, **more):
-  """Returns the one line that pairing or reading ends in."""
-  with pytest.raises(InputError) as caught:
-    list(case_files.pair([small.maps], small.masks_at, options=options, **more))
-  line = str(caught.value)
-  assert "\n" not in line and len(line) < 1500
-  return line
-
-
 def softmax(p, count=2):
   return np.stack([1 - p, *[p / (count - 1)] * (count - 1)])
-
-
-def good(small, name, p):
-  save_npz(small.maps / f"{name}.npz", p=p)
 
 
 def one_wrong(write):
@@ -255,6 +240,11 @@ def _coarse(at, p):
 VOLUMES = {
   "elsewhere": (_elsewhere, {}, r"p1_a.nii.gz: the map lies elsewhere in space .*by \(2, 0, 0\) mm.*--resample"),
   "mirrored": (_flipped_affine, {}, r"p1_a.nii.gz: the map lies elsewhere in space"),
+  "coarse label maps": (
+    lambda at, p: _coarse(at, (p > 0.5).astype(np.uint8)),
+    {"resample": True},
+    r"p1_a.nii.gz: the map has voxels of .*Label maps are not interpolated",
+  ),
   "coarse": (_coarse, {}, r"p1_a.nii.gz: the map has voxels of .*--resample"),
   "not covered": (_elsewhere, {"resample": True}, r"p1_a.nii.gz: --resample: the map does not cover"),
   "argmax": (other_argmax, {}, r"p1_a.npz: its largest channel is not the label map .*p1_a.nii.gz beside it"),
@@ -324,80 +314,3 @@ def test_unknown_maps_and_strange_files_are_listed(tmp_path):
   assert listing.unknown == ("p9_z",)
   assert [path.name for path in listing.left_out] == ["p1_a.mha"]
   assert listing.odd == ("maps of unknown cases (1): p9_z", "files that are neither (1): p1_a.mha")
-
-
-def mask_png(small, name, values):
-  save_png(small.masks_at / f"{name}.png", values.astype(np.uint8))
-
-
-MASKS = {
-  "another size": (lambda s: mask_png(s, "ben/p1_a", np.zeros((5, 8))), r"ben/p1_a.png: the mask is 5 x 8 pixels"),
-  "grey": (lambda s: mask_png(s, "ben/p1_a", np.arange(48).reshape(6, 8)), r"ben/p1_a.png: .*--marked="),
-  "unread format": (
-    lambda s: (s.masks_at / "ben" / "p9.nrrd").write_bytes(b"x"),
-    r"p9.nrrd: is among the masks of ben, but files of the kind",
-  ),
-  "loose": (lambda s: mask_png(s, "p1_a", np.zeros((6, 8))), r"raters/p1_a.png: lies beside the folders of raters"),
-  "no region of a case": (lambda s: mask_png(s, "../fov/x", np.ones((6, 8))), r"fov: none of its regions"),
-  "empty region": (lambda s: mask_png(s, "../fov/p1_a", np.zeros((6, 8))), r"fov/p1_a.png: the region leaves no pixel"),
-}
-
-
-@pytest.mark.parametrize("kind", MASKS)
-def test_masks(tmp_path, kind):
-  make, wanted = MASKS[kind]
-  small = Small(tmp_path)
-  small.each(lambda n, p: good(small, n, p))
-  make(small)
-  fov = small.root / "fov"
-  line = answer(small, regions=fov if fov.is_dir() else None)
-  assert re.search(wanted, line), line
-
-
-@pytest.mark.parametrize(
-  ("content", "wanted"),
-  [
-    ({"labels": {"background": 0, "a": 1, "b": 2}}, r"names several classes, a, b: .*--classes=a"),
-    ({"labels": {"0": "background", "1": "a"}}, r"label '0' must be a number .*version 1"),
-    ({"labels": {"background": 0}}, r"names no label but the background"),
-    ({"labels": {"background": 0, "a": [1, 2]}}, r"regions need regions_class_order"),
-    ({}, r"expected the field labels"),
-  ],
-)
-def test_dataset_json(tmp_path, content, wanted):
-  small = Small(tmp_path)
-  small.each(lambda n, p: good(small, n, p))
-  (small.maps / "dataset.json").write_text(json.dumps(content))
-  assert re.search(wanted, answer(small))
-
-
-def test_an_unknown_layout(tmp_path):
-  small = Small(tmp_path)
-  small.each(lambda n, p: good(small, n, p))
-  assert "--layout='nnunnet' is unknown. Did you mean 'nnunet'" in answer(
-    small, names=Names("nnunnet", option_prefix="--")
-  )
-
-
-def test_two_regions_of_a_case(tmp_path):
-  small = Small(tmp_path)
-  small.each(lambda n, p: good(small, n, p))
-  for name in ("p1_a", "p1_a_fov"):
-    mask_png(small, f"../fov/{name}", np.ones((6, 8)))
-  assert "case 'p1_a' has two regions" in answer(small, regions=tmp_path / "fov")
-
-
-@pytest.mark.parametrize(
-  ("options", "wanted"),
-  [
-    ({"missing": "skp"}, r"--missing='skp' is unknown. Did you mean 'skip'"),
-    ({"scale": -1}, r"--scale=-1 must be in \[0, inf\)"),
-    ({"map_axes": "zz"}, r"--map_axes='zz' must be some of c, z, y and x"),
-    ({"channel": 1, "levels": True}, r"exclude each other"),
-    ({"marked": ">>3"}, r"--marked='>>3' must be 'binary' .0 and one"),
-    ({"group_regex": "p"}, r"--group_regex='p' must be a regular expression with a parenthesis"),
-  ],
-)
-def test_options(options, wanted):
-  with pytest.raises(InputError, match=wanted):
-    Options(**options)
