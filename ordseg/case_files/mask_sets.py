@@ -87,7 +87,10 @@ def find_masks(root: pathlib.Path, names: Names, images: pathlib.Path | None = N
   if not any(case.masks for case in found):
     raise InputError(f"{root}: there is no mask in it; found {listing(root)}. See docs/own_data.md for the layouts.")
   cases = {case.key: case for case in sorted(found, key=lambda case: case.key)}
-  return MaskSet(cases, layout, nnunet.read_labels(root) or nnunet.read_labels(root.parent), tuple(left_out))
+  labels = nnunet.read_labels(root)
+  if labels is None and (_LABELS.fullmatch(root.name) or root.name == names.raters):
+    labels = nnunet.read_labels(root.parent)
+  return MaskSet(cases, layout, labels, tuple(left_out))
 
 
 def _layout(root: pathlib.Path, names: Names) -> str:

@@ -51,7 +51,7 @@ def resolve(options: Options, of_maps: Labels | None, of_masks: Labels | None) -
       f"--classes={next(iter(known.values))}, names with commas between, or --classes=all."
     )
   ((name, channel),) = known.channels.items()
-  return (Structure(name, channel if of_maps is not None else -1),)
+  return (Structure(name, channel if of_maps is not None else -1, _values(of_masks, name)),)
 
 
 def _named(text: str, known: Labels | None, of_masks: Labels | None) -> tuple[Structure, ...]:
@@ -72,8 +72,14 @@ def _one(name: str, known: Labels | None, of_masks: Labels | None) -> Structure:
         f"--classes={name}: {labels.path} does not name it.{did_you_mean(name, labels.values)} It names "
         f"{', '.join(labels.values)}."
       )
-  values = (of_masks or known).values[name]
-  return Structure(name, known.channels[name], values if len(known.values) > 1 else ())
+  return Structure(name, known.channels[name], _values(of_masks or known, name))
+
+
+def _values(labels: Labels | None, name: str) -> tuple[int, ...]:
+  """Returns the numbers of a class in label files; () where it is all that they hold, which 255 may stand for."""
+  if labels is None or (len(labels.values) == 1 and labels.ignore is None):
+    return ()
+  return labels.values.get(name, ())
 
 
 def _check_once(names: Collection[str]) -> None:

@@ -289,16 +289,17 @@ def test_missing_raters_regions_groups_and_spacing(tmp_path):
   assert cases["p1_a"].spacing == (4.0, 3.0, 2.0)
 
 
-def test_labels_to_be_ignored_count_nowhere(tmp_path):
+@pytest.mark.parametrize("others", [{"other": 2}, {}])
+def test_labels_to_be_ignored_count_nowhere(tmp_path, others):
   small = Small(tmp_path, volumes=True)
   small.each(lambda n, p: save_nifti(small.maps / f"{n}.nii.gz", p))
-  labels_json(small.root, {"background": 0, "lesion": 1, "other": 2, "ignore": 3})
+  labels_json(small.root, {"background": 0, "lesion": 1, **others, "ignore": 3})
   label = np.zeros((3, 4, 5), np.uint8)
-  label[0, 0, :3] = 1, 2, 3
+  label[0, 0, :3] = 1, len(others) * 2, 3
   for name in CASES:
     for rater in ("anna", "ben"):
       save_nifti(small.masks_at / rater / f"{name}.nii.gz", label)
-  for case in pair(small, Options(classes="lesion")):
+  for case in pair(small, Options(classes="lesion" if others else "")):
     np.testing.assert_array_equal(case.rater_masks["lesion"].sum(-1), 2 * (label == 1))
     np.testing.assert_array_equal(case.pixel_valid, label != 3)
 
