@@ -84,8 +84,9 @@ class Survey:
     if self._few is not None:
       flat = values.reshape(-1)
       sample = np.unique(flat[:: max(1, flat.size // _SAMPLE)])
-      found = np.unique(flat) if len(sample) <= _FEW else sample
-      self._few |= set(found.astype(float).tolist())
+      if len(sample) <= _FEW:  # whether there are others is found without sorting them all
+        sample = np.concatenate([sample, np.unique(flat[~np.isin(flat, sample)])])
+      self._few |= set(sample.astype(float).tolist())
       self._few = self._few if len(self._few) <= _FEW else None
 
   def _is_settled(self, dtype: np.dtype) -> bool:

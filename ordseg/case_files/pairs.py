@@ -218,7 +218,7 @@ def pair(
   fields = _regions(regions, whole)
   if regions is not None:
     how = (*how, f"{regions}: regions of {len(fields)} of {len(whole)} cases; the others count whole")
-  listing = dataclasses.replace(listing, how=how, odd=(*content.notes, *tip, *listing.odd))
+  listing = dataclasses.replace(listing, how=how, odd=(*content.notes, *tip, *_fewer(files), *listing.odd))
   return Pairs(found.raters, chosen, content, listing, found, files, labels, fields, options)
 
 
@@ -242,6 +242,14 @@ def _listing(
   told["files that are neither"] = [path.name for path in left_out]
   odd = [f"{what} ({len(these)}): {', '.join(these)}" for what, these in told.items() if these]
   return Listing(tuple(whole), tuple(missing), tuple(unrated), tuple(unknown), tuple(left_out), tuple(how), tuple(odd))
+
+
+def _fewer(files: dict[str, tuple[MapFile, ...]]) -> Iterator[str]:
+  """Yields the cases that have fewer members than others."""
+  most = max(len(own) for own in files.values())
+  few = [f"{name} ({len(own)} of {most})" for name, own in files.items() if len(own) < most]
+  if few:
+    yield f"cases with fewer maps than others ({len(few)}): {', '.join(few)}"
 
 
 def _also_unknown(listing: Listing) -> str:

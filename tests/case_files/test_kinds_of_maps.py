@@ -268,6 +268,9 @@ def test_members_by_name_are_averaged(tmp_path):
   pairs = check(small, Options(members="_s*"), wanted={n: p * 0.75 for n, p in small.probs.items()})
   for case in pairs:
     assert [len(one) for one in case.members.values()] == [2]
+  (small.maps / "p2_a_s0.npz").unlink()
+  pairs = pair(small, Options(members="_s*"))
+  assert pairs.listing.odd == ("cases with fewer maps than others (1): p2_a (1 of 2)",)
 
 
 def test_missing_raters_regions_groups_and_spacing(tmp_path):
