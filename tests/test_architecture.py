@@ -73,10 +73,13 @@ def test_nothing_is_imported_by_a_name_that_no_reader_sees(path):
     assert name not in ("data", "configs.default") or path.name == "data_sets.py", "one place looks for builders"
 
 
-# Builders share the readers of image files, settings, records, locks and the error with `ordseg`, and nothing that needs JAX.
+# Builders share the readers of image files and layouts, settings, records, locks and the error; nothing that needs JAX.
 @pytest.mark.parametrize(
   ("package", "allowed"),
-  [("configs", ("config", "losses")), ("data", ("errors", "settings", "files", "records", "locks", "image_io"))],
+  [
+    ("configs", ("config", "losses")),
+    ("data", ("errors", "settings", "files", "records", "locks", "image_io", "case_files")),
+  ],
 )
 def test_what_configs_and_data_import_of_ordseg(package, allowed):
   for path in (ROOT / package).rglob("*.py"):

@@ -15,9 +15,10 @@ import tensorflow_datasets as tfds
 
 from data import common, files, tiles
 from data.errors import DataError, did_you_mean, raise_all
-from data.folder_raters import dtypes, layouts, problems, reading
-from data.folder_raters.layouts import Case
+from data.folder_raters import dtypes, problems, reading
 from ordseg import image_io
+from ordseg.case_files import layouts
+from ordseg.case_files.layouts import Case
 
 _UNRATED = ("error", "skip")
 _NOTES = 10  # of a split: different notes that are printed
@@ -133,7 +134,8 @@ class FolderConfig(common.RaterConfig):
 
   def names(self) -> layouts.Names:
     """Returns the settings that say where files lie."""
-    return layouts.Names(**{field.name: getattr(self, field.name) for field in dataclasses.fields(layouts.Names)})
+    own = [field.name for field in dataclasses.fields(layouts.Names) if hasattr(self, field.name)]
+    return layouts.Names(**{name: getattr(self, name) for name in own})
 
 
 class Builder(common.RaterBuilder):

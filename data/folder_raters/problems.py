@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from data.errors import DataError
 from data.folder_raters import reading
-from data.folder_raters.cases import Case
+from ordseg.case_files.cases import Case
 
 ENOUGH = 100  # problems; whoever has more has another problem
 

@@ -10,8 +10,8 @@ from data import tiles
 from data.common import Example
 from data.errors import DataError
 from data.folder_raters import dtypes
-from data.folder_raters.layouts import Case
 from ordseg import image_io
+from ordseg.case_files.layouts import Case
 from ordseg.image_io import ImageFile, placement
 from ordseg.image_io.masks import Rule
 

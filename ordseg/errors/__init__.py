@@ -10,10 +10,12 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from ordseg.errors import interrupts, system_errors
+
+SHOWN = 20  # problems of one error, one a line
 
 
 class InputError(ValueError):
@@ -40,6 +42,21 @@ def check_choice(name: str, choices: Iterable[str], *, field: str) -> None:
   choices = sorted(choices)
   if name not in choices:
     raise InputError(f"{field}={name!r} is unknown.{did_you_mean(str(name), choices)} Choices: {', '.join(choices)}.")
+
+
+def raise_all(problems: Sequence[str], headline: str) -> None:
+  """Raises one error for all that was found wrong; returns where that is nothing.
+
+  Args:
+    problems: one line each; one alone is the whole error.
+    headline: of several: what they have in common.
+  """
+  lines = list(dict.fromkeys(problems))
+  if len(lines) == 1:
+    raise InputError(lines[0])
+  if lines:
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    raise InputError("\n  ".join([f"{len(lines)} {headline.removesuffix('.')}:", *lines[:SHOWN], *more]))
 
 
 @contextlib.contextmanager

@@ -24,10 +24,11 @@ def read(file: pathlib.Path, data: Any) -> ImageFile:
 
   Returns:
     pages [D, H, W, 1], one for each place that frames lie at, with `page_affines`; empty places are left out of such
-    objects. One binary segment is 0 and 1, several are their numbers; a fractional one is float32 in [0, 1].
+    objects. One binary segment is 0 and 1, several are their numbers; fractional ones are float32 in [0, 1], a channel
+    each.
 
   Raises:
-    InputError: segments that overlap, several fractional segments, frames without a place.
+    InputError: binary segments that overlap, frames without a place, two frames of a segment in one place.
   """
   frames = dicom_pixels.read_stored(file, data)[..., 0]
   planes = dicom_planes.planes_of(file, data, len(frames))
@@ -43,13 +44,17 @@ def read(file: pathlib.Path, data: Any) -> ImageFile:
   else:
     numbers = [_segment(file, data, k, labels) for k in range(len(frames))]
     values = _marked(file, data, frames, numbers, kind, several=len(labels) > 1)
-  places, pages = _merged(file, values, planes, numbers)
+  if kind == "FRACTIONAL" and len(labels) > 1:
+    places, pages = _in_channels(file, values, planes, numbers, list(labels))
+  else:
+    places, pages = _merged(file, values, planes, numbers)
+    pages = pages[..., None]
   shown = ", ".join(f"{number} {label}".strip() for number, label in labels.items())
   notes = (f"a segmentation object, segments: {shown}",)
   kept = np.stack([affines[k] for k in places])  # type: ignore[arg-type]
   first = planes[places[0]]
   spacing = (first.depth, *first.spacing)
-  return ImageFile(file, pages[..., None], spacing, page_affines=kept, header=[data], notes=notes)
+  return ImageFile(file, pages, spacing, page_affines=kept, header=[data], notes=notes)
 
 
 def _segment(file: pathlib.Path, data: Any, frame: int, labels: dict[int, str]) -> int:
@@ -70,12 +75,28 @@ def _marked(
     raise InputError(
       f"{file}: SegmentationType {kind or 'absent'} is not read; expected BINARY, FRACTIONAL or LABELMAP."
     )
-  if several:
-    raise InputError(f"{file}: holds several fractional segments; a mask is one. Store each in a file of its own.")
   top = dicom_planes.integer(file, data, "MaximumFractionalValue")
   if top < 1 or frames.max() > top:
     raise InputError(f"{file}: MaximumFractionalValue is {top}, and values go to {frames.max()}.")
   return (frames / np.float32(top)).astype(np.float32)
+
+
+def _in_channels(
+  file: pathlib.Path, values: np.ndarray, planes: list[dicom_planes.Plane], numbers: list[int], segments: list[int]
+) -> tuple[list[int], np.ndarray]:
+  """Gives each segment a channel; returns a frame of each place, and pages [D, H, W, C], 0 where a segment has none."""
+  along = [float(plane.at @ planes[0].normal) for plane in planes]
+  places: list[int] = []
+  page_of: dict[tuple[int, int], int] = {}
+  for k in np.argsort(along, kind="stable").tolist():
+    if not places or along[k] - along[places[-1]] > _SAME:
+      places.append(k)
+    if page_of.setdefault((len(places) - 1, numbers[k]), k) != k:
+      raise InputError(f"{file}: segment {numbers[k]} has two frames in one place.")
+  pages = np.zeros((len(places), *values.shape[1:], len(segments)), values.dtype)
+  for (page, number), k in page_of.items():
+    pages[page, ..., segments.index(number)] = values[k]
+  return places, pages
 
 
 def _merged(

@@ -137,10 +137,8 @@ def settled(values: np.ndarray, path: pathlib.Path) -> np.ndarray:
 def _two_values(values: np.ndarray, foreground: float | None = None) -> np.ndarray | None:
   """Marks where 0 and one other whole number are all there is; None otherwise."""
   marked = values != 0
-  other = values[marked][:1] if foreground is None else np.asarray([foreground])
-  if len(other) and (values[marked] != other[0]).any():
-    return None
-  if values.dtype.kind == "f" and len(other) and other[0] != np.rint(other[0]):
+  other = foreground if foreground is not None else values.max(initial=0) or values.min(initial=0)
+  if (marked & (values != other)).any() or (values.dtype.kind == "f" and other != np.rint(other)):
     return None
   return marked.astype(np.uint8)
 

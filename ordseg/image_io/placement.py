@@ -62,13 +62,25 @@ def transposed(image: ImageFile, order: Sequence[int]) -> ImageFile:
   return dataclasses.replace(image, pages=pages, spacing=spacing, affine=affine)
 
 
-def matched(mask: ImageFile, image: ImageFile, order: Sequence[int] = (0, 1, 2)) -> ImageFile:
+@dataclasses.dataclass(frozen=True)
+class Called:
+  """What errors call the two files: ``the mask`` and ``its image``."""
+
+  one: str = "mask"
+  other: str = "its image"
+
+
+MASK = Called()
+
+
+def matched(mask: ImageFile, image: ImageFile, order: Sequence[int] = (0, 1, 2), *, called: Called = MASK) -> ImageFile:
   """Returns a mask with its axes in the order and direction of its image's.
 
   Args:
     mask: as it was read.
     image: its image, pages along whatever axis.
     order: of the mask's (page, row, column), where mask or image have no place in space: then only sizes are compared.
+    called: what errors call the two.
 
   Returns:
     pages [D, H, W, C] with D, H, W of the image; pages that a segmentation object leaves out are 0.
@@ -84,22 +96,22 @@ def matched(mask: ImageFile, image: ImageFile, order: Sequence[int] = (0, 1, 2))
   if image.affine is None or (mask.affine is None and mask.page_affines is None):
     mask = transposed(mask, order)
     if mask.pages.shape[:3] != image.pages.shape[:3]:
-      raise InputError(_other_size(mask, image))
+      raise InputError(_other_size(mask, image, called))
     return mask
   if mask.page_affines is not None:
-    pages = _spread(mask, image)
+    pages = _spread(mask, image, called)
   else:
     assert mask.affine is not None
-    pages, start = _aligned(mask, mask.pages, mask.affine, image)
+    pages, start = _aligned(mask, mask.pages, mask.affine, image, called)
     if pages.shape[:3] != image.pages.shape[:3]:
-      raise InputError(_other_size(mask, image))
+      raise InputError(_other_size(mask, image, called))
     if any(start):
-      raise InputError(_elsewhere(mask, image, mask.affine))
+      raise InputError(_elsewhere(mask, image, mask.affine, called))
   return dataclasses.replace(mask, pages=pages, spacing=image.spacing, affine=image.affine, page_affines=None)
 
 
 def _aligned(
-  mask: ImageFile, pages: np.ndarray, affine: np.ndarray, image: ImageFile
+  mask: ImageFile, pages: np.ndarray, affine: np.ndarray, image: ImageFile, called: Called
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
   """Turns pages [D, H, W, C] into the image's axes; returns them and the image's voxel (page, row, column) they begin
   at."""
@@ -108,10 +120,10 @@ def _aligned(
   steps = np.linalg.solve(image.affine, affine)  # from the mask's voxels to the image's
   axes = _image_axes(steps[:3, :3], sizes)
   if axes is None:
-    raise InputError(_turned(mask, image, affine))
+    raise InputError(_turned(mask, image, affine, called))
   signs = [1 if sizes[j] == 1 or steps[i, j] > 0 else -1 for j, i in enumerate(axes)]
   if any(n > 1 and not _is_step(steps[:3, j], axes[j], signs[j]) for j, n in enumerate(sizes)):
-    raise InputError(_other_spacing(mask, image, affine))
+    raise InputError(_other_spacing(mask, image, affine, called))
   whole = np.zeros((3, 3))
   for j, i in enumerate(axes):
     whole[i, j] = signs[j]
@@ -119,7 +131,7 @@ def _aligned(
   places = far @ steps[:3, :3].T + steps[:3, 3]
   corner = np.rint(steps[:3, 3])
   if np.abs(places - (far @ whole.T + corner)).max() > CORNER_TOLERANCE:
-    raise InputError(_elsewhere(mask, image, affine))
+    raise InputError(_elsewhere(mask, image, affine, called))
   first = (far @ whole.T + corner).min(axis=0).astype(int)
   order = [axes.index(i) for i in range(3)]
   values = pages.transpose(2, 1, 0, 3).transpose(*order, 3)
@@ -149,17 +161,17 @@ def _is_step(step: np.ndarray, axis: int, sign: int) -> bool:
   return bool(np.abs(step - want).max() <= STEP_TOLERANCE)
 
 
-def _spread(mask: ImageFile, image: ImageFile) -> np.ndarray:
+def _spread(mask: ImageFile, image: ImageFile, called: Called) -> np.ndarray:
   """Puts pages that have places of their own into the image's grid; the rest is 0."""
   assert mask.page_affines is not None
   out = np.zeros((*image.pages.shape[:3], mask.pages.shape[-1]), mask.pages.dtype)
   for page, affine in zip(mask.pages, mask.page_affines, strict=True):
-    values, start = _aligned(mask, page[None], affine, image)
+    values, start = _aligned(mask, page[None], affine, image, called)
     stop = [first + n for first, n in zip(start, values.shape[:3], strict=True)]
     if min(start) < 0 or any(end > n for end, n in zip(stop, out.shape[:3], strict=True)):
-      raise InputError(f"{mask.path}: the mask has pixels outside its image {image.path}.")
+      raise InputError(f"{mask.path}: the {called.one} has pixels outside {called.other} {image.path}.")
     if sum(n == size for n, size in zip(values.shape[:3], out.shape[:3], strict=True)) < 2:
-      raise InputError(_other_size(mask, image))
+      raise InputError(_other_size(mask, image, called))
     out[tuple(slice(first, end) for first, end in zip(start, stop, strict=True))] = values
   return out
 
@@ -167,39 +179,39 @@ def _spread(mask: ImageFile, image: ImageFile) -> np.ndarray:
 # --- What differs, in words
 
 
-def _other_size(mask: ImageFile, image: ImageFile) -> str:
+def _other_size(mask: ImageFile, image: ImageFile, called: Called) -> str:
   have, want = mask.pages.shape[:3], image.pages.shape[:3]
   swapped = " The axes look swapped." if sorted(have) == sorted(want) and have != want else ""
   if swapped and orientation.NOTE in image.notes and orientation.NOTE not in mask.notes:
     swapped = " The image was turned upright as its EXIF orientation says; was the mask drawn on the picture as stored?"
-  return f"{mask.path}: the mask is {_size(have)}, its image {image.path} {_size(want)}.{swapped}"
+  return f"{mask.path}: the {called.one} is {_size(have)}, {called.other} {image.path} {_size(want)}.{swapped}"
 
 
 def _size(shape: Sequence[int]) -> str:
   return " x ".join(str(n) for n in (shape if shape[0] > 1 else shape[1:])) + " pixels"
 
 
-def _turned(mask: ImageFile, image: ImageFile, affine: np.ndarray) -> str:
+def _turned(mask: ImageFile, image: ImageFile, affine: np.ndarray, called: Called) -> str:
   assert image.affine is not None
   units = [steps / np.linalg.norm(steps, axis=0) for steps in (affine[:3, :3], image.affine[:3, :3])]
   cosines = np.abs(units[0].T @ units[1])
   degrees = max(float(np.degrees(np.arccos(min(1.0, cosine)))) for cosine in cosines.max(axis=1))
   return (
-    f"{mask.path}: the mask's axes stand {degrees:.3g} degrees askew to those of its image {image.path}; resample it "
-    "to the image's grid."
+    f"{mask.path}: the {called.one}'s axes stand {degrees:.3g} degrees askew to those of {called.other} "
+    f"{image.path}; resample it to the image's grid."
   )
 
 
-def _other_spacing(mask: ImageFile, image: ImageFile, affine: np.ndarray) -> str:
+def _other_spacing(mask: ImageFile, image: ImageFile, affine: np.ndarray, called: Called) -> str:
   assert image.affine is not None
   sizes = [" x ".join(f"{mm:.5g}" for mm in spacing_of(one)) for one in (affine, image.affine)]
   return (
-    f"{mask.path}: the mask has voxels of {sizes[0]} mm (page, row, column), its image {image.path} of {sizes[1]} mm; "
-    "resample it to the image's grid."
+    f"{mask.path}: the {called.one} has voxels of {sizes[0]} mm (page, row, column), {called.other} "
+    f"{image.path} of {sizes[1]} mm; resample it to the image's grid."
   )
 
 
-def _elsewhere(mask: ImageFile, image: ImageFile, affine: np.ndarray) -> str:
+def _elsewhere(mask: ImageFile, image: ImageFile, affine: np.ndarray, called: Called) -> str:
   assert image.affine is not None
   if mask.page_affines is not None:
     voxel = np.linalg.solve(image.affine, affine)[:3, 3]
@@ -210,6 +222,6 @@ def _elsewhere(mask: ImageFile, image: ImageFile, affine: np.ndarray) -> str:
     offset, what = places[0] - places[1], "its centre is off"
   shown = ", ".join(f"{mm:.4g}" for mm in offset + 0.0)
   return (
-    f"{mask.path}: the mask lies elsewhere in space (affine) than its image {image.path}: {what} by ({shown}) mm to "
-    "the right, front and top."
+    f"{mask.path}: the {called.one} lies elsewhere in space (affine) than {called.other} {image.path}: "
+    f"{what} by ({shown}) mm to the right, front and top."
   )

@@ -13,8 +13,8 @@ import pydicom
 import pytest
 
 from data import DataError
-from data.folder_raters import bids, layouts
 from ordseg import image_io
+from ordseg.case_files import bids, layouts
 from tests.data.archives import folder_raters as archive
 from tests.data.helpers import ROOT
 from tests.data.test_folder_raters import build, check, records

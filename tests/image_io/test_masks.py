@@ -173,3 +173,15 @@ def test_the_tolerance_is_relative(value, share):
 def test_rules_that_are_none(rule):
   with pytest.raises(InputError, match="must be 'binary'"):
     image_io.parse_rule(rule)
+
+
+@pytest.mark.parametrize(
+  ("values", "wanted"), [([0, -1, -1], [0, 1, 1]), ([-1, 0, 2], None), ([-3, -1], None), ([], [])]
+)
+def test_the_one_other_value_may_have_any_sign(values, wanted):
+  values = np.asarray(values, np.int16)
+  if wanted is None:
+    with pytest.raises(InputError, match="0 and one other value"):
+      image_io.to_binary(values, pathlib.Path("x.nii"))
+  else:
+    np.testing.assert_array_equal(image_io.to_binary(values, pathlib.Path("x.nii")), wanted)

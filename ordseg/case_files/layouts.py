@@ -7,13 +7,25 @@ import pathlib
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from data.errors import DataError, did_you_mean, raise_all
-from data.folder_raters import bids, manifests
-from data.folder_raters.cases import SPLITS, Case, Names, folders, listed, listing, named, not_read, shortened
 from ordseg import image_io
+from ordseg.case_files import bids, manifests
+from ordseg.case_files.cases import SPLITS, Case, Names, folders, listed, listing, named, not_read, shortened
+from ordseg.errors import InputError, did_you_mean, raise_all
 from ordseg.image_io import SUFFIXES as KNOWN
 
-__all__ = ["LAYOUTS", "SPLITS", "Case", "Names", "find_cases", "place", "shortened", "signature"]
+__all__ = [
+  "LAYOUTS",
+  "SPLITS",
+  "Case",
+  "Names",
+  "find_cases",
+  "is_rater_word",
+  "place",
+  "recognised",
+  "shortened",
+  "signature",
+  "without",
+]
 
 LAYOUTS = ("auto", "raters", "cases", "bids", "manifest")
 # What people call a rater's file beside image.nii.gz, unless rater_pattern says it.
@@ -31,15 +43,15 @@ def find_cases(root: pathlib.Path, names: Names, left_out: list[pathlib.Path] | 
     left_out: gets the files that lie among the images and masks and are none.
 
   Raises:
-    DataError: no known layout, images of one name, masks without an image, images that are not there: all of them.
+    InputError: no known layout, images of one name, masks without an image, images that are not there: all of them.
   """
   layout = _detect(root, names) if names.layout == "auto" else names.layout
   find = {"raters": _by_rater, "cases": _by_case, "bids": bids.find, "manifest": manifests.find}[layout]
   cases = sorted(find(root, names, left_out if left_out is not None else []), key=lambda case: case.key)
   if not cases:
-    raise DataError(f"{root}: there is no image in it. Known formats: {', '.join(KNOWN)}, and DICOM of any name.")
+    raise InputError(f"{root}: there is no image in it. Known formats: {', '.join(KNOWN)}, and DICOM of any name.")
   if not any(case.masks for case in cases):
-    raise DataError(f"{root}: {len(cases)} images, but no rater's mask beside them.")
+    raise InputError(f"{root}: {len(cases)} images, but no rater's mask beside them.")
   twice = [
     f"{case.image}: two images are named {case.key!r}; the other is {before.image}."
     for before, case in itertools.pairwise(cases)
@@ -72,7 +84,8 @@ def place(path: pathlib.Path, root: pathlib.Path) -> str:
   return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _detect(root: pathlib.Path, names: Names) -> str:
+def recognised(root: pathlib.Path, names: Names) -> str:
+  """Returns the layout of a folder; '' where it has none of them."""
   if named(root, names.manifest).is_file():
     return "manifest"
   if named(root, names.images).is_dir() and named(root, names.raters).is_dir():
@@ -81,10 +94,17 @@ def _detect(root: pathlib.Path, names: Names) -> str:
     return "bids"
   if any(names.is_image(image.key.rpartition("/")[2], "image") for image in image_io.find(root)[0]):
     return "cases"
-  raise DataError(
+  return ""
+
+
+def _detect(root: pathlib.Path, names: Names) -> str:
+  if layout := recognised(root, names):
+    return layout
+  raise InputError(
     f"{root}: expected {names.images}/ and {names.raters}/<rater>/ in it, or <case>/{names.image_pattern or 'image'}.* "
     f"with <case>/*rater*, or sub-*/ with derivatives/, or {names.manifest}; found {listing(root)}. Other names: "
-    "builder_args.images and .raters, .image_pattern and .rater_pattern. See docs/own_data.md."
+    f"{names.option('images')} and {names.also('raters')}, {names.also('image_pattern')} and "
+    f"{names.also('rater_pattern')}. See docs/own_data.md."
   )
 
 
@@ -93,18 +113,18 @@ def _by_rater(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) ->
   image_dir, rater_dir = named(root, names.images), named(root, names.raters)
   for folder in (image_dir, rater_dir):
     if not folder.is_dir():
-      raise DataError(f"{folder}: there is no such folder. {root} holds {listing(root)}.")
+      raise InputError(f"{folder}: there is no such folder. {root} holds {listing(root)}.")
   others: list[pathlib.Path] = []
   found = [image for image in listed(image_dir, others, one_by_one=True) if names.is_image(_last(image.key), "*")]
   left_out += others
   unread = {_key_of(path, image_dir): path for path in others}
   images = {image.key.removesuffix(image_io.plain(names.image_suffix)): image.path for image in found}
   if len(images) < len(found):
-    raise DataError(f"{image_dir}: images differ in builder_args.image_suffix={names.image_suffix!r} alone.")
+    raise InputError(f"{image_dir}: images differ in {names.option('image_suffix')}={names.image_suffix!r} alone.")
   pattern = image_io.plain(names.rater_pattern)
   raters = [path for path in folders(rater_dir) if pathlib.PurePath(image_io.plain(path.name)).match(pattern)]
   if not raters:
-    raise DataError(
+    raise InputError(
       f"{rater_dir}: expected one folder per rater, named {names.rater_pattern}; found {listing(rater_dir)}."
     )
   masks: dict[str, dict[str, pathlib.Path]] = {key: {} for key in images}
@@ -113,7 +133,7 @@ def _by_rater(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) ->
   for rater in raters:
     problems += _match(rater, image_dir, names, masks, strays, left_out)
   problems += [f"{unread[key]}: has masks, but {not_read(unread[key])}" for key in strays if key in unread]
-  hint = _affix_hint([key for key in strays if key not in unread], images)
+  hint = _affix_hint([key for key in strays if key not in unread], images, names)
   raise_all([problem + hint for problem in problems] if len(problems) == 1 else problems, f"masks do not fit.{hint}")
   for key, path in images.items():
     yield Case(key, path, masks[key])
@@ -133,7 +153,7 @@ def _match(
   found = listed(rater, others, one_by_one=True)
   left_out += others
   for mask in found:
-    key = _without(mask.key, names.mask_prefix, names.mask_suffix)
+    key = without(mask.key, names.mask_prefix, names.mask_suffix)
     if key not in masks:
       strays.append(mask.key)
       expected = f"{image_dir / key}{names.image_suffix}.*"
@@ -154,14 +174,20 @@ def _key_of(path: pathlib.Path, root: pathlib.Path) -> str:
 
 def _mask_key(key: str, names: Names) -> str:
   """Returns the key of the image that a mask's name means; ``s0.seg.nrrd`` of 3D Slicer means ``s0``."""
-  return _without(key, names.mask_prefix, names.mask_suffix).removesuffix(".seg")
+  return without(key, names.mask_prefix, names.mask_suffix).removesuffix(".seg")
+
+
+def is_rater_word(name: str) -> bool:
+  """Returns whether a mask's name is what people call a rater's file: ``rater1``, ``mask_B``."""
+  return _RATER_WORDS.search(name) is not None
 
 
 def _last(key: str) -> str:
   return key.rpartition("/")[2]
 
 
-def _without(key: str, prefix: str, suffix: str) -> str:
+def without(key: str, prefix: str, suffix: str) -> str:
+  """Returns a key whose name lacks what masks have before and after it."""
   folder, slash, name = key.rpartition("/")
   return folder + slash + name.removeprefix(image_io.plain(prefix)).removesuffix(image_io.plain(suffix))
 
@@ -171,7 +197,7 @@ def _near(key: str, images: Collection[str]) -> str:
   return f" {same!r} differs in capital letters alone: rename one." if same else did_you_mean(key, images)
 
 
-def _affix_hint(strays: list[str], images: Collection[str]) -> str:
+def _affix_hint(strays: list[str], images: Collection[str], names: Names) -> str:
   """Says which setting would match most of the masks without an image."""
   if not strays:
     return ""
@@ -180,12 +206,13 @@ def _affix_hint(strays: list[str], images: Collection[str]) -> str:
   affixes = collections.Counter(pair for name in strays[:200] if (pair := _affixes(name, images)) is not None)
   if not affixes:
     return (
-      " Does the mask's name begin or end otherwise than the image's? Then set builder_args.mask_prefix or "
-      ".mask_suffix (or .image_suffix); where nothing else helps, write a manifest.csv."
+      " Does the mask's name begin or end otherwise than the image's? Then set "
+      f"{names.option('mask_prefix')} or {names.also('mask_suffix')} (or {names.also('image_suffix')}); where nothing "
+      "else helps, write a manifest.csv."
     )
   (before, after, image_after), count = affixes.most_common(1)[0]
   settings = (("mask_prefix", before), ("mask_suffix", after), ("image_suffix", image_after))
-  wanted = " and ".join(f"builder_args.{field}={value}" for field, value in settings if value)
+  wanted = " and ".join(f"{names.option(field)}={value}" for field, value in settings if value)
   return f" Set {wanted}, which finds the image of {count} of {min(len(strays), 200)} of them."
 
 
@@ -220,7 +247,9 @@ def _by_case(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> 
     if len(several) > 1:
       paths = ", ".join(image.path.name for image in several)
       problems.append(f"{root / case}: expected one {names.image_pattern or 'image'}.* in it, found {paths}.")
-  raise_all(problems, "files or folders do not fit <case>/image.* (builder_args.image_pattern) with <case>/*rater*")
+  raise_all(
+    problems, f"files or folders do not fit <case>/image.* ({names.option('image_pattern')}) with <case>/*rater*"
+  )
   for case, (image,) in images.items():
     yield Case(case, image.path, masks[case], group=case.partition("/")[0])
 
@@ -253,10 +282,10 @@ def _masks_of_cases(
     elif mask not in images[case]:
       name = mask.key[len(case) + 1 :]
       if names.rater_pattern == "*" and not _RATER_WORDS.search(name):
-        problems.append(f"{mask.path}: is neither image.* nor named like a rater; set builder_args.rater_pattern.")
+        problems.append(f"{mask.path}: is neither image.* nor named like a rater; set {names.option('rater_pattern')}.")
       elif not pathlib.PurePosixPath(name).match(names.rater_pattern):
         problems.append(
-          f"{mask.path}: is neither image.* nor named {names.rater_pattern} (builder_args.rater_pattern)."
+          f"{mask.path}: is neither image.* nor named {names.rater_pattern} ({names.option('rater_pattern')})."
         )
       else:
         masks[case][name] = mask.path

@@ -10,9 +10,9 @@ import re
 import urllib.parse
 from collections.abc import Iterator
 
-from data.errors import DataError, raise_all
-from data.folder_raters.cases import Case, Names, listing, named
 from ordseg import image_io
+from ordseg.case_files.cases import Case, Names, listing, named
+from ordseg.errors import InputError, raise_all
 
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
 _SPLIT_NAMES |= {"val": "validation", "dev": "validation", "test": "test", "testing": "test"}
@@ -25,11 +25,11 @@ def find(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iter
   del left_out  # a list names what it wants
   path = named(root, names.manifest)
   if not path.is_file():
-    raise DataError(f"{path}: there is no such manifest. {root} holds {listing(root)}.")
+    raise InputError(f"{path}: there is no such manifest. {root} holds {listing(root)}.")
   columns, rows = _table(path)
   raters = [name for name in columns if name not in _OWN_COLUMNS]
   if "image" not in columns or not raters or len(set(columns)) < len(columns) or "" in columns:
-    raise DataError(
+    raise InputError(
       f"{path}: expected the columns image and one per rater (and id, group, split where wanted), "
       f"found {', '.join(map(repr, columns)) or 'none'}."
     )
@@ -37,7 +37,7 @@ def find(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iter
   for line, cells in rows:
     try:
       cases.append(_case(path, line, columns, cells, raters))
-    except DataError as error:
+    except InputError as error:
       problems.append(str(error))
   raise_all(problems, f"lines of {path} cannot be used")
   yield from _named(cases)
@@ -68,7 +68,7 @@ def _table(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     rows = [(reader.line_num + skipped, cells) for cells in reader if any(cell.strip() for cell in cells)]
   except (csv.Error, UnicodeError) as error:
-    raise DataError(f"{path}: is no CSV file in UTF-8 ({error}).") from error
+    raise InputError(f"{path}: is no CSV file in UTF-8 ({error}).") from error
   while rows and not any(cells[-1].strip() for _, cells in rows):  # what a spreadsheet leaves at the right
     rows = [(line, cells[:-1]) for line, cells in rows]
   columns = [image_io.plain(name.strip()) for name in rows[0][1]] if rows else []
@@ -78,13 +78,13 @@ def _table(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _case(path: pathlib.Path, line: int, columns: list[str], cells: list[str], raters: list[str]) -> Case:
   where = f"{path}, line {line}"
   if len(cells) != len(columns):
-    raise DataError(f"{where}: expected {len(columns)} cells, as in the first line, found {len(cells)}.")
+    raise InputError(f"{where}: expected {len(columns)} cells, as in the first line, found {len(cells)}.")
   row = {column: _unquoted(cell) for column, cell in zip(columns, cells, strict=True)}
   image = _listed(path.parent, row["image"], where, "image")
   masks = {rater: _listed(path.parent, row[rater], where, rater) for rater in raters if row[rater]}
   split = row.get("split", "").lower()
   if split and split not in _SPLIT_NAMES:
-    raise DataError(f"{where}: split {split!r} is unknown; expected train, validation or test, or nothing.")
+    raise InputError(f"{where}: split {split!r} is unknown; expected train, validation or test, or nothing.")
   key, group = image_io.plain(row.get("id", "")), image_io.plain(row.get("group", ""))
   return Case(key, image, masks, group, _SPLIT_NAMES.get(split, ""))
 
@@ -97,19 +97,19 @@ def _unquoted(cell: str) -> str:
 def _listed(folder: pathlib.Path, name: str, where: str, column: str) -> pathlib.Path:
   """Returns the file that a cell names: relative or absolute, with ~, as a file:// address, with / or \\."""
   if not name:
-    raise DataError(f"{where}: the column {column!r} is empty.")
+    raise InputError(f"{where}: the column {column!r} is empty.")
   if name.lower().startswith("file://"):
     name = urllib.parse.unquote(urllib.parse.urlsplit(name).path)
   try:
     written = folder / pathlib.Path(name).expanduser()
   except RuntimeError as error:  # ~somebody who is not known here
-    raise DataError(f"{where}: the column {column!r} names {name}: {error}") from error
+    raise InputError(f"{where}: the column {column!r} names {name}: {error}") from error
   for path in (written, folder / name.replace("\\", "/")):
     found = path if path.exists() else _other_form(path)
     if found is not None or image_io.folder_and_series(path)[1]:
       return found or path
   hint = " It is a path of Windows: write it relative to the manifest." if _WINDOWS.match(name) else ""
-  raise DataError(f"{where}: the column {column!r} names {written}, which is not there.{hint}")
+  raise InputError(f"{where}: the column {column!r} names {written}, which is not there.{hint}")
 
 
 def _other_form(path: pathlib.Path) -> pathlib.Path | None:

@@ -10,9 +10,9 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from data.errors import DataError, raise_all
-from data.folder_raters.cases import Case, Names, folders, listed, not_read, shortened
 from ordseg import image_io
+from ordseg.case_files.cases import Case, Names, folders, listed, not_read, shortened
+from ordseg.errors import InputError, raise_all
 from ordseg.image_io import Found
 
 _MASKS = ("seg", "mask", "dseg", "roi")
@@ -56,8 +56,11 @@ def find(root: pathlib.Path, names: Names, left_out: list[pathlib.Path]) -> Iter
     [f"{p}: is named like a mask, but {not_read(p)}" for p in unread if _is_mask(Found(image_io.stem(p), p))],
     "masks are in formats that are not read",
   )
-  problems = [problem for mask in masks if (problem := _place(mask, images, found)) is not None]
-  raise_all(problems, "masks under derivatives/ do not fit an image (builder_args.image_pattern, .rater_pattern)")
+  problems = [problem for mask in masks if (problem := _place(mask, images, found, names)) is not None]
+  raise_all(
+    problems,
+    f"masks under derivatives/ do not fit an image ({names.option('image_pattern')}, {names.also('rater_pattern')})",
+  )
   for image in images:
     subject = image.key.partition("/")[0]
     yield Case(image.key.rpartition("/")[2], image.path, found[image.key], group=subject)
@@ -81,14 +84,16 @@ def _of_one_label(root: pathlib.Path, masks: list[Found], names: Names) -> list[
   for mask in masks:
     by_label[_parse(mask.key)[0].get("label", "")].append(mask)
   if names.label and names.label not in by_label:
-    raise DataError(f"{root}: no mask has builder_args.label={names.label!r}; labels: {shortened(sorted(by_label))}.")
+    raise InputError(
+      f"{root}: no mask has {names.option('label')}={names.label!r}; labels: {shortened(sorted(by_label))}."
+    )
   if not names.label and len(by_label) > 1:
     known = ", ".join(label or "(none)" for label in sorted(by_label))
-    raise DataError(f"{root}: masks of several structures: {known}. Name one: builder_args.label=.")
+    raise InputError(f"{root}: masks of several structures: {known}. Name one: {names.option('label')}=.")
   return by_label[names.label] if names.label else masks
 
 
-def _place(mask: Found, images: list[Found], found: dict[str, dict[str, pathlib.Path]]) -> str | None:
+def _place(mask: Found, images: list[Found], found: dict[str, dict[str, pathlib.Path]], names: Names) -> str | None:
   """Gives a mask to the image of the same entities; returns what is wrong."""
   entities, words = _parse(mask.key)
   shared = {name: value for name, value in entities.items() if name not in _OF_MASKS}
@@ -101,7 +106,8 @@ def _place(mask: Found, images: list[Found], found: dict[str, dict[str, pathlib.
     return f"{mask.path}: no image has its entities {'_'.join(f'{k}-{v}' for k, v in shared.items())}."
   if len(fits) > 1:
     several = shortened([image.path.name for image in fits])
-    return f"{mask.path}: fits several images ({several}); name one kind: builder_args.image_pattern='*_T2w'."
+    pattern = names.option("image_pattern")
+    return f"{mask.path}: fits several images ({several}); name one kind: {pattern}='*_T2w'."
   rater, own = _rater(mask), found[fits[0].key]
   if rater in own:
     return f"{mask.path}: {rater} has two masks for {fits[0].path.name}; the other is {own[rater]}."

@@ -6,8 +6,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from data.errors import DataError
 from ordseg import image_io
+from ordseg.errors import InputError
 from ordseg.image_io import Found
 
 SPLITS = ("train", "validation", "test")
@@ -34,7 +34,13 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-  """Where a layout keeps what; the fields of `FolderConfig` of the same names."""
+  """Where a layout keeps what.
+
+  Attributes:
+    option_prefix: what the settings of the other fields begin with for the user, in errors.
+    layout, images, raters, rater_pattern, image_pattern, image_suffix, mask_prefix, mask_suffix, label, manifest: see
+      docs/own_data.md.
+  """
 
   layout: str = "auto"
   images: str = "images"
@@ -46,6 +52,15 @@ class Names:
   mask_suffix: str = ""
   label: str = ""
   manifest: str = "manifest.csv"
+  option_prefix: str = "builder_args."
+
+  def option(self, field: str) -> str:
+    """Returns a field as the user sets it: ``builder_args.label``."""
+    return self.option_prefix + field
+
+  def also(self, field: str) -> str:
+    """Returns a further one in the same sentence: ``.label`` after ``builder_args.images``, else as `option`."""
+    return f".{field}" if self.option_prefix.endswith(".") else self.option(field)
 
   def is_image(self, name: str, default: str) -> bool:
     """Returns whether a name without suffix is an image's, by `image_pattern` or a layout's own pattern."""
@@ -56,14 +71,14 @@ def listed(folder: pathlib.Path, left_out: list[pathlib.Path], *, one_by_one: bo
   """Lists the images below a folder; what is none is added to `left_out`.
 
   Raises:
-    DataError: two of one name.
+    InputError: two of one name.
   """
   images, others = image_io.find(folder, one_by_one=one_by_one)
   left_out += others
   found: dict[str, pathlib.Path] = {}
   for image in images:
     if image.key in found:
-      raise DataError(f"{image.path}: two files are named {image.key!r}; the other is {found[image.key]}.")
+      raise InputError(f"{image.path}: two files are named {image.key!r}; the other is {found[image.key]}.")
     found[image.key] = image.path
   return images
 
