@@ -21,7 +21,7 @@ def rater_metrics(sums: ImageSums, *, num_bins: int, pool: Pool = EVERY_IMAGE) -
     pool: of the images; here and below, results have its leading axes.
 
   Returns:
-    pairwise_dice and pairwise_kappa [R][R] (NaN where a pair never met) and their means over pairs, fleiss_kappa,
+    pairwise_dice and pairwise_kappa [R, R] (NaN where a pair never met) and their means over pairs, fleiss_kappa,
     krippendorff_alpha, prevalence [R], share_disputed, leave_one_out.
   """
   pair_dice, kappa = pairwise_dice(sums, pool), pairwise_kappa(sums, pool)
