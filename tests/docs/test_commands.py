@@ -96,9 +96,9 @@ def flags_of(argv: list[str]) -> set[str]:
 
 
 def flags_in(path: str) -> set[str]:
-  """Returns the flags that a program declares, from its source; nothing of `python -c`."""
-  if path == "-c":
-    return set()
+  """Returns the flags that a program declares, from its source; of `ordseg` itself these two."""
+  if path.startswith("-"):  # ordseg --help, python -c
+    return {"--help", "--version"}
   strings = (node.value for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.Constant))
   return {text for text in strings if isinstance(text, str) and re.fullmatch(r"--[a-z_]+", text)}
 
