@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 READY := $(VENV)/ready
 
-.PHONY: help quickstart docs-tables results test test-slow wheel lint format types benchmarks coverage faults lock clean
+.PHONY: help quickstart docs-tables results test test-slow wheel lint format types benchmarks coverage faults docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,10 @@ coverage: $(READY) ## how often intervals hold the truth (8 minutes on a free co
 
 faults: $(READY) ## what becomes of runs and files when something goes wrong (docs/reliability.md; about 20 min)
 	$(BIN)/python benchmarks/faults.py --out=$(RUNS)/faults
+
+docs: $(READY) ## build the docs site into build/site, and show it at http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra all --extra test --extra dev --no-header --no-emit-index-url \

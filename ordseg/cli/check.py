@@ -41,24 +41,24 @@ def _examine(args: argparse.Namespace, data: Any) -> int:
     structures=builder.class_names,
     progress=Progress("", "images", total),
   )
-  suspicions = examine(looked, has_groups=bool(getattr(builder.config, "group_regex", "")))
+  findings = examine(looked, has_groups=bool(getattr(builder.config, "group_regex", "")))
   if args.manual_dir and hasattr(builder, "label_values"):
     found = common_faults.labels(builder.label_values(pathlib.Path(args.manual_dir).expanduser()))
-    suspicions = sorted([*suspicions, *found], key=lambda suspicion: -suspicion.weight)
+    findings = sorted([*findings, *found], key=lambda finding: -finding.weight)
   what = "volumes" if builder.num_axes == 3 else "images"
   of = f" of {len(looked)} structures" * (len(looked) > 1)
   title = f"{builder.name}/{builder.config.name}: {total} {what}{of}, {len(looked[0].raters)} raters"
-  print(tables.text(looked, suspicions, title))
+  print(tables.text(looked, findings, title))
   where = [(split, i) for split in sources for i in range(limits[split])]
   pictures = {}
-  for k, i in page.wanted_images(suspicions, looked[0]):
+  for k, i in page.wanted_images(findings, looked[0]):
     split, number = where[i]
     pictures[k, i] = page.draw(sources[split][number], k if builder.class_names else None)
   args.out.mkdir(parents=True, exist_ok=True)
   files.sweep(args.out)
-  page.write(args.out / "doctor.html", looked, suspicions, pictures, title)
+  page.write(args.out / "doctor.html", looked, findings, pictures, title)
   print(f"\nreport: {args.out / 'doctor.html'}")
-  return len(suspicions)
+  return len(findings)
 
 
 def _first(source: Any, count: int) -> Iterator[Any]:

@@ -3,8 +3,8 @@
 ``ordseg check``; docs/doctor.md.
 """
 
-from ordseg.data_check.survey import Survey, survey, surveys
-from ordseg.data_check.suspicion import Suspicion
-from ordseg.data_check.suspicions import examine
+from ordseg.data_check.finding import Finding
+from ordseg.data_check.rules import examine
+from ordseg.data_check.surveying import Survey, survey, surveys
 
-__all__ = ["Survey", "Suspicion", "examine", "survey", "surveys"]
+__all__ = ["Finding", "Survey", "examine", "survey", "surveys"]

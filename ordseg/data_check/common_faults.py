@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ordseg.data_check.survey import Survey
-from ordseg.data_check.suspicion import Suspicion
+from ordseg.data_check.finding import Finding
+from ordseg.data_check.surveying import Survey
 
 _NEARLY_ALL = 0.9  # of the masks
 _ENOUGH = 4  # images
@@ -32,13 +32,13 @@ _STEMS = (
 )
 
 
-def inverted(survey: Survey) -> Iterator[Suspicion]:
+def inverted(survey: Survey) -> Iterator[Finding]:
   """Masks of all raters that mark the background: more than half of the image, on to every border."""
   pixels, answered = survey.num_pixels[:, None], survey.sums.rater_valid > 0
   some = answered & (survey.areas > 0) & (survey.areas < pixels)
   inside_out = some & (2 * survey.areas > pixels) & survey.touches
   if some.sum() and inside_out.sum() >= _NEARLY_ALL * some.sum():
-    yield Suspicion(
+    yield Finding(
       97,
       f"every mask looks inverted: {int(inside_out.sum())} of {int(some.sum())} mark more than half of their image and "
       "reach all its borders. If marks and background are swapped, say which value is the mark: marked='==0'",
@@ -46,7 +46,7 @@ def inverted(survey: Survey) -> Iterator[Suspicion]:
     )
 
 
-def nothing_or_everything(survey: Survey) -> Iterator[Suspicion]:
+def nothing_or_everything(survey: Survey) -> Iterator[Finding]:
   """Nobody marks anything, or everybody everything, in all images or in those of a split."""
   answered = survey.sums.rater_valid > 0
   whole = {"": np.arange(len(survey.ids))}
@@ -57,14 +57,14 @@ def nothing_or_everything(survey: Survey) -> Iterator[Suspicion]:
       continue
     shown = tuple(index[:4].tolist())
     if not areas.any():
-      yield Suspicion(
+      yield Finding(
         98,
         f"nobody marks anything in any of the {len(index)} images{where}: are the masks read as they are meant "
         "(the setting marked), or lost on export?",
         shown,
       )
     elif (areas == pixels)[who].all():
-      yield Suspicion(
+      yield Finding(
         98, f"everybody marks everything in all of the {len(index)} images{where}: is it the setting marked?", shown
       )
     else:
@@ -73,7 +73,7 @@ def nothing_or_everything(survey: Survey) -> Iterator[Suspicion]:
       return
 
 
-def merged_raters(survey: Survey) -> Iterator[Suspicion]:
+def merged_raters(survey: Survey) -> Iterator[Finding]:
   """A column among the raters that is named like what raters are merged into, or holds their majority."""
   if len(survey.raters) < 2:
     return
@@ -87,7 +87,7 @@ def merged_raters(survey: Survey) -> Iterator[Suspicion]:
       why = f"is what most of the others marked, pixel by pixel, on {int(same.sum())} images: a consensus?"
     else:
       continue
-    yield Suspicion(
+    yield Finding(
       88,
       f"{name} {why}; counted as a rater it makes the others look surer than they are. Leave it out: "
       "rater_pattern='...' or a folder elsewhere",
@@ -102,7 +102,7 @@ def _is_merged(name: str) -> bool:
   return any(_MERGED.fullmatch(word) for word in (*words, "".join(words)))
 
 
-def shared_stems(survey: Survey) -> Iterator[Suspicion]:
+def shared_stems(survey: Survey) -> Iterator[Finding]:
   """Images whose names begin alike, as those of one patient do, although each is a group of its own."""
   names = [_TILE.sub("", name) for name in survey.ids]
   if names != survey.groups:
@@ -117,11 +117,12 @@ def shared_stems(survey: Survey) -> Iterator[Suspicion]:
   cut = [stem for stem, index in together.items() if len({survey.splits[i] for i in index}) > 1]
   first = (cut or sorted(together))[0]
   alike = sorted({names[i] for i in together[first]})
-  told = f"; {len(cut)} of {len(images)} lie in more than one split" if cut else ""
-  yield Suspicion(
+  in_two = f"; {len(cut)} of {len(images)} lie in more than one split" if cut else ""
+  yield Finding(
     96,
-    f"images share the beginning of their names ({', '.join(alike[:3])}) and each is a group of its own{told}. If that "
-    f"is the patient, keep a patient's images together: group_regex='{pattern}'; if not, say so: group_regex='(.*)'",
+    f"images share the beginning of their names ({', '.join(alike[:3])}) and each is a group of its own{in_two}. If "
+    f"that is the patient, keep a patient's images together: group_regex='{pattern}'; if not, say so: "
+    "group_regex='(.*)'",
     tuple(together[first][:4]),
   )
 
@@ -158,24 +159,24 @@ def _readable(pattern: str, stems: Mapping[str, str]) -> str:
   return pattern
 
 
-def labels(values: Mapping[str, Mapping[str, float]]) -> Iterator[Suspicion]:
+def labels(values: Mapping[str, Mapping[str, float]]) -> Iterator[Finding]:
   """Masks whose marks have another value here than there: several structures, taken for one.
 
   Args:
     values: rater -> mask file -> the value of its marks.
   """
-  told = []
+  differing = []
   for rater, files in values.items():
     counts = collections.Counter(files.values())
     if len(counts) > 1:
       rare = counts.most_common()[-1][0]
       example = next(file for file, value in files.items() if value == rare)
       parts = ", ".join(f"{value:g} in {count}" for value, count in counts.most_common(4))
-      told.append(f"{rater}: {parts} (as {example})")
-  if told:
-    yield Suspicion(
+      differing.append(f"{rater}: {parts} (as {example})")
+  if differing:
+    yield Finding(
       94,
-      f"label values differ between images: {'; '.join(told[:3])}{'; ...' if len(told) > 3 else ''}. "
+      f"label values differ between images: {'; '.join(differing[:3])}{'; ...' if len(differing) > 3 else ''}. "
       "All count as marked; if they are different structures, choose one: marked='==1'",
     )
     return
@@ -185,4 +186,4 @@ def labels(values: Mapping[str, Mapping[str, float]]) -> Iterator[Suspicion]:
       by_value[value].append(rater)
   if set(by_value) - {1.0, 255.0, 65535.0} and len(by_value) > 1:
     parts = "; ".join(f"{value:g} by {', '.join(raters[:3])}" for value, raters in by_value.items())
-    yield Suspicion(94, f"raters mark with different label values: {parts}. Do all mean the same structure?")
+    yield Finding(94, f"raters mark with different label values: {parts}. Do all mean the same structure?")

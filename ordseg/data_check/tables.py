@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ordseg.data_check.survey import Survey
-from ordseg.data_check.suspicion import Suspicion
-from ordseg.data_check.suspicions import area_ratios
+from ordseg.data_check.finding import Finding
+from ordseg.data_check.rules import area_ratios
+from ordseg.data_check.surveying import Survey
 from ordseg.metrics import agreement
 
 
@@ -134,12 +134,12 @@ def _of_one(survey: Survey) -> list[Table]:
   return tables
 
 
-def text(surveys: Survey | Sequence[Survey], suspicions: list[Suspicion], title: str) -> str:
+def text(surveys: Survey | Sequence[Survey], findings: list[Finding], title: str) -> str:
   """Returns the report for the terminal."""
   parts = [title, *(table.text() for table in all_tables(surveys))]
-  if suspicions:
-    lines = [f"  {number}. {suspicion.what}" for number, suspicion in enumerate(suspicions, start=1)]
-    parts.append("\n".join([f"Suspicious, worst first ({len(suspicions)})", *lines]))
+  if findings:
+    lines = [f"  {number}. {finding.what}" for number, finding in enumerate(findings, start=1)]
+    parts.append("\n".join([f"Findings, worst first ({len(findings)})", *lines]))
   else:
     parts.append("Nothing looks wrong.")
   return "\n\n".join(parts)

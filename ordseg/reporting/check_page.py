@@ -1,4 +1,4 @@
-"""doctor.html: one self-contained page with the tables, the suspicions and pictures of what they are about."""
+"""doctor.html: one self-contained page with the tables, the findings and pictures of what they are about."""
 
 import functools
 import pathlib
@@ -11,12 +11,12 @@ import PIL.Image
 
 from ordseg import files
 from ordseg.data_check import tables
-from ordseg.data_check.survey import Survey, as_pages, fullest_page, masks_of
-from ordseg.data_check.suspicion import Suspicion
+from ordseg.data_check.finding import Finding
+from ordseg.data_check.surveying import Survey, as_pages, fullest_page, masks_of
 from ordseg.reporting import style
 
 MAX_PICTURES = 24
-EXAMPLES = 6  # pictures where nothing is suspected
+EXAMPLES = 6  # pictures where nothing is found
 _SIDE = 360  # pixels of a picture
 # Told apart by people who do not see red and green too (Okabe, Ito, 2008).
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -44,14 +44,14 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
   return cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
-def wanted_images(suspicions: list[Suspicion], survey: Survey | None = None) -> list[Key]:
+def wanted_images(findings: list[Finding], survey: Survey | None = None) -> list[Key]:
   """Returns (structure, image) of the pictures that the page shows.
 
   Args:
-    suspicions: worst first.
-    survey: of the set: some of its images are shown where nothing is suspected of any.
+    findings: worst first.
+    survey: of the set: some of its images are shown where no finding names one.
   """
-  found = list(dict.fromkeys((suspicion.structure, i) for suspicion in suspicions for i in suspicion.images[:4]))
+  found = list(dict.fromkeys((finding.structure, i) for finding in findings for i in finding.images[:4]))
   if not found and survey is not None:
     marked = np.flatnonzero(survey.areas.any(axis=1))
     index = marked if len(marked) else np.arange(len(survey.ids))
@@ -89,7 +89,7 @@ def draw(record: Mapping[str, Any], structure: int | None = None) -> PIL.Image.I
 def write(
   path: pathlib.Path,
   surveys: Survey | Sequence[Survey],
-  suspicions: list[Suspicion],
+  findings: list[Finding],
   pictures: Mapping[Key, PIL.Image.Image],
   title: str,
 ) -> None:
@@ -98,7 +98,7 @@ def write(
   Args:
     path: of the page.
     surveys: the numbers; of each structure.
-    suspicions: worst first.
+    findings: worst first.
     pictures: (structure, image) -> its picture from `draw`; see `wanted_images`.
     title: what was examined.
   """
@@ -119,12 +119,12 @@ def write(
     ]
 
   shown = [
-    {"what": suspicion.what, "pictures": figures([(suspicion.structure, i) for i in suspicion.images])}
-    for suspicion in suspicions
+    {"what": finding.what, "pictures": figures([(finding.structure, i) for i in finding.images])}
+    for finding in findings
   ]
-  used = {(suspicion.structure, i) for suspicion in suspicions for i in suspicion.images}
+  used = {(finding.structure, i) for finding in findings for i in finding.images}
   examples = figures([key for key in pictures if key not in used])
   page = template.render(
-    title=title, tables=tables.all_tables(surveys), suspicions=shown, raters=raters, examples=examples
+    title=title, tables=tables.all_tables(surveys), findings=shown, raters=raters, examples=examples
   )
   files.write_text(path, page)

@@ -19,8 +19,8 @@ from ordseg.statistics.means import MIN_DEFINED
 from ordseg.statistics.resampling import Values
 
 METHOD = "noise-corrected"
-# Fewer units than FEWEST have no interval; below FEW an error that is not beyond noise cannot be told from it.
-FEWEST, FEW = 10, 20
+FEWEST = 10  # fewer units have no interval
+FEW = 20  # below, an error that is not beyond noise cannot be distinguished from it
 _NONE = (float("nan"), float("nan"))
 _SMALLEST_P = 1e-6
 

@@ -223,7 +223,7 @@ def test_every_rater_has_a_colour_of_its_own(count):
   assert not apart or min(apart) >= 40
 
 
-def test_pictures_where_nothing_is_suspected(clean, tmp_path):
+def test_pictures_where_nothing_is_found(clean, tmp_path):
   looked = survey(clean)
   records = [record for part in clean.values() for record in part]
   keys = page.wanted_images([], looked)

@@ -11,8 +11,8 @@ import pytest
 import data
 from data.rater_phantom import rater_phantom_dataset_builder as phantom
 from ordseg.cli.check import main
-from ordseg.data_check import examine, misfits, survey, tables
-from ordseg.data_check.suspicions import area_ratios
+from ordseg.data_check import alignment, examine, survey, tables
+from ordseg.data_check.rules import area_ratios
 from ordseg.metrics import agreement
 from ordseg.reporting import check_page as page
 from tests.data.archives import folder_raters
@@ -71,7 +71,7 @@ def _is_wanted(name):
 
 
 def words(records):
-  return [suspicion.what for suspicion in examine(survey(records))]
+  return [finding.what for finding in examine(survey(records))]
 
 
 def test_silent_on_clean_sets(clean):
@@ -184,26 +184,26 @@ def test_fits_by_hand():
   mask = np.zeros((30, 30), np.uint8)
   mask[3:11, 5:15] = 1
   masks = np.stack([mask, np.roll(mask, (6, 4), (0, 1)), mask[:, ::-1]], axis=-1)
-  found = misfits.fits(masks, np.ones(3, bool))
+  found = alignment.fits(masks, np.ones(3, bool))
   fit = found[1]
   assert fit is not None and fit.area == 80 and fit.covers == pytest.approx(80 / 900)
   share = (masks[..., 0] + masks[..., 2]) / 2
   assert fit.as_is == pytest.approx(2 * (masks[..., 1] * share).sum() / 160)
-  assert misfits.fits(masks[..., :2], np.ones(2, bool))[0].shift == (6, 4)
-  assert misfits.fits(masks, np.asarray([True, False, False])) == [None, None, None]
-  assert misfits.fits(masks * 0, np.ones(3, bool)) == [None, None, None]
+  assert alignment.fits(masks[..., :2], np.ones(2, bool))[0].shift == (6, 4)
+  assert alignment.fits(masks, np.asarray([True, False, False])) == [None, None, None]
+  assert alignment.fits(masks * 0, np.ones(3, bool)) == [None, None, None]
 
 
 def test_the_report_says_what_was_found(clean, tmp_path):
   broken = {split: faults.change(records, 0, faults.MOVES["transposed"]) for split, records in clean.items()}
   looked = survey(broken)
-  suspicions = examine(looked)
-  said = tables.text(looked, suspicions, "the set")
-  for part in ("the set", "missing votes", "Krippendorff's alpha", "Cohen's kappa", "Suspicious, worst first (1)"):
+  findings = examine(looked)
+  said = tables.text(looked, findings, "the set")
+  for part in ("the set", "missing votes", "Krippendorff's alpha", "Cohen's kappa", "Findings, worst first (1)"):
     assert part in said
   records = [record for part in broken.values() for record in part]
-  pictures = {(k, i): page.draw(records[i]) for k, i in page.wanted_images(suspicions)}
-  page.write(tmp_path / "doctor.html", looked, suspicions, pictures, "the <set>")
+  pictures = {(k, i): page.draw(records[i]) for k, i in page.wanted_images(findings)}
+  page.write(tmp_path / "doctor.html", looked, findings, pictures, "the <set>")
   html = (tmp_path / "doctor.html").read_text()
   assert "the &lt;set&gt;" in html and html.count("data:image/png") == len(pictures) > 0
   assert "http://" not in html and "https://" not in html

@@ -4,7 +4,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Suspicion:
+class Finding:
   """Something to look at.
 
   Attributes:

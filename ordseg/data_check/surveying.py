@@ -1,7 +1,7 @@
 """One pass over the records, one in memory at a time: counts per image, thumbnails, and how a rater fits the others.
 
 A picture is looked at as a volume of one page. Of a volume everything is counted page by page; what compares shapes
-(`misfits`) looks at its fullest page. Where several structures lie side by side, each gets a survey of its own.
+(`alignment`) looks at its fullest page. Where several structures lie side by side, each gets a survey of its own.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ordseg import metrics
-from ordseg.data_check import misfits
+from ordseg.data_check import alignment
 from ordseg.metrics import ImageSums
 
 THUMBNAIL = 32  # pixels a side
@@ -37,8 +37,8 @@ class Survey:
       for a constant image.
     digests: of the pixels.
     sums: counts of masks; nothing of a prediction.
-    mask_digests: [I][R], of each mask; '' where the rater is missing or marked nothing.
-    fits: [I][R], how each rater's mask fits the others' as it is and when it is moved; None where that cannot be told.
+    mask_digests: [I, R], of each mask; '' where the rater is missing or marked nothing.
+    fits: [I, R], how each rater's mask fits the others' as it is and when it is moved; None where the marks are small.
     touches: [I, R] bool: the mask reaches all four borders of the image.
     is_majority: [I, R] bool: the mask is what most of the others marked, where there are three who differ.
   """
@@ -55,7 +55,7 @@ class Survey:
   digests: list[str]
   sums: ImageSums
   mask_digests: list[list[str]]
-  fits: list[list[misfits.Fit | None]]
+  fits: list[list[alignment.Fit | None]]
   touches: np.ndarray
   is_majority: np.ndarray
 
@@ -167,7 +167,7 @@ def _look_at_masks(masks: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
       hashlib.sha256(np.packbits(masks[..., r]).data).hexdigest() if masks[..., r].any() else ""
       for r in range(masks.shape[-1])
     ],
-    "fits": misfits.fits(page, valid),
+    "fits": alignment.fits(page, valid),
     "touches": np.stack([side.any(axis=(0, 1)) for side in _sides(masks)]).all(axis=0),
     "is_majority": _is_majority(masks, valid),
   }

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ordseg.data_check import common_faults, misfits
-from ordseg.data_check.survey import Survey
-from ordseg.data_check.suspicion import Suspicion
+from ordseg.data_check import alignment, common_faults
+from ordseg.data_check.finding import Finding
+from ordseg.data_check.surveying import Survey
 
 _BAD, _GOOD = 0.25, 0.7  # Dice of one image as it is, and moved
 _SURE_PIXELS, _AGREED = 150, 0.6  # marks this large, others with this Dice among them, are no chance
@@ -25,7 +25,7 @@ _EQUAL_SHARE = 0.9  # of the images that two raters marked
 _BIAS = 5.0  # times the area of the others
 
 
-def leaks(survey: Survey) -> Iterator[Suspicion]:
+def leaks(survey: Survey) -> Iterator[Finding]:
   """Groups (patients) that are in more than one split."""
   where: dict[str, set[str]] = collections.defaultdict(set)
   images: dict[str, list[int]] = collections.defaultdict(list)
@@ -35,19 +35,19 @@ def leaks(survey: Survey) -> Iterator[Suspicion]:
   cut = sorted(group for group, splits in where.items() if len(splits) > 1)
   if cut:
     shown = ", ".join(cut[:5]) + (", ..." if len(cut) > 5 else "")
-    yield Suspicion(
+    yield Finding(
       100, f"{len(cut)} group(s) are in more than one split: {shown}", tuple(i for g in cut for i in images[g])[:6]
     )
 
 
-def duplicates(survey: Survey) -> Iterator[Suspicion]:
+def duplicates(survey: Survey) -> Iterator[Finding]:
   """Images that are in two splits, exactly or nearly."""
   pairs = _pairs_across_splits(survey)
   if not pairs:
     return
   exact = sum(survey.digests[i] == survey.digests[j] for i, j, _ in pairs)
   i, j, likeness = pairs[0]
-  yield Suspicion(
+  yield Finding(
     95,
     f"{len(pairs)} pair(s) of images in different splits look the same ({exact} pixel by pixel): "
     f"{survey.ids[i]} ({survey.splits[i]}) and {survey.ids[j]} ({survey.splits[j]}), correlation {likeness:.4f}",
@@ -68,18 +68,18 @@ def _pairs_across_splits(survey: Survey) -> list[tuple[int, int, float]]:
   return sorted(found, key=lambda pair: -pair[2])
 
 
-def moved_raters(survey: Survey) -> Iterator[Suspicion]:
+def moved_raters(survey: Survey) -> Iterator[Finding]:
   """A rater whose masks would fit the others better if all were moved in the same way: the move that explains most."""
-  found = [suspicion for r in range(len(survey.raters)) if (suspicion := _moved_rater(survey, r)) is not None]
-  inverted = [suspicion for suspicion in found if "inverted" in suspicion.what]
-  # An inverted rater spoils what the others are compared with: it is reported alone, to be put right first.
+  found = [finding for r in range(len(survey.raters)) if (finding := _moved_rater(survey, r)) is not None]
+  inverted = [finding for finding in found if "inverted" in finding.what]
+  # The others are compared with an inverted rater's masks, too: it is reported alone, to be corrected first.
   yield from inverted or found
 
 
-def _moved_rater(survey: Survey, r: int) -> Suspicion | None:
+def _moved_rater(survey: Survey, r: int) -> Finding | None:
   seen = [(i, fit) for i, row in enumerate(survey.fits) if (fit := row[r]) is not None]
   explanations = []
-  for move in misfits.MOVES:
+  for move in alignment.MOVES:
     pairs = [(i, fit, fit.moved[move]) for i, fit in seen if move in fit.moved]
     if move == "shifted":
       pairs = _same_shift(pairs)
@@ -98,7 +98,7 @@ def _moved_rater(survey: Survey, r: int) -> Suspicion | None:
   better.sort(key=lambda item: item[1].as_is - item[2])
   shift = -np.rint(np.median([fit.shift for _, fit, _ in better], axis=0)).astype(int)
   by = f" by {tuple(shift.tolist())} pixels (rows, columns)" if move == "shifted" else ""
-  return Suspicion(
+  return Finding(
     90,
     f"{survey.raters[r]} looks {move}{by} throughout: {len(better)} of {len(seen)} masks fit the others better once "
     f"put right: Dice with them {before:.2f} as the masks are, {after:.2f} put right",
@@ -108,8 +108,8 @@ def _moved_rater(survey: Survey, r: int) -> Suspicion | None:
 
 
 def _same_shift(
-  pairs: list[tuple[int, misfits.Fit, float]],
-) -> list[tuple[int, misfits.Fit, float]]:
+  pairs: list[tuple[int, alignment.Fit, float]],
+) -> list[tuple[int, alignment.Fit, float]]:
   """Keeps the images whose best shift is the commonest one, within two pixels, if that is a shift at all."""
   if not pairs:
     return []
@@ -121,7 +121,7 @@ def _same_shift(
   return [pair for pair, is_near in zip(pairs, near[common], strict=True) if is_near]
 
 
-def moved_images(survey: Survey) -> Iterator[Suspicion]:
+def moved_images(survey: Survey) -> Iterator[Finding]:
   """Single images on which one rater's mask fits nobody, but everybody once it is moved."""
   if next(moved_raters(survey), None) is not None:
     return  # a rater who is wrong throughout makes the others look wrong
@@ -135,7 +135,7 @@ def moved_images(survey: Survey) -> Iterator[Suspicion]:
         found.append((score - fit.as_is, i, r, move, fit))
   for gain, i, r, move, fit in sorted(found, key=lambda item: -item[0]):
     by = f" by {tuple(-n for n in fit.shift)} pixels (rows, columns)" if move == "shifted" else ""
-    yield Suspicion(
+    yield Finding(
       40 + 40 * gain,
       f"{survey.raters[r]} looks {move}{by} on {survey.ids[i]}: Dice with the others {fit.as_is:.2f} as it is, "
       f"{fit.best[1]:.2f} put right",
@@ -144,7 +144,7 @@ def moved_images(survey: Survey) -> Iterator[Suspicion]:
     )
 
 
-def equal_raters(survey: Survey) -> Iterator[Suspicion]:
+def equal_raters(survey: Survey) -> Iterator[Finding]:
   """Two columns that hold the same masks."""
   digests = np.asarray(survey.mask_digests)
   for r in range(len(survey.raters)):
@@ -152,7 +152,7 @@ def equal_raters(survey: Survey) -> Iterator[Suspicion]:
       both = (digests[:, r] != "") & (digests[:, s] != "")
       equal = both & (digests[:, r] == digests[:, s])
       if both.sum() >= _ENOUGH and equal.sum() >= _EQUAL_SHARE * both.sum():
-        yield Suspicion(
+        yield Finding(
           85,
           f"{survey.raters[s]} and {survey.raters[r]} hold the same masks on {int(equal.sum())} of {int(both.sum())} "
           "images that both marked: is one a copy?",
@@ -161,33 +161,33 @@ def equal_raters(survey: Survey) -> Iterator[Suspicion]:
         )
 
 
-def silent_raters(survey: Survey) -> Iterator[Suspicion]:
+def silent_raters(survey: Survey) -> Iterator[Finding]:
   """A rater who marked nothing anywhere although others did, or who is nowhere."""
   marked, valid = survey.areas > 0, survey.sums.rater_valid > 0
   for r, name in enumerate(survey.raters):
     others = np.delete(marked, r, axis=1).any(axis=1)
     chances = int((valid[:, r] & others).sum())
     if not valid[:, r].any():
-      yield Suspicion(60, f"{name} is missing from every image", (), (r,))
+      yield Finding(60, f"{name} is missing from every image", (), (r,))
     elif chances >= _ENOUGH and not marked[:, r].any():
       shown = tuple(np.flatnonzero(valid[:, r] & others)[:3].tolist())
-      yield Suspicion(80, f"{name} has empty masks on all {chances} images that others marked", shown, (r,))
+      yield Finding(80, f"{name} has empty masks on all {chances} images that others marked", shown, (r,))
 
 
-def biased_raters(survey: Survey) -> Iterator[Suspicion]:
+def biased_raters(survey: Survey) -> Iterator[Finding]:
   """A rater whose marks are many times larger or smaller than the others'."""
   for r, (name, ratio) in enumerate(zip(survey.raters, area_ratios(survey), strict=True)):
     if np.isfinite(ratio) and (ratio > _BIAS or ratio < 1 / _BIAS) and ratio > 0:
       how = f"{ratio:.1f} times" if ratio > 1 else f"1/{1 / ratio:.1f} of"
-      yield Suspicion(50, f"{name} marks {how} the area of the others: another structure, or inverted?", (), (r,))
+      yield Finding(50, f"{name} marks {how} the area of the others: another structure, or inverted?", (), (r,))
 
 
-def flat_images(survey: Survey) -> Iterator[Suspicion]:
+def flat_images(survey: Survey) -> Iterator[Finding]:
   """Images without any contrast."""
   flat = [i for i, (low, high) in enumerate(zip(survey.low, survey.high, strict=True)) if low == high]
   if flat:
     shown = ", ".join(survey.ids[i] for i in flat[:3]) + (", ..." if len(flat) > 3 else "")
-    yield Suspicion(45, f"{len(flat)} image(s) hold one value only: {shown}", tuple(flat[:3]))
+    yield Finding(45, f"{len(flat)} image(s) hold one value only: {shown}", tuple(flat[:3]))
 
 
 def area_ratios(survey: Survey) -> np.ndarray:
@@ -218,19 +218,19 @@ _OF_MASKS = (
 )
 
 
-def examine(surveys: Survey | Sequence[Survey], *, has_groups: bool = False) -> list[Suspicion]:
-  """Returns everything suspicious, worst first.
+def examine(surveys: Survey | Sequence[Survey], *, has_groups: bool = False) -> list[Finding]:
+  """Returns every finding, worst first.
 
   Args:
     surveys: of a data set; one for each structure.
     has_groups: the user has said which images belong together.
   """
   surveys = [surveys] if isinstance(surveys, Survey) else surveys
-  found = [suspicion for rule in _OF_IMAGES for suspicion in rule(surveys[0])]
+  found = [finding for rule in _OF_IMAGES for finding in rule(surveys[0])]
   found += common_faults.merged_raters(surveys[0])
   found += [] if has_groups else common_faults.shared_stems(surveys[0])
   for k, survey in enumerate(surveys):
     named = f"{survey.structure}: " if survey.structure else ""
     for rule in _OF_MASKS:
       found += [dataclasses.replace(one, what=named + one.what, structure=k) for one in rule(survey)]
-  return sorted(found, key=lambda suspicion: -suspicion.weight)
+  return sorted(found, key=lambda finding: -finding.weight)
