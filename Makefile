@@ -41,7 +41,6 @@ test-slow: $(READY) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 wheel: $(READY) ## build wheel and sdist into dist/, and try them in environments of their own
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
 	rm -rf dist
 	$(BIN)/python -m build --quiet --outdir dist .
 	$(BIN)/python -m twine check --strict dist/*
