@@ -37,12 +37,18 @@ def run(name: str, argv: Sequence[str], *, prog: str | None = None, **given: Any
   args = flags.parse(name, argv, prog)  # before anything slow is imported
   with one_line_errors():
     extras.require(f"ordseg {name}", flags.COMMANDS[name].extras)
+  quiet_libraries()
+  importlib.import_module(f"ordseg.cli.{name}").run(args, **given)
+
+
+def quiet_libraries() -> None:
+  """Keeps the progress and the warnings of libraries off the user's screen, and gives absl's flags their defaults."""
   from absl import flags as absl_flags
   from absl import logging
 
-  logging.set_verbosity(logging.ERROR)  # the libraries' own progress is not the user's
-  absl_flags.FLAGS.mark_as_parsed()  # Grain reads its own, which keep their defaults
-  importlib.import_module(f"ordseg.cli.{name}").run(args, **given)
+  logging.use_absl_handler()  # first: then the verbosity is that of every library's log
+  logging.set_verbosity(logging.ERROR)
+  absl_flags.FLAGS.mark_as_parsed()  # Grain reads its own
 
 
 def predict() -> None:

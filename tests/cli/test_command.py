@@ -141,3 +141,10 @@ def test_a_program_imports_only_what_its_extras_bring(name):
 def test_the_names_from_before_there_was_one_command(alias, name):
   done = subprocess.run([sys.executable, "-m", f"ordseg.{alias}", "--help"], capture_output=True, text=True, check=True)
   assert done.stdout.startswith(f"usage: ordseg {name} ") and done.stderr == ""
+
+
+def test_what_libraries_warn_of_stays_off_the_screen():
+  body = "from ordseg.cli import main; import logging; main.quiet_libraries()\n"
+  body += "for level in ('warning', 'error'): getattr(logging.getLogger('tensorboardX.x2num'), level)(level)"
+  done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=True)
+  assert "error" in done.stderr and "warning" not in done.stderr
