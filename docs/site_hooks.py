@@ -13,7 +13,7 @@ import latex2mathml.converter
 from mkdocs.structure.files import File, Files
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = ("*.md", "docs/*.md", "data/README.md", "data/*/README.md")
+PAGES = ("*.md", "docs/*.md", "examples/*.md", "data/README.md", "data/*/README.md")
 LIBRARY = ("ordinal", "heads", "losses", "models", "metrics", "evaluation", "prediction", "recalibration", "image_io")
 PROGRAMS = "cli"  # its pages are the programs' --help
 _LINK = re.compile(r"\]\(([^)#:\s]+)")

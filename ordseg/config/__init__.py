@@ -5,6 +5,7 @@ and right as a whole: nothing below checks a field again or has a default of its
 have the fields that the registered networks and losses declare, at the time of asking.
 """
 
+from ordseg.config.listing import describe, table
 from ordseg.config.resolving import resolve, resolve_record
 from ordseg.config.sections import (
   SECTIONS,
@@ -21,7 +22,6 @@ from ordseg.config.sections import (
   Section,
   Train,
 )
-from ordseg.config.table import describe, table
 
 __all__ = [
   "SECTIONS",

@@ -50,6 +50,7 @@ def one_line() -> Iterator[None]:
       yield
   except KeyboardInterrupt:
     tell()
+    before = lambda *_: _leave()  # noqa: E731  # another one while Python shuts down must not print a traceback
     raise SystemExit(STATUS) from None
   finally:
     signal.signal(signal.SIGINT, before)

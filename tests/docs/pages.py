@@ -7,7 +7,9 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = sorted(
-  path for pattern in ("*.md", "docs/*.md", "data/README.md", "data/*/README.md") for path in ROOT.glob(pattern)
+  path
+  for pattern in ("*.md", "docs/*.md", "examples/*.md", "data/README.md", "data/*/README.md")
+  for path in ROOT.glob(pattern)
 )
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n|\n(?= {4}))+")
