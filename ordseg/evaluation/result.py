@@ -28,6 +28,7 @@ class EvalResult:
     groups: [I].
     examples: pictures, by kind: worst, typical, best.
     num_bins: of the calibration errors.
+    votes: [I, votes.NUM_BYTES] digests of the votes on each image.
   """
 
   metrics: dict[str, Any]
@@ -37,6 +38,7 @@ class EvalResult:
   groups: list[str]
   examples: list[tuple[str, Example]]
   num_bins: int
+  votes: np.ndarray | None = None
 
   def number(self, path: str) -> float:
     """Returns the number at a dotted path of `metrics`; NaN where it is undefined.
@@ -138,7 +140,7 @@ def write_files(
     "per_image.csv": per_image_rows(result, names),
     "curves.json": {**curves(result.model), **({"raters": names} if names else {})},
     "examples.npz": gallery.arrays(result.examples),
-    scoring.FILE: scoring.arrays(Stored(result.model, result.ids, result.groups)),
+    scoring.FILE: scoring.arrays(Stored(result.model, result.ids, result.groups, result.votes)),
   }
   evaluation_folder.write(folder, everything, content)
 

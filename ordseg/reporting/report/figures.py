@@ -225,7 +225,8 @@ def gallery(examples: Sequence[Example]) -> Figure:
   maps = difference = None
   for k, example in enumerate(examples):
     axes = [figure.add_subplot(grid[k, column]) for column in range(4)]
-    axes[0].imshow(display_image(example.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    if example.image is not None:
+      axes[0].imshow(display_image(example.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes[1].imshow(example.mean_vote, cmap=PROB_COLORS, vmin=0, vmax=1, interpolation="nearest")
     maps = axes[2].imshow(example.prob, cmap=PROB_COLORS, vmin=0, vmax=1, interpolation="nearest")
     gap = example.prob - example.mean_vote
