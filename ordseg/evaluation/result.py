@@ -177,7 +177,8 @@ def curves(scores: Scores) -> dict[str, Any]:
   """Returns the pooled reliability curves, each as `calibration.curve`, for curves.json.
 
   read_outs.<name>.pooled against all votes, .equal_mass the same in bins of equal mass, .majority against the majority
-  vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j.
+  vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j. Scores without
+  ranks have no curve in bins of equal mass.
   """
   levels = [calibration.curve(bins) for bins in metrics.level_bins(scores.sums).pooled()] if scores.has_levels else []
   return {"read_outs": {name: _read_out_curves(scores, name) for name in scores.read_outs}, "levels": levels}
@@ -185,10 +186,10 @@ def curves(scores: Scores) -> dict[str, Any]:
 
 def _read_out_curves(scores: Scores, name: str) -> dict[str, Any]:
   images, curve = scores.images(name, ()), calibration.curve
-  assert images.ranks is not None
+  ranks = images.ranks
   return {
     "pooled": curve(images.of(metrics.vote_bins).pooled()),
-    "equal_mass": metrics.equal_mass_curve(images.ranks, scores.num_bins),
+    **({} if ranks is None else {"equal_mass": metrics.equal_mass_curve(ranks, scores.num_bins)}),
     "majority": curve(images.of(metrics.majority_bins).pooled()),
     "raters": [curve(bins) for bins in images.of(metrics.rater_bins).pooled()],
     "top_label": metrics.top_label_curve(scores.sums, name),

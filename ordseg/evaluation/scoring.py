@@ -35,6 +35,14 @@ class Stored:
   groups: list[str]
   votes: np.ndarray | None = None
 
+  def rows(self, index: np.ndarray) -> "Stored":
+    """Returns some of the images."""
+    s = self.scores
+    outlines = None if s.surface is None else SurfaceScores(**{name: x[index] for name, x in vars(s.surface).items()})
+    scores = Scores(s.sums.rows(index), surface=outlines, has_levels=s.has_levels)
+    names, groups = ([x[k] for k in index.tolist()] for x in (self.ids, self.groups))
+    return Stored(scores, names, groups, None if self.votes is None else self.votes[index])
+
 
 def arrays(stored: Stored) -> dict[str, Any]:
   """Returns the content of sums.npz."""
