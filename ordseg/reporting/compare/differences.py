@@ -338,7 +338,7 @@ def _shared_paths(
   }
   somewhere = set().union(*(paths for each in known.values() for paths in each))
   for path in wanted:
-    if path not in somewhere:
+    if path not in somewhere and not _of_levels(path, methods):
       raise InputError(
         f"metric={path!r} of {methods[0].runs[0].folder} cannot be resampled.{did_you_mean(path, sorted(somewhere))} "
         "Paths are those of metrics.json under read_outs and levels; docs/statistics.md names those left out."
@@ -355,6 +355,12 @@ def _shared_paths(
     raise InputError(f"nothing is left to compare: {_who_lacks(lacking)}.")
   _check_outlines(shared, methods)
   return shared, lacking
+
+
+def _of_levels(path: str, methods: Sequence[Method]) -> bool:
+  """Returns whether a metric is missing since no method has levels."""
+  without = not any(run.stored.scores.has_levels for method in methods for run in method.runs)
+  return without and metrics.known(path) is not None and path.startswith(("levels.", "read_outs.majority."))
 
 
 def _who_lacks(lacking: Mapping[str, tuple[str, ...]]) -> str:
