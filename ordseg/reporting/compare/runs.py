@@ -9,6 +9,7 @@ from ordseg import records, run_record
 from ordseg.errors import InputError, did_you_mean
 from ordseg.reporting.compare import same_images
 from ordseg.reporting.compare.same_images import Run
+from ordseg.reporting.report import anonymous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,22 @@ def load(arguments: Sequence[str], split: str = "test") -> list[Method]:
   for method in methods:
     _check_seeds(method)
   return methods
+
+
+def anonymous_methods(methods: Sequence[Method], key: anonymous.Key) -> list[Method]:
+  """Returns the methods with numbers for the names of cases and raters; their own names stay."""
+  return [
+    Method(
+      method.name,
+      tuple(
+        dataclasses.replace(
+          run, evaluation=anonymous.evaluation(run.evaluation, key), left_out=tuple(key.cases(run.left_out))
+        )
+        for run in method.runs
+      ),
+    )
+    for method in methods
+  ]
 
 
 def _split_argument(argument: str) -> tuple[str, list[str]]:
