@@ -134,6 +134,13 @@ def test_an_evaluation_without_digests_is_compared_by_its_data(made, tmp_path):
     of(tmp_path / "a", made / "maps")
 
 
+def test_the_folder_of_several_structures_is_not_one_evaluation(made, tmp_path):
+  for name in ("liver", "lesion"):
+    shutil.copytree(made / "maps", tmp_path / "scored" / name)
+  with pytest.raises(InputError, match=r"holds several evaluations: name one of .*/lesion, .*/liver"):
+    of(made / "run", tmp_path / "scored")
+
+
 def test_a_metric_that_nobody_shares_leaves_nothing(made):
   with pytest.raises(InputError, match=r"nothing is left to compare: maps lacks levels.rps"):
     of(made / "run", made / "maps", paths=["levels.rps"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from ordseg.metrics import select
 from ordseg.progress import format_duration
-from ordseg.reporting.report import answer, noise, page, reading, terms
+from ordseg.reporting.report import anonymous, answer, noise, page, reading, terms
 from ordseg.reporting.report.reading import Evaluation
 
 Facts = list[tuple[str, str]]
@@ -38,7 +38,7 @@ def data(info: Mapping[str, Any] | None, e: Evaluation, rows: Sequence[Mapping[s
     ("Licence", _text(about.get("licence"))),
     ("Homepage", "none" if about.get("homepage") == "" else _text(about.get("homepage"))),
     ("Fingerprint", _text(about.get("fingerprint"))),
-    ("Settings", _pairs(about.get("settings") or {}) or NOT_RECORDED),
+    ("Settings", anonymous.LEFT_OUT if e.anonymous else _pairs(about.get("settings") or {}) or NOT_RECORDED),
     ("Raters", f"{e.num_raters} in a full panel: {', '.join(e.rater_names)}"),
     *seen,
     ("Missing raters", f"{_MISSING} In {missing} of the {len(rows)} images evaluated, some are missing."),

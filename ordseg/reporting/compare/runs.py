@@ -89,6 +89,8 @@ def _eval_folder(given: str, split: str) -> pathlib.Path:
   if not folder.is_dir():
     raise InputError(f"there is no folder {folder}.")
   found = sorted(path.parent.name for path in folder.glob("eval/*/metrics.json"))
+  if parts := sorted(str(path.parent) for path in folder.glob("*/metrics.json")):
+    raise InputError(f"{folder} holds several evaluations: name one of {', '.join(parts)}.")
   there = f"it was evaluated on {', '.join(found)}" if found else f"run run_eval.py --workdir={folder} --split={split}"
   raise InputError(f"{folder} holds no evaluation of split={split!r}: {there}.{did_you_mean(split, found)}")
 

@@ -19,7 +19,18 @@ LEFT_OUT = "left out: --anonymous"
 _HEAD = ["kind", "number", "name"]
 _PRIVATE = 0o600
 # Of metrics.json: sections of numbers, and what names neither a case nor a rater nor a folder.
-_SECTIONS = ("read_outs", "levels", "floors", "oracle", "intervals", "roi", "surface", "versions", "evaluation")
+_SECTIONS = (
+  "read_outs",
+  "levels",
+  "floors",
+  "constant",
+  "oracle",
+  "intervals",
+  "roi",
+  "surface",
+  "versions",
+  "evaluation",
+)
 _FIELDS = ("split", "step", "class", "flips", "dropout_samples")
 _DATA = ("builder", "config", "version", "fingerprint", "licence", "homepage", "citation", "splits")
 _MODEL = ("head", "loss", "name")
@@ -120,7 +131,7 @@ def examples(shown: Sequence[Example], key: Key) -> list[Example]:
 
 def run_info(info: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the content of config.json without the settings of the data set, which may hold names."""
-  return {**info, "data": {**_only(info["data"], _DATA), "settings": {"settings": LEFT_OUT}}}
+  return {**info, "data": _only(info["data"], _DATA)}
 
 
 def _only(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -322,20 +322,26 @@ def config_lines(e: Evaluation) -> list[tuple[str, str]]:
 
 
 def maps_lines(e: Evaluation) -> list[tuple[str, str]]:
-  """Returns what is known of the maps that were scored, as (name, text); empty of a run. Paths are cut to their names.
+  """Returns what is known of the maps that were scored, as (name, text); empty of a run.
 
-  Digests and other things of each single case stay in metrics.json.
+  Folders are cut to their names; what is of single cases, and how files were read, stays in metrics.json.
   """
   about = {} if e.of_run else e.metrics.get("model") or {}
-  return [
-    (f"Maps: {name.replace('_', ' ')}", _without_folder(value))
-    for name, value in about.items()
-    if name != "name" and isinstance(value, str | int | float) and value != ""
-  ]
+  return [(name, _in_words(about[key])) for key, name in _MAPS.items() if about.get(key)]
 
 
-def _without_folder(value: Any) -> str:
-  return pathlib.PurePath(value).name if isinstance(value, str) and value.startswith("/") else str(value)
+_MAPS = {
+  "maps": "Folders of maps",
+  "region": "Regions",
+  "members": "Maps of a case, averaged",
+  "patients": "Patients",
+  "digest": "Digest of the maps",
+}
+
+
+def _in_words(value: Any) -> str:
+  parts = value if isinstance(value, list) else [value]
+  return ", ".join(pathlib.PurePath(x).name if isinstance(x, str) else str(x) for x in parts)
 
 
 def provenance(e: Evaluation) -> list[tuple[str, str]]:
