@@ -43,6 +43,15 @@ def test_a_run_and_maps_are_compared_by_what_both_have(made):
     runs.load([str(made / "run"), str(made / "maps")])[1].runs[0].evaluation.number(BRIER)
   )
   assert [d.metric for d in got.differences] == list(got.metrics)
+  assert "one set of maps each" in words.sentences(got)[0]
+  shown = {path: header for header, path, _ in writing.columns(got)}
+  assert shown["read_outs.mean_vote.dice"] == "Dice\nmean vote" and "levels.rps" in shown  # the run has it
+  table = writing.comparison_markdown(got).split("## ")[0]
+  row = next(line for line in table.splitlines() if line.startswith("| maps |")).split(" | ")
+  assert (
+    row[1 + list(shown).index("read_outs.mean_vote.dice")]
+    == f"{got.values['maps', 'read_outs.mean_vote.dice'].estimate:.3f}"
+  )
 
 
 def test_maps_against_maps_need_no_run(made, tmp_path):
@@ -52,6 +61,7 @@ def test_maps_against_maps_need_no_run(made, tmp_path):
   text = (tmp_path / "out/compare.md").read_text()
   assert "# blobs: 12 images, 3 raters" in text and "missing in maps, other" in text
   assert not (tmp_path / "out" / words.LEFT_OUT).exists()
+  assert not any(path.startswith(("levels", "read_outs.majority")) for _, path, _ in writing.columns(got))
   assert got.values["other", BRIER].estimate < got.values["maps", BRIER].estimate  # the truth is the best
 
 
