@@ -112,11 +112,11 @@ class MultiRaterMetrics:
     if spacing is not None:
       batch["spacing"] = _spacing(spacing, len(pixels), where)[None]
     shown = None if image is None else _picture(image, pixels, where, name)
-    batch = self._settings[1].restrict(batch)
-    sums = counter.add(level_probs[None], batch, [name or where], [group])
+    restricted = self._settings[1].restrict(batch)
+    sums = counter.add(level_probs[None], restricted, [name or where], [group])
     if shown is not None:
       self._pictures = self._pictures or gallery.Gallery(has_levels=has_levels)
-      self._pictures.offer({**batch, "image": shown[None]}, [name or where], level_probs[None], sums)
+      self._pictures.offer({**restricted, "image": shown[None]}, [name or where], level_probs[None], sums)
     self._counter, self._num_raters, self._has_levels = counter, num_raters, has_levels
     self._names.append(name)
 

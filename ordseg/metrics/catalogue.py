@@ -7,7 +7,7 @@ _ORDER = (
   *(votes.METRICS, references.METRICS, masks.METRICS, histogram.METRICS, top_label.METRICS, outlines.METRICS),
   *(levels.METRICS, nested.METRICS),
   *(votes.FLOORS, references.CONSTANT),
-  *(agreement.METRICS, agreement.LEAVE_ONE_OUT, references.EACH),
+  *(agreement.METRICS, agreement.LEAVE_ONE_OUT, references.LEAVE_ONE_OUT, references.EACH),
 )
 for _metrics in _ORDER:
   for _metric in _metrics:

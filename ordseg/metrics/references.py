@@ -1,14 +1,14 @@
 """What a map is read beside: a constant map below it, one rater's mask beside it.
 
-The ceiling is in `votes.FLOORS`: the map that equals the share of votes. All of it follows from the counts of the votes.
+The ceiling is in `votes.FLOORS`: the map that equals the share of votes. All follows from the counts of the votes.
 """
 
 import dataclasses
 
 import numpy as np
 
-from ordseg.metrics.agreement import pairwise_dice
-from ordseg.metrics.calibration import BinSums, ratio
+from ordseg.metrics.agreement import left_out, pairwise_dice
+from ordseg.metrics.calibration import ratio
 from ordseg.metrics.pooling import Pool, mean_of
 from ordseg.metrics.registry import Metric, Tally
 from ordseg.metrics.scores import dice
@@ -16,7 +16,6 @@ from ordseg.metrics.sums import ImageSums
 from ordseg.metrics.votes import NO_ANSWER, over_pairs
 
 _ALL_ALIKE = "all votes are the same"
-_NO_PAIR = "needs images that two raters answered"
 
 
 # --- A constant map ---------------------------------------------------------------------------------------------------
@@ -43,9 +42,20 @@ def _constant_dice(tally: Tally) -> np.ndarray:
   return np.where(p >= 0.5, everything, np.where(np.isnan(everything), np.nan, 0.0))
 
 
+def _over_constant(brier: np.ndarray, p: np.ndarray) -> np.ndarray:
+  """Returns the skill of a Brier score over that of a constant map on the same votes, a share p of which mark."""
+  return 1.0 - ratio(brier, np.nan_to_num(p * (1 - p)))
+
+
 def _skill(tally: Tally) -> np.ndarray:
-  p = tally.of(prevalence)
-  return 1.0 - ratio(over_pairs(tally, "brier"), p * (1 - p))
+  return _over_constant(over_pairs(tally, "brier"), tally.of(prevalence))
+
+
+def _left_out_skill(tally: Tally) -> np.ndarray:
+  found = tally.images.of(left_out)
+  bins = tally.bins(found.bins)
+  pairs = bins.count.sum(-1)
+  return _over_constant(ratio(tally.total(found.brier), pairs), ratio(bins.label_sum.sum(-1), pairs))
 
 
 # --- One rater as a map -----------------------------------------------------------------------------------------------
@@ -57,11 +67,13 @@ class Alone:
 
   Attributes:
     pairs: [I, R] pairs.
+    votes: [I, R] pairs in which the other marked.
     unmarked: [I, R] pairs in which the other alone marked.
     marked: [I, R] pairs in which the rater alone marked.
   """
 
   pairs: np.ndarray
+  votes: np.ndarray
   unmarked: np.ndarray
   marked: np.ndarray
 
@@ -71,14 +83,19 @@ def alone(sums: ImageSums) -> Alone:
   valid = sums.rater_valid > 0
   others = valid[:, :, None] & valid[:, None, :] & ~np.eye(valid.shape[1], dtype=bool)
   area = np.diagonal(sums.both_marked, axis1=1, axis2=2)
-  pairs = others * sums.num_pixels[:, None, None]
-  unmarked, marked = (others * (x - sums.both_marked) for x in (area[:, None, :], area[:, :, None]))
-  return Alone(*(x.sum(-1) for x in (pairs, unmarked, marked)))
+  votes, own, both = area[:, None, :], area[:, :, None], sums.both_marked
+  counts = (sums.num_pixels[:, None, None], votes, votes - both, own - both)
+  return Alone(*((others * x).sum(-1) for x in counts))
 
 
 def _alone_brier(tally: Tally) -> np.ndarray:
   found = tally.images.of(alone)
   return ratio(tally.total(found.unmarked + found.marked), tally.total(found.pairs))
+
+
+def _alone_skill(tally: Tally) -> np.ndarray:
+  found = tally.images.of(alone)
+  return _over_constant(_alone_brier(tally), ratio(tally.total(found.votes), tally.total(found.pairs)))
 
 
 def _alone_mr_ece(tally: Tally) -> np.ndarray:
@@ -156,6 +173,16 @@ CONSTANT = (
   ),
 )
 
+LEAVE_ONE_OUT = (
+  Metric(
+    key="brier_skill",
+    section="raters.leave_one_out",
+    formula=_left_out_skill,
+    definition="1 − `brier` / that of a constant map on the same votes, of images with two raters",
+    extent="≤ 1",
+  ),
+)
+
 EACH = (
   Metric(
     key="dice",
@@ -177,5 +204,12 @@ EACH = (
     formula=_alone_brier,
     definition="Brier score of the same: the share of pairs (pixel, other rater) that differ; a list",
     extent="0–1",
+  ),
+  Metric(
+    key="brier_skill",
+    section="raters.each",
+    formula=_alone_skill,
+    definition="1 − `brier` / that of a constant map on the same votes; a list",
+    extent="≤ 1",
   ),
 )

@@ -174,9 +174,12 @@ def top_label(data: Panel, name: str) -> Found:
 def proper(data: Panel, name: str) -> Found:
   p, y = data.pairs(name)
   safe = np.clip(p, EPSILON, 1 - EPSILON)
-  brier = sklearn.brier_score_loss(y, p)
-  skill = 1 - brier / sklearn.brier_score_loss(y, np.full_like(p, y.mean()))
-  return {"brier": brier, "nll": sklearn.log_loss(y, safe), "brier_skill": skill}
+  return {"brier": sklearn.brier_score_loss(y, p), "nll": sklearn.log_loss(y, safe), "brier_skill": brier_skill(p, y)}
+
+
+def brier_skill(p: np.ndarray, y: np.ndarray) -> float:
+  """Against a map of the share of votes."""
+  return 1 - sklearn.brier_score_loss(y, p) / sklearn.brier_score_loss(y, np.full(y.shape, y.mean()))
 
 
 def monai_overlap(kind: Callable[..., torch.Tensor], a: np.ndarray, b: np.ndarray) -> float:
@@ -324,6 +327,7 @@ def _each(data: Panel) -> Found:
   return {
     "each.mr_ece": [tm_ece(p, y) for p, y in joined],
     "each.brier": [sklearn.brier_score_loss(y, p) for p, y in joined],
+    "each.brier_skill": [brier_skill(p, y) for p, y in joined],
   }
 
 
@@ -348,6 +352,7 @@ def _leave_one_out(data: Panel) -> Found:
     "leave_one_out.dice": mean(scores),
     "leave_one_out.mr_ece": mr_ece,
     "leave_one_out.brier": sklearn.brier_score_loss(y, p),
+    "leave_one_out.brier_skill": brier_skill(p, y),
   }
 
 
