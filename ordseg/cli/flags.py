@@ -263,8 +263,9 @@ say so with --data_dir or --manual_dir.""",
 {prog} --maps=predictions/ --masks=nnUNet_raw/Dataset701 --class=lesion --missing=skip --out=scores/lesion
 
 Maps of nnU-Net, MONAI and others: npz, NIfTI, PNG, TIFF, DICOM segmentations. What is doubtful is refused in one line,
-what is odd is listed (docs/score.md). --out is an evaluation: ordseg report and ordseg compare take it. Several
-classes go to folders of their own in --out. Exit status: 0 scored, 2 something is wrong and nothing was written.""",
+what is odd is listed (docs/score.md). --out is an evaluation with its report.html, and ordseg compare takes it beside
+others and runs. Several classes go to folders of their own in --out. Exit status: 0 scored, 2 something is wrong and
+nothing was written.""",
     _score,
     ("images", "report"),
   ),

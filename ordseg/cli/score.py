@@ -17,7 +17,7 @@ from ordseg.evaluation import maps, result
 from ordseg.evaluation.maps import Scored
 from ordseg.metrics import Region
 from ordseg.progress import Progress, say
-from ordseg.reporting import references
+from ordseg.reporting import references, report
 from ordseg.reporting.report.text import text_table
 
 
@@ -90,15 +90,15 @@ def _write(
       folder = stack.enter_context(evaluation_folder.replacing(out_dir))
       label = {} if one.structure.name == structures.FOREGROUND else {"class": one.structure.name}
       result.write_files(one.result, folder, {**info, **label, "model": {**places, **one.about}})
+      report.write_report(folder)
 
 
 def _say_numbers(one: Scored, raters: Sequence[str], out_dir: pathlib.Path) -> None:
-  numbers = one.result.metrics
-  what = f"{one.structure.name}: {numbers['num_images']} cases, {one.about['patients']} patients, {len(raters)} raters"
   for note in one.about["notes"]:
     say(f"note: {note['note']} ({note['num_cases']} cases)")
-  say(f"\n{what}\n\n{text_table(references.HEADER, references.rows(numbers, raters))}\n")
-  say(f"evaluation: {out_dir}. Its report: ordseg report {out_dir}")
+  say(f"\n{report.text_summary(out_dir)}\n")
+  say(f"{text_table(references.HEADER, references.rows(one.result.metrics, raters))}\n")
+  say(f"report: {out_dir / 'report.html'}")
 
 
 def _file_name(text: str) -> str:

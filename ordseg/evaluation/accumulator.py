@@ -160,12 +160,12 @@ class MultiRaterMetrics:
       raise InputError("there is nothing to score: no image was added with update().")
     state = self._counter.state()
     state["names"] = np.asarray([*zip(self._ids(), self._counter.groups, strict=True)], np.str_)
-    scores, ids, groups = scores_of(state, has_levels=self._has_levels)
+    scores, ids, groups, votes = scores_of(state, has_levels=self._has_levels)
     numbers: dict[str, Any] = results.all_metrics(scores, None, groups)
     numbers["roi"] = self._settings[1].describe()
     if scores.surface is not None:
       numbers["surface"] = {"tolerance": self._settings[2], "unit": surface.unit(scores.surface)}
-    found = EvalResult(numbers, scores, None, ids, groups, self._examples(scores), scores.num_bins)
+    found = EvalResult(numbers, scores, None, ids, groups, self._examples(scores), scores.num_bins, votes)
     if settings is not None:
       numbers["intervals"] = results.intervals(found, settings)
     return found

@@ -142,7 +142,7 @@ def _num_known(values: np.ndarray) -> int:
 
 def _merge(model: dict[str, Any], oracle: dict[str, Any], pictures: np.ndarray, *, gather: Gather) -> EvalResult:
   everything = gather({"model": model, "oracle": oracle, "pictures": pictures})
-  scores, ids, groups = scores_of(everything["model"])
+  scores, ids, groups, votes = scores_of(everything["model"])
   if not ids:
     raise InputError("there is nothing to evaluate: no image came.")
   true_scores = scores_of(everything["oracle"])[0] if len(everything["oracle"]["names"]) else None
@@ -154,4 +154,5 @@ def _merge(model: dict[str, Any], oracle: dict[str, Any], pictures: np.ndarray, 
     groups=groups,
     examples=gallery.choose(everything["pictures"].tolist(), gallery.middle(scores.sums)),
     num_bins=scores.num_bins,
+    votes=votes,
   )

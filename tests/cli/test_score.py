@@ -44,6 +44,12 @@ def read(folder):
 
 
 @pytest.fixture
+def no_report(monkeypatch):
+  """Figures take longer than all the rest; two tests make them."""
+  monkeypatch.setattr(program.report, "write_report", lambda _: None)
+
+
+@pytest.fixture
 def made(tmp_path):
   """A folder of masks of three raters, one missing on one case, and of maps; and the arrays."""
   rng = np.random.default_rng(0)
@@ -87,6 +93,7 @@ def same_numbers(found, want):
     assert own == written, key
 
 
+@pytest.mark.usefixtures("no_report")
 @needs_shared
 @pytest.mark.parametrize("name", SCORED)
 def test_each_set_of_other_tools_has_its_numbers(name, tmp_path, capsys):
@@ -135,7 +142,7 @@ def test_numbers_files_and_what_is_said(made, capsys):
   assert found["model"]["patients"] == 3 and found["intervals"]["unit"] == "groups"
   assert found["model"]["options"] == {"group_regex": "(p.)_"}
   assert found["data"]["raters"] == ["r0", "r1", "r2"] and found["raters"]["names"] == ["r0", "r1", "r2"]
-  files = {"metrics.json", "per_image.csv", "curves.json", "sums.npz", "examples.npz"}
+  files = {"metrics.json", "per_image.csv", "curves.json", "sums.npz", "examples.npz", "report.html", "figures"}
   assert {path.name for path in (root / "out").iterdir()} == files
   # Pictures: of the images, with the map itself, and no nested masks.
   with np.load(root / "out" / "examples.npz") as pictures:
@@ -151,6 +158,7 @@ def test_numbers_files_and_what_is_said(made, capsys):
   assert all(f"\nr{r}, against the others" in said for r in range(R))
 
 
+@pytest.mark.usefixtures("no_report")
 def test_regions_and_members(made):
   root, data = made
   inside = np.zeros((8, 9), np.uint8)
@@ -172,6 +180,7 @@ def test_regions_and_members(made):
   assert read(root / "b")["model"]["members"] == 2
 
 
+@pytest.mark.usefixtures("no_report")
 def test_several_classes_have_a_folder_each(made):
   root, data = made
   rng = np.random.default_rng(1)
@@ -194,6 +203,7 @@ def test_several_classes_have_a_folder_each(made):
     assert read(root / "out" / name)["class"] == name
 
 
+@pytest.mark.usefixtures("no_report")
 def test_levels_have_everything(made):
   root, data = made
   rng = np.random.default_rng(2)
@@ -245,6 +255,7 @@ def test_the_folders_that_are_read_are_not_written_to(made, capsys):
     assert "is the folder that is read" in line
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_evaluation_stays_where_a_later_one_fails(made, capsys):
   root, _ = made
   argv = f"--maps={root / 'maps'}", f"--masks={root / 'masks'}", f"--out={root / 'out'}", "--group_regex=(p.)_"

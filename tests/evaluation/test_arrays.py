@@ -10,7 +10,7 @@ import ordseg
 from ordseg.errors import InputError
 from ordseg.evaluation import MultiRaterMetrics, arrays
 
-R, NUM = 2, 8
+R, NUM = 2, 12
 
 
 def images(seed=0):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordseg.metrics import counterpart, select
+from ordseg.metrics import select
 from ordseg.progress import format_duration
 from ordseg.reporting.report import answer, noise, page, reading, terms
 from ordseg.reporting.report.reading import Evaluation
@@ -136,8 +136,8 @@ def evaluation(e: Evaluation) -> Facts:
 def scores(e: Evaluation) -> list[list[str]]:
   """Returns the table of scores, its columns those of the card; other raters answer the same question."""
   rows = []
-  for path, m in terms.tagged("card"):
-    ends, human = e.interval(path), counterpart(path)
+  for path, m in terms.tagged(e, "card"):
+    ends, human = e.interval(path), terms.human(e, path)
     rows.append(
       [
         f"{m.label} ({m.better} is better)",

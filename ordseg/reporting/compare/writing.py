@@ -55,17 +55,26 @@ def write_comparison(results: Results, out_dir: str | pathlib.Path) -> None:
   folder = pathlib.Path(out_dir)
   folder.mkdir(parents=True, exist_ok=True)
   files.sweep(folder)
-  curves, names = [], []
-  for method in results.methods:
-    for k, run in enumerate(method.runs):
-      curves.append(run.evaluation.curves)
-      names.append(method.name if len(method.runs) == 1 else f"{method.name} ({k + 1})")
-  figures.save(figures.overlay(curves, names), folder / "reliability")
+  named = words.run_names(results)
+  curves = [run.evaluation.curves for _, run in named]
+  figures.save(figures.overlay(curves, [name for name, _ in named]), folder / "reliability")
   labels = {path: f"{words.label(path)}, {words.better(path)} is better" for path in results.metrics}
   figures.save(_forest(results, labels), folder / "compare")
   files.write_text(folder / "compare.csv", comparison_csv(results))
   files.write_text(folder / "compare.tex", comparison_latex(results))
   files.write_text(folder / "compare.md", comparison_markdown(results))
+  _write_left_out(results, folder / words.LEFT_OUT)
+
+
+def _write_left_out(results: Results, path: pathlib.Path) -> None:
+  """Writes the images that were left out, a row each; removes the list of an earlier comparison where none were."""
+  rows = [(name, image) for name, run in words.run_names(results) for image in run.left_out]
+  if not rows:
+    path.unlink(missing_ok=True)
+    return
+  out = io.StringIO()
+  csv.writer(out, lineterminator="\n").writerows([("method", "image"), *rows])
+  files.write_text(path, out.getvalue())
 
 
 def _forest(results: Results, labels: Mapping[str, str]) -> figures.Figure:

@@ -71,7 +71,7 @@ def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
   """
   e = reading.load(eval_dir)
   with reading.verified(e):
-    return _write_report(e, reading.load_per_image(e.folder), reading.load_examples(e.folder))
+    return _write_report(e, reading.load_per_image(e.folder), reading.load_examples(e.folder, has_levels=e.has_levels))
 
 
 def _write_report(
@@ -84,6 +84,8 @@ def _write_report(
     "subject": terms.subject(e),
     "model_name": terms.model_name(e),
     "one_map": terms.one_map(e),
+    "why_no_levels": "" if e.has_levels else terms.NO_LEVELS,
+    "read_outs": [terms.LABELS[name] for name in e.read_outs],
     "region": terms.region(e),
     "verdict": answer.verdict(e),
     "beside_people": answer.beside_people(e),
@@ -138,7 +140,7 @@ def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[Metric, li
 def _read_out_cells(e: Evaluation, m: Metric, own: str) -> list[Cell]:
   floor = e.number(f"floors.{m.key}")
   notes = () if floor is None else (f"floor {terms.number(floor, m.decimals)}",)
-  return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in reading.READ_OUTS]
+  return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in e.read_outs]
 
 
 def _cell(e: Evaluation, path: str, m: Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
@@ -156,7 +158,7 @@ def _cell(e: Evaluation, path: str, m: Metric, own: bool = True, notes: tuple[st
 
 def level_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
   """Returns the metrics of the whole distribution, which have no read-out."""
-  return [(m, _cell(e, m.path, m)) for m in select("levels")]
+  return [(m, _cell(e, m.path, m)) for m in terms.levels(e)]
 
 
 def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
@@ -166,7 +168,7 @@ def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
 
 def left_out_rows(e: Evaluation) -> list[tuple[Metric, Cell, Cell]]:
   """Returns the rows (metric, each rater predicted by the others, the model on the same question)."""
-  return [(m, _cell(e, m.path, m), _cell(e, m.beside, m)) for m in select("raters.leave_one_out")]
+  return [(m, _cell(e, m.path, m), _cell(e, terms.beside(e, m), m)) for m in select("raters.leave_one_out")]
 
 
 def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
@@ -185,7 +187,10 @@ def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
 
 
 def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, str, Figure]]:
-  """Draws the two reliability diagrams: against the votes and against the majority; (title, explanation, figure)."""
+  """Draws the reliability diagrams: against the votes and against the majority; (title, explanation, figure).
+
+  Each is of the read-out made for it; where there is no majority read-out, there is one diagram.
+  """
   read_outs = e.curves["read_outs"]
   same = terms.one_map(e)
   drawn = []
@@ -193,13 +198,15 @@ def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, 
     ("mean_vote", "pooled", "Against every rater's vote", _VOTES, "votes"),
     ("majority", "majority", "Against the majority", _MAJORITY, "pixels"),
   ):
-    other = next(name for name in reading.READ_OUTS if name != own)
+    if own not in e.read_outs:
+      continue
     curve = read_outs[own][target]
     series = [Series(curve, "both read-outs (same map)" if same else terms.LABELS[own], *_LOOKS[own])]
-    if not same:
-      series.append(
-        Series(read_outs[other][target], f"{terms.LABELS[other]} (not its target)", *_LOOKS[other], faint=True)
-      )
+    series += [
+      Series(read_outs[other][target], f"{terms.LABELS[other]} (not its target)", *_LOOKS[other], faint=True)
+      for other in e.read_outs
+      if other != own and not same
+    ]
     figure = figures.reliability(
       series, x_label="probability in the map", y_label=y_label, count_label=f"{count_label} per bin"
     )
@@ -263,7 +270,12 @@ def scores(example: reading.Example) -> list[tuple[str, str]]:
 
 
 def command(e: Evaluation) -> str:
-  """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private."""
+  """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private.
+
+  '' where it is not known: of maps that were scored.
+  """
+  if not e.of_run:
+    return ""
   workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
   parts = ["python", "run_eval.py", f"--workdir={workdir}", f"--split={e.text('split', 'test')}"]
   parts.append(f"--step={e.text('step', 'best')}")
@@ -275,6 +287,23 @@ def config_lines(e: Evaluation) -> list[tuple[str, str]]:
   """Returns the resolved config as (dotted path, value), folders left out."""
   config = (e.metrics.get("model") or {}).get("config") or {}
   return [(path, text) for path, text in _leaves(config, "") if not path.endswith("_dir")]
+
+
+def maps_lines(e: Evaluation) -> list[tuple[str, str]]:
+  """Returns what is known of the maps that were scored, as (name, text); empty of a run. Paths are cut to their names.
+
+  Digests and other things of each single case stay in metrics.json.
+  """
+  about = {} if e.of_run else e.metrics.get("model") or {}
+  return [
+    (f"Maps: {name.replace('_', ' ')}", _without_folder(value))
+    for name, value in about.items()
+    if name != "name" and isinstance(value, str | int | float) and value != ""
+  ]
+
+
+def _without_folder(value: Any) -> str:
+  return pathlib.PurePath(value).name if isinstance(value, str) and value.startswith("/") else str(value)
 
 
 def provenance(e: Evaluation) -> list[tuple[str, str]]:
@@ -292,6 +321,7 @@ def provenance(e: Evaluation) -> list[tuple[str, str]]:
     ("Images in which a majority marked something", e.text("num_images_with_majority")),
     ("Pixels", f"{e.metrics['num_pixels']:,}" if e.number("num_pixels") is not None else terms.MISSING),
     ("Model", terms.model_name(e)),
+    *(maps_lines(e)),
     ("Pixels that count", terms.region(e) or "all"),
     *([("Outlines", terms.outlines(e))] if terms.outlines(e) else []),
     ("Raters", ", ".join(e.rater_names)),

@@ -68,7 +68,7 @@ def describe(e: Evaluation, folder: pathlib.Path) -> Recalibrated | None:
 def rows(before: Evaluation, after: Evaluation) -> list[tuple[str, str, str, str, str]]:
   """Returns (score, read-out, before, after, which is better) as text."""
   out = []
-  for path, m in terms.tagged("recalibrated"):
+  for path, m in terms.tagged(after, "recalibrated"):
     read_out = terms.read_out_of(path).replace("distribution", "whole distribution")
     out.append((m.label, read_out, terms.write(before, path), terms.write(after, path), f"{m.better} is better"))
   return out
