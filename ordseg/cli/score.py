@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordseg import case_files, errors, run_record
+from ordseg import case_files, errors, records
 from ordseg.case_files import Names, Options, Pairs, structures
 from ordseg.cli import flags
 from ordseg.errors import InputError
@@ -59,7 +59,7 @@ def score_maps(
   name = " + ".join(root.resolve().name for root in map_dirs)
   places = {"name": name, "maps": [str(root) for root in map_dirs], "region": None if regions is None else str(regions)}
   out_dirs = [out / _file_name(one.structure.name) if len(scored) > 1 else out for one in scored]
-  _write(scored, out_dirs, {"data": data, "versions": run_record.versions()}, places)
+  _write(scored, out_dirs, {"data": data, "versions": records.versions()}, places)
   for one, out_dir in zip(scored, out_dirs, strict=True):
     _say_numbers(one, pairs.raters, out_dir)
   return out_dirs
