@@ -146,15 +146,13 @@ def _merge(model: dict[str, Any], oracle: dict[str, Any], pictures: np.ndarray, 
   if not ids:
     raise InputError("there is nothing to evaluate: no image came.")
   true_scores = scores_of(everything["oracle"])[0] if len(everything["oracle"]["names"]) else None
-  marked = scores.sums.label_area(5) > 0
-  middle = np.median(metrics.image_metrics(scores.sums, gallery.READ_OUT)["dice"][marked]) if marked.any() else 0.0
   return EvalResult(
     metrics=all_metrics(scores, true_scores, groups),
     model=scores,
     oracle=true_scores,
     ids=ids,
     groups=groups,
-    examples=gallery.choose(everything["pictures"].tolist(), float(middle)),
+    examples=gallery.choose(everything["pictures"].tolist(), gallery.middle(scores.sums)),
     num_bins=scores.num_bins,
     votes=votes,
   )

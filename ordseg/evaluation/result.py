@@ -60,6 +60,15 @@ class EvalResult:
     ends = (self.metrics.get("intervals") or {}).get("values", {}).get(path)
     return None if ends is None else (float(ends[0]), float(ends[1]))
 
+  def write(self, out_dir: str | pathlib.Path, info: Mapping[str, Any] | None = None) -> None:
+    """Writes the files of an evaluation, which together replace the former ones; see `write`.
+
+    Args:
+      out_dir: made if missing; what users put there stays.
+      info: what describes maps and data: ``model``, ``data`` with ``raters``, the names, ``split``.
+    """
+    write(self, out_dir, info or {})
+
 
 def all_metrics(model: Scores, oracle: Scores | None, groups: Sequence[str]) -> dict[str, Any]:
   """Returns the numbers of metrics.json.
