@@ -106,6 +106,9 @@ def test_no_common_image_is_refused(made, tmp_path):
   evaluations.write_maps(tmp_path / "maps", names=[f"case {k}" for k in range(12)])
   with pytest.raises(InputError, match=r"no image is in all of them, by name: image-00, .*; case 0, "):
     of(made / "run", tmp_path / "maps")
+  evaluations.write_maps(tmp_path / "slices", names=[f"image-00/z{k:04d}" for k in range(12)])
+  with pytest.raises(InputError, match=r"no image is in all .* counts the slices of volumes as images, another whole"):
+    of(made / "run", tmp_path / "slices")
 
 
 def test_the_same_masks_of_another_build_are_compared(made, tmp_path):

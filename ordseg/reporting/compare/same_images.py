@@ -106,7 +106,10 @@ def _on_common_images(runs: Sequence[Run]) -> list[Run]:
   common = set(runs[0].stored.ids).intersection(*(run.stored.ids for run in runs[1:]))
   if not common:
     examples = "; ".join(f"{', '.join(run.stored.ids[:_SHOWN])}, .. in {run.folder}" for run in runs)
-    raise InputError(f"these evaluations cannot be compared: no image is in all of them, by name: {examples}.")
+    volumes = {name for run in runs for name in run.stored.ids}
+    sliced = any(name.rpartition("/z")[0] in volumes for run in runs for name in run.stored.ids)
+    why = " One of them counts the slices of volumes as images, another whole volumes." if sliced else ""
+    raise InputError(f"these evaluations cannot be compared: no image is in all of them, by name: {examples}.{why}")
   kept = [_restricted(run, common) for run in runs]
   first = kept[0].stored
   for run in kept[1:]:
