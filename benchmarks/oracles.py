@@ -44,7 +44,8 @@ TM, SK, MO, NP = "torchmetrics", "scikit-learn", "MONAI", "numpy, tests/referenc
 SECTIONS: tuple[tuple[str, Callable[[Panel, str], Found]], ...] = (
   ("read_outs", programs.calibration_errors), ("read_outs", programs.smooth), ("read_outs", programs.top_label),
   ("read_outs", programs.proper), ("read_outs", programs.overlaps), ("read_outs", programs.outlines),
-  ("levels", programs.levels), ("floors", programs.floors), ("raters", programs.raters), ("", programs.sizes),
+  ("levels", programs.levels), ("floors", programs.floors), ("constant", programs.constant),
+  ("raters", programs.raters), ("", programs.sizes),
 )  # fmt: skip
 # key -> definition in a line (in full above), oracle, largest deviation that is allowed
 ROWS: dict[str, tuple[str, str, float]] = {
@@ -60,6 +61,7 @@ ROWS: dict[str, tuple[str, str, float]] = {
   "read_outs.mce": ("largest gap of a bin", f"{TM}, norm max", 1e-6),
   "read_outs.brier": ("mean squared distance to each vote", f"{SK} `brier_score_loss`", 1e-6),
   "read_outs.nll": ("log loss of each vote, nats", f"{SK} `log_loss`", 1e-5),
+  "read_outs.brier_skill": ("1 − Brier / that of a constant map", f"{SK} `brier_score_loss`", 1e-5),
   "read_outs.mr_ece_equal_mass": ("ECE over pairs, bins of equal mass", NP, 2e-3),
   "read_outs.smooth_ece": ("SmoothECE over pairs", f"{NP}, the integral on 1,000 points", 2e-3),
   "read_outs.auc_majority": ("ROC-AUC against the majority", f"{SK} `roc_auc_score`", 2e-4),
@@ -93,6 +95,10 @@ ROWS: dict[str, tuple[str, str, float]] = {
   "levels.ncc_nested": ("their normalised cross-correlation", NP, 1e-5),
   "floors.brier": ("Brier score of the share of votes", f"{SK} `brier_score_loss`", 1e-9),
   "floors.nll": ("log loss of the share of votes", f"{SK} `log_loss`", 1e-9),
+  "constant.prevalence": ("share of votes that mark", "numpy", 1e-9),
+  "constant.brier": ("Brier score of a map of that value", f"{SK} `brier_score_loss`", 1e-9),
+  "constant.nll": ("its log loss", f"{SK} `log_loss`", 1e-9),
+  "constant.dice": ("Dice of its mask with the majority", f"{SK} `f1_score`", 1e-9),
   "raters.pairwise_dice": ("Dice of two raters, images one of them marked", f"{SK} `f1_score`", 1e-9),
   "raters.pairwise_dice_mean": ("its mean over pairs", f"{SK} `f1_score`", 1e-9),
   "raters.pairwise_kappa": ("Cohen's kappa of two raters", f"{SK} `cohen_kappa_score`", 1e-9),
@@ -104,6 +110,11 @@ ROWS: dict[str, tuple[str, str, float]] = {
   "raters.leave_one_out.dice": ("the others' majority against a rater", f"{SK} `f1_score`", 1e-9),
   "raters.leave_one_out.mr_ece": ("ECE of the others' mean vote over pairs", "numpy, share by share", 1e-9),
   "raters.leave_one_out.brier": ("its squared distance to a rater", f"{SK} `brier_score_loss`", 1e-9),
+  "raters.leave_one_out.brier_skill": ("its skill over a constant map", f"{SK} `brier_score_loss`", 1e-9),
+  "raters.each.dice": ("a rater's mask against each other rater's", f"{SK} `f1_score`", 1e-9),
+  "raters.each.mr_ece": ("ECE of a rater's mask as a map, over pairs", f"{TM} `binary_calibration_error`", 1e-6),
+  "raters.each.brier": ("its squared distance to the others' votes", f"{SK} `brier_score_loss`", 1e-9),
+  "raters.each.brier_skill": ("its skill over a constant map", f"{SK} `brier_score_loss`", 1e-9),
   "num_images": ("images", "numpy", 0.0),
   "num_images_scored": ("images somebody answered", "numpy", 0.0),
   "num_images_with_majority": ("images in which a majority marked something", "numpy", 0.0),

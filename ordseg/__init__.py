@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
   from ordseg import heads, losses, metrics, models, ordinal, recalibration
-  from ordseg.evaluation import MultiRaterMetrics
+  from ordseg.evaluation import MultiRaterMetrics, score
   from ordseg.models.level_model import LevelModel
   from ordseg.ordinal import encode, read_out, thin
   from ordseg.prediction import load
@@ -36,6 +36,7 @@ __all__ = [
   "ordinal",
   "read_out",
   "recalibration",
+  "score",
   "thin",
 ]
 # Where the names are that are no rooms: module, and name there.
@@ -45,6 +46,7 @@ _FRONT = {
   "encode": ("ordseg.ordinal", "encode"),
   "load": ("ordseg.prediction", "load"),
   "read_out": ("ordseg.ordinal", "read_out"),
+  "score": ("ordseg.evaluation", "score"),
   "thin": ("ordseg.ordinal", "thin"),
 }
 

@@ -5,22 +5,36 @@ whoever reads one of them holds it against that (`member`).
 """
 
 import hashlib
+import importlib.metadata
 import io
 import json
 import math
 import pathlib
+import platform
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+import ordseg
 from ordseg import files
 from ordseg.errors import InputError
 
 DIGEST = "sha256"  # the field of a JSON record
 METRICS = "metrics.json"  # of an evaluation
 EVALUATION = "evaluation"  # the field of metrics.json, and of what carries its id
+_PACKAGES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "grain",
+  "numpy",
+  "opencv-python-headless",
+  "tensorflow-datasets",
+)
 
 
 def jsonable(value: Any) -> Any:
@@ -157,7 +171,8 @@ def again(folder: pathlib.Path, split: Any = None) -> str:
   """Returns the sentence that says how to make an evaluation anew; `split` is that of its metrics.json, if known."""
   whole = folder if folder.parent.name == "eval" else folder.resolve()
   run = whole.parent.parent if whole.parent.name == "eval" else "<run>"
-  return f"Evaluate again: python run_eval.py --workdir={run} --split={split or folder.name}"
+  maps = "" if whole.parent.name == "eval" else f"; of maps, ordseg score --out={folder}"
+  return f"Evaluate again: python run_eval.py --workdir={run} --split={split or folder.name}{maps}"
 
 
 def evaluation_files(evaluation: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
@@ -237,3 +252,14 @@ def _carried_id(name: str, content: bytes) -> str:
   except Exception:  # damaged, which whoever asked finds out by the digest
     return ""
   return found if isinstance(found, str) else ""
+
+
+def versions() -> dict[str, str]:
+  """Returns the versions of ordseg, Python and the packages that results depend on."""
+  found = {"ordseg": ordseg.__version__, "python": platform.python_version()}
+  for name in _PACKAGES:
+    try:
+      found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = "not installed"
+  return found

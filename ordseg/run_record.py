@@ -1,32 +1,18 @@
 """config.json: what a run was started with, so that it can be continued, evaluated and repeated."""
 
-import importlib.metadata
 import json
 import pathlib
-import platform
 from collections.abc import Mapping
 from typing import Any
 
-import ordseg
 from ordseg import files, records
 from ordseg.config import Config, Section, resolve_record
 from ordseg.errors import InputError
+from ordseg.records import versions as versions
 from ordseg.types import Panel
 
 FILE = "config.json"
 _KINDS = {"config": dict, "data": dict, "versions": dict, "num_raters": int, "num_channels": int}
-
-_PACKAGES = (
-  "jax",
-  "jaxlib",
-  "flax",
-  "optax",
-  "orbax-checkpoint",
-  "grain",
-  "numpy",
-  "opencv-python-headless",
-  "tensorflow-datasets",
-)
 
 # Fields that change neither the parameters after a step nor the metrics of a checkpoint.
 FREE_FIELDS = (
@@ -44,17 +30,6 @@ FREE_FIELDS = (
   "parallel.connect_seconds",
   "parallel.heartbeat_seconds",
 )
-
-
-def versions() -> dict[str, str]:
-  """Returns the versions of ordseg, Python and the packages that results depend on."""
-  found = {"ordseg": ordseg.__version__, "python": platform.python_version()}
-  for name in _PACKAGES:
-    try:
-      found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      found[name] = "not installed"
-  return found
 
 
 def describe(

@@ -86,22 +86,23 @@ class Pairs:
     structures: what is scored.
     content: what the maps' numbers are.
     listing: what was found.
+    options: what the user said.
   """
 
   raters: tuple[str, ...]
   structures: tuple[Structure, ...]
   content: Content
   listing: Listing
+  options: Options
   _masks: MaskSet
   _maps: dict[str, tuple[MapFile, ...]]
   _labels: Labels | None
   _regions: dict[str, pathlib.Path]
-  _options: Options
 
   @property
   def has_levels(self) -> bool:
     """Whether probabilities are [*image, L], of 0 to R marks."""
-    return self._options.levels
+    return self.options.levels
 
   def __len__(self) -> int:
     return len(self.listing.matched)
@@ -113,7 +114,7 @@ class Pairs:
 
   def _read(self, name: str, axes: dict[str, pathlib.Path]) -> Case:
     rated = self._masks.cases[name]
-    marks = rater_masks.read(rated, self.raters, self.structures, self._options.marked, self._masks.labels)
+    marks = rater_masks.read(rated, self.raters, self.structures, self.options.marked, self._masks.labels)
     notes: list[str] = list(marks.reference.notes)
     members: dict[str, list[np.ndarray]] = {one.name: [] for one in self.structures}
     for file in self._maps[name]:
@@ -129,7 +130,7 @@ class Pairs:
     several = len(self._maps[name]) > 1
     return Case(
       name=name,
-      group=_group(rated, self._options),
+      group=_group(rated, self.options),
       probs={structure: _mean(own, self.content) for structure, own in members.items()},
       members={structure: tuple(own) for structure, own in members.items()} if several else {},
       rater_masks={structure: _flat(own, marks.reference) for structure, own in marks.of.items()},
@@ -142,7 +143,7 @@ class Pairs:
 
   def _map(self, file: MapFile, reference: ImageFile) -> tuple[OnGrid, dict[str, np.ndarray]]:
     """Returns a map's channels, and its structures [D, H, W] or [D, H, W, L]."""
-    stored = map_reading.read(file.path, key=self._options.key)
+    stored = map_reading.read(file.path, key=self.options.key)
     map_values.check_type(stored, self.content)
     is_classes = self.content.is_label_map and self.content.high > 1
     is_regions = self._labels is not None and bool(self._labels.regions)
@@ -158,15 +159,15 @@ class Pairs:
       decode,
       beside=file.labels,
       labels=self._labels,
-      axes=self._options.map_axes,
-      resample=None if self.content.is_label_map else self._options.resample,
+      axes=self.options.map_axes,
+      resample=None if self.content.is_label_map else self.options.resample,
     )
     return placed, {one.name: self._structure(placed.probs, one, file.path, is_classes) for one in self.structures}
 
   def _structure(self, values: np.ndarray, one: Structure, path: pathlib.Path, is_classes: bool) -> np.ndarray:
     if is_classes:
       return _of_labels(values, one, path)
-    if self._options.levels:
+    if self.options.levels:
       return channels.as_levels(values, path, num_raters=len(self.raters))
     return channels.pick(values, one, path, labels=self._labels, num_raters=len(self.raters))
 
@@ -219,7 +220,7 @@ def pair(
   if regions is not None:
     how = (*how, f"{regions}: regions of {len(fields)} of {len(whole)} cases; the others count whole")
   listing = dataclasses.replace(listing, how=how, odd=(*content.notes, *tip, *_fewer(files), *listing.odd))
-  return Pairs(found.raters, chosen, content, listing, found, files, labels, fields, options)
+  return Pairs(found.raters, chosen, content, listing, options, found, files, labels, fields)
 
 
 def _listing(

@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ordseg.cli.parsing import Parser, Switch, count, names, positive
 
@@ -79,6 +80,15 @@ def _data_places(p: Parser) -> None:
   p.add_argument("--manual_dir", help="where the raw files are now; by default where the run's config.json says")
 
 
+def _anonymous(p: Parser, *, pictures: bool = False) -> None:
+  text = "numbers for the names of cases and raters, in what is written to --out; no settings, no command"
+  p.add_argument("--anonymous", action=Switch, help=text)
+  text = "key file of the numbers; by default <out>_key.csv beside --out; what it holds already is kept"
+  p.add_argument("--key", type=pathlib.Path, help=text)
+  if pictures:
+    p.add_argument("--pictures", action=Switch, help="keep the pictures in an anonymous report")
+
+
 # The sub-commands.
 
 
@@ -127,7 +137,7 @@ def _check(p: Parser) -> None:
 
 
 def _compare(p: Parser) -> None:
-  text = "a run's folder or an evaluation's; several after one name are training seeds of one method"
+  text = "a run's folder or an evaluation's, of a run or of maps; several after one name are seeds of one method"
   p.add_argument("methods", nargs="+", metavar="[NAME=]W[,W...]", help=text)
   _split(p, "test", "evaluation to take of a run's folder")
   p.add_argument("--baseline", help="method that the others are compared with; by default the first")
@@ -140,6 +150,7 @@ def _compare(p: Parser) -> None:
   text = "what is resampled; by default groups, such as patients, where there are any"
   p.add_argument("--group_by", choices=("image", "group"), help=text)
   p.add_argument("--out", required=True, help="folder for compare.md, .csv, .tex, .png, .pdf and reliability.*")
+  _anonymous(p)
 
 
 def _recalibrate(p: Parser) -> None:
@@ -160,16 +171,66 @@ def _recalibrate(p: Parser) -> None:
 
 def _report(p: Parser) -> None:
   p.add_argument("eval_dirs", nargs="+", metavar="EVAL_DIR", help="folder such as runs/mine/eval/test")
+  p.add_argument("--out", type=pathlib.Path, help="folder to write to; by default that of the evaluation")
+  _anonymous(p, pictures=True)
 
 
 def _card(p: Parser) -> None:
-  _workdir(p)
+  text = "folder of a run, such as runs/mine, or of an evaluation of maps"
+  p.add_argument("--workdir", required=True, type=pathlib.Path, help=text)
   _split(p, "test", "the evaluation: a folder of <workdir>/eval")
   p.add_argument("--out", type=pathlib.Path, help="folder to write to; by default the workdir")
   text = "text file; by default what that section of the card says already"
   p.add_argument("--intended_use", type=pathlib.Path, help=text)
   text = "average power of all devices together, in watts; adds an estimate of the energy; by default none is made"
   p.add_argument("--power_watts", type=float, help=text)
+  _anonymous(p)
+
+
+def _declared(p: Parser, section: type[Any], aliases: Mapping[str, str]) -> None:
+  """Adds a flag for each field of a dataclass of `settings.field`s."""
+  from ordseg import settings
+
+  for one in dataclasses.fields(section):
+    setting = settings.setting_of(one)
+    assert setting is not None
+    names = [f"--{one.name}", *([aliases[one.name]] if one.name in aliases else [])]
+    text = setting.help.replace("%", "%%")
+    if isinstance(one.default, bool):
+      p.add_argument(*names, action=Switch, help=text)
+    else:
+      text = text if one.default != "" else f"{text}; by default none"
+      p.add_argument(*names, type=type(one.default), default=one.default, choices=setting.words or None, help=text)
+
+
+def _score(p: Parser) -> None:
+  from ordseg.case_files.options import Options  # imports NumPy, which other sub-commands' --help does without
+
+  text = "folder of probability maps; several, with commas, are the members of an ensemble"
+  p.add_argument("--maps", required=True, type=names, help=text)
+  text = "folder of the raters' masks, in a layout of docs/own_data.md, or nnU-Net's raw data set"
+  p.add_argument("--masks", required=True, type=pathlib.Path, help=text)
+  p.add_argument("--out", required=True, type=pathlib.Path, help="folder for metrics.json, per_image.csv and the rest")
+  text = "folder of the images, for pictures in the report, where --masks has none; by default none"
+  p.add_argument("--images", type=pathlib.Path, help=text)
+  text = "folder of masks of the pixels that count, named as the cases; by default all pixels count"
+  p.add_argument("--region", type=pathlib.Path, help=text)
+  _declared(p, Options, {"classes": "--class"})
+  p.add_argument("--layout", default="auto", help="of the masks: auto, raters, cases, bids, manifest, nnunet or masks")
+  p.add_argument("--raters", default="raters", help="name of the folder of the raters' folders in --masks")
+  p.add_argument("--rater_pattern", default="*", help="which folders or files are raters, as a shell pattern")
+  p.add_argument("--mask_prefix", default="", help="what a mask's name has before the case's; by default none")
+  p.add_argument("--mask_suffix", default="", help="what it has after it; by default none")
+  p.add_argument("--image_suffix", default="", help="what an image's name has after the case's; by default none")
+  p.add_argument("--image_pattern", default="", help="which files are images, a shell pattern; by default the layout's")
+  p.add_argument("--label", default="", help="layout bids: which structure; by default the one there is")
+  p.add_argument("--manifest", default="manifest.csv", help="layout manifest: name of the table")
+  p.add_argument("--num_bins", type=positive, default=15, help="bins of the calibration errors, at most 255")
+  text = "pixels that count: image, or union_dilated (near what any rater marked, which depends on the labels)"
+  p.add_argument("--roi", default="image", choices=("image", "union_dilated"), help=text)
+  p.add_argument("--roi_margin", type=positive, default=16, help="how near, in pixels")
+  text = "of the surface Dice, in mm where files have a spacing, else in pixels; by default outlines are not measured"
+  p.add_argument("--surface_tolerance", type=float, help=text)
 
 
 def _export(p: Parser) -> None:
@@ -209,6 +270,19 @@ say so with --data_dir or --manual_dir.""",
     _evaluate,
     ("train", "images", "data", "report"),
   ),
+  "score": Command(
+    "Score probability maps that any tool wrote against the masks of several raters.",
+    """{prog} --maps=predictions/ --masks=mydata/ --out=scores/nnunet
+{prog} --maps=fold0/,fold1/ --masks=mydata/ --out=scores/ensemble --group_regex='(p[0-9]+)_'
+{prog} --maps=predictions/ --masks=nnUNet_raw/Dataset701 --class=lesion --missing=skip --out=scores/lesion
+
+Maps of nnU-Net, MONAI and others: npz, NIfTI, PNG, TIFF, DICOM segmentations. What is doubtful is refused in one line,
+what is odd is listed (docs/score.md). --out is an evaluation with its report.html, and ordseg compare takes it beside
+others and runs. Several classes go to folders of their own in --out. Exit status: 0 scored, 2 something is wrong and
+nothing was written.""",
+    _score,
+    ("images", "report"),
+  ),
   "predict": Command(
     "Predict images of your own: maps of how many raters would mark each pixel.",
     """{prog} --workdir=runs/mine --input=scans/ --output=maps/
@@ -247,7 +321,12 @@ workdirs, --flips and --dropout_samples fit the map for what these predict toget
     _recalibrate,
     ("train", "images", "data"),
   ),
-  "report": Command("Write the report of one evaluation anew.", "{prog} runs/mine/eval/test", _report, ("report",)),
+  "report": Command(
+    "Write the report of one evaluation anew.",
+    "{prog} runs/mine/eval/test\n{prog} runs/mine/eval/test --anonymous --out=to_send",
+    _report,
+    ("report",),
+  ),
   "card": Command(
     "Write the model card of a trained and evaluated run, as Markdown and HTML.",
     "{prog} --workdir=runs/mine",

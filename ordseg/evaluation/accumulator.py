@@ -6,10 +6,11 @@ import numpy as np
 
 from ordseg import statistics
 from ordseg.errors import InputError
+from ordseg.evaluation import gallery
 from ordseg.evaluation import result as results
 from ordseg.evaluation.counting import Counter, scores_of
 from ordseg.evaluation.result import EvalResult
-from ordseg.metrics import Region, surface
+from ordseg.metrics import Region, Scores, surface
 
 _ROUNDING = 1e-6  # by which a probability may leave [0, 1]
 _SUM_ROUNDING = 1e-3  # by which the probabilities of the levels may miss 1
@@ -54,6 +55,7 @@ class MultiRaterMetrics:
     self._counter: Counter | None = None
     self._num_raters, self._has_levels = 0, False
     self._names: list[str | None] = []
+    self._pictures: gallery.Gallery | None = None
 
   @property
   def num_images(self) -> int:
@@ -70,6 +72,7 @@ class MultiRaterMetrics:
     name: str | None = None,
     mask: Any = None,
     spacing: Any = None,
+    image: Any = None,
   ) -> None:
     """Counts an image.
 
@@ -85,6 +88,8 @@ class MultiRaterMetrics:
       name: for per_image.csv and messages; the images' numbers by default.
       mask: [*image], whether the pixel counts; all do by default.
       spacing: [image axes] mm between pixels, for the distances between outlines.
+      image: [*image] or [*image, channels], what the masks were drawn on: a few images are kept for the pictures of a
+        report. Such an image needs a name.
 
     Raises:
       InputError: shapes that do not belong together, no probabilities, masks that hold something else than 0 and 1, a
@@ -96,17 +101,22 @@ class MultiRaterMetrics:
     masks = _zeros_and_ones(rater_masks, f"{where}: rater_masks")
     if masks.ndim < 2 or not masks.size:
       raise InputError(f"{where}: rater_masks has shape {masks.shape}, expected [*image, raters], none of them 0.")
-    image, num_raters = masks.shape[:-1], masks.shape[-1]
+    pixels, num_raters = masks.shape[:-1], masks.shape[-1]
     valid, counts = (
       np.ones(want, np.uint8) if x is None else _zeros_and_ones(x, f"{where}: {what}", want)
-      for what, x, want in (("rater_valid", rater_valid, (num_raters,)), ("mask", mask, image))
+      for what, x, want in (("rater_valid", rater_valid, (num_raters,)), ("mask", mask, pixels))
     )
-    level_probs, has_levels = _level_probs(probs, image, num_raters, where)
+    level_probs, has_levels = _level_probs(probs, pixels, num_raters, where)
     counter = self._counter_for(num_raters, has_levels, where)
     batch: dict[str, np.ndarray] = {"rater_masks": masks[None], "rater_valid": valid[None], "mask": counts[None]}
     if spacing is not None:
-      batch["spacing"] = _spacing(spacing, len(image), where)[None]
-    counter.add(level_probs[None], self._settings[1].restrict(batch), [name or where], [group])
+      batch["spacing"] = _spacing(spacing, len(pixels), where)[None]
+    shown = None if image is None else _picture(image, pixels, where, name)
+    restricted = self._settings[1].restrict(batch)
+    sums = counter.add(level_probs[None], restricted, [name or where], [group])
+    if shown is not None:
+      self._pictures = self._pictures or gallery.Gallery(has_levels=has_levels)
+      self._pictures.offer({**restricted, "image": shown[None]}, [name or where], level_probs[None], sums)
     self._counter, self._num_raters, self._has_levels = counter, num_raters, has_levels
     self._names.append(name)
 
@@ -128,6 +138,9 @@ class MultiRaterMetrics:
     self._counter.merge(other._counter)
     self._num_raters, self._has_levels = other._num_raters, other._has_levels
     self._names += other._names
+    if other._pictures is not None:
+      self._pictures = self._pictures or gallery.Gallery(has_levels=self._has_levels)
+      self._pictures.merge(other._pictures)
     return self
 
   def compute(self, settings: statistics.Settings | None = statistics.Settings()) -> EvalResult:  # noqa: B008
@@ -147,15 +160,20 @@ class MultiRaterMetrics:
       raise InputError("there is nothing to score: no image was added with update().")
     state = self._counter.state()
     state["names"] = np.asarray([*zip(self._ids(), self._counter.groups, strict=True)], np.str_)
-    scores, ids, groups = scores_of(state, has_levels=self._has_levels)
+    scores, ids, groups, votes = scores_of(state, has_levels=self._has_levels)
     numbers: dict[str, Any] = results.all_metrics(scores, None, groups)
     numbers["roi"] = self._settings[1].describe()
     if scores.surface is not None:
       numbers["surface"] = {"tolerance": self._settings[2], "unit": surface.unit(scores.surface)}
-    found = EvalResult(numbers, scores, None, ids, groups, [], scores.num_bins)
+    found = EvalResult(numbers, scores, None, ids, groups, self._examples(scores), scores.num_bins, votes)
     if settings is not None:
       numbers["intervals"] = results.intervals(found, settings)
     return found
+
+  def _examples(self, scores: Scores) -> list[tuple[str, gallery.Example]]:
+    if self._pictures is None:
+      return []
+    return gallery.choose(self._pictures.state().tolist(), gallery.middle(scores.sums))
 
   def _ids(self) -> list[str]:
     """Names, and numbers for those without one; longer where a name is such a number."""
@@ -234,4 +252,18 @@ def _spacing(spacing: Any, num_axes: int, where: str) -> np.ndarray:
   array = _array(spacing, f"{where}: spacing").astype(np.float64)
   if array.shape != (num_axes,) or not (np.isfinite(array) & (array > 0)).all():
     raise InputError(f"{where}: spacing={array.tolist()} must be {num_axes} lengths > 0, in mm along each axis.")
+  return array
+
+
+def _picture(image: Any, pixels: tuple[int, ...], where: str, name: str | None) -> np.ndarray:
+  """Returns [*image, C]."""
+  array = _array(image, f"{where}: image")
+  array = array[..., None] if array.shape == pixels else array
+  if array.shape[:-1] != pixels or len(pixels) not in (2, 3):
+    raise InputError(
+      f"{where}: image has shape {array.shape}, expected {pixels} or ({', '.join(map(str, pixels))}, channels), a "
+      "picture or a volume."
+    )
+  if name is None:
+    raise InputError(f"{where}: an image that may be shown needs a name.")
   return array

@@ -9,6 +9,7 @@ import numpy as np
 
 from ordseg import metrics, ordinal
 from ordseg.errors import InputError
+from ordseg.evaluation import votes
 from ordseg.metrics import ImageSums, Scores, surface
 from ordseg.types import Batch
 
@@ -32,6 +33,7 @@ class Counter:
     self._parts = [metrics.empty(num_raters, num_bins)]
     self._surface = [] if surface_tolerance is None else [surface.empty(num_raters)]
     self._ranks = np.zeros((len(ordinal.READ_OUTS), metrics.NUM_RANKS, 5), np.int64)
+    self._votes = [np.zeros((0, votes.NUM_BYTES), np.uint8)]
     self.ids: list[str] = []
     self.groups: list[str] = []
 
@@ -61,6 +63,7 @@ class Counter:
     self._parts.append(metrics.add(parts) if len(parts) > 1 else parts[0])
     if self._tolerance is not None:
       self._surface.append(surface.batch_scores(level_probs, batch, len(ids), self._tolerance))
+    self._votes.append(votes.digests(batch, len(ids)))
     self.ids += ids
     self.groups += groups
     return self._parts[-1]
@@ -83,6 +86,7 @@ class Counter:
     self._parts += other._parts
     self._surface += other._surface
     self._ranks += other._ranks
+    self._votes += other._votes
     self.ids += other.ids
     self.groups += other.groups
 
@@ -90,16 +94,20 @@ class Counter:
     """Returns a pytree of arrays that concatenate, along their first axis, with those of other counters."""
     names = np.asarray([*zip(self.ids, self.groups, strict=True)], np.str_).reshape(-1, 2)
     state = {"sums": metrics.concatenate(self._parts), "ranks": self._ranks[None], "names": names}
+    state["votes"] = np.concatenate(self._votes)
     return {**state, "surface": surface.concatenate(self._surface)} if self._surface else state
 
 
-def scores_of(state: dict[str, Any], *, has_levels: bool = True) -> tuple[Scores, list[str], list[str]]:
-  """Returns scores, ids and groups from a `Counter.state`, images sorted by id: their order then changes no number."""
+def scores_of(state: dict[str, Any], *, has_levels: bool = True) -> tuple[Scores, list[str], list[str], np.ndarray]:
+  """Returns scores, ids, groups and digests of the votes [I, votes.NUM_BYTES] from a `Counter.state`.
+
+  Images are sorted by id: their order then changes no number.
+  """
   names = state["names"]
   order = np.argsort(names[:, 0], kind="stable")
   distances = jax.tree.map(lambda x: x[order], state.get("surface"))
   scores = Scores(state["sums"].rows(order), state["ranks"].sum(0), distances, has_levels)
-  return scores, names[order, 0].tolist(), names[order, 1].tolist()
+  return scores, names[order, 0].tolist(), names[order, 1].tolist(), state["votes"][order]
 
 
 @functools.cache

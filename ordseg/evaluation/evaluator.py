@@ -142,18 +142,17 @@ def _num_known(values: np.ndarray) -> int:
 
 def _merge(model: dict[str, Any], oracle: dict[str, Any], pictures: np.ndarray, *, gather: Gather) -> EvalResult:
   everything = gather({"model": model, "oracle": oracle, "pictures": pictures})
-  scores, ids, groups = scores_of(everything["model"])
+  scores, ids, groups, votes = scores_of(everything["model"])
   if not ids:
     raise InputError("there is nothing to evaluate: no image came.")
   true_scores = scores_of(everything["oracle"])[0] if len(everything["oracle"]["names"]) else None
-  marked = scores.sums.label_area(5) > 0
-  middle = np.median(metrics.image_metrics(scores.sums, gallery.READ_OUT)["dice"][marked]) if marked.any() else 0.0
   return EvalResult(
     metrics=all_metrics(scores, true_scores, groups),
     model=scores,
     oracle=true_scores,
     ids=ids,
     groups=groups,
-    examples=gallery.choose(everything["pictures"].tolist(), float(middle)),
+    examples=gallery.choose(everything["pictures"].tolist(), gallery.middle(scores.sums)),
     num_bins=scores.num_bins,
+    votes=votes,
   )

@@ -28,7 +28,8 @@ class Example:
     mean_vote: [h, w], share of the raters who answered.
     prob: [h, w], the read-out.
     tails: [h, w, n] uint8: 255 times the probability that at least 1, 2, .. n raters mark the pixel, of the n who
-      answered. The nested masks are where it is 128 or more, which is where the probability is 1/2 or more.
+      answered. The nested masks are where it is 128 or more, which is where the probability is 1/2 or more. None where
+      the map says nothing of levels.
   """
 
   id: str
@@ -36,7 +37,7 @@ class Example:
   image: np.ndarray
   mean_vote: np.ndarray
   prob: np.ndarray
-  tails: np.ndarray
+  tails: np.ndarray | None
 
   @property
   def dice(self) -> float:
@@ -52,21 +53,34 @@ class Example:
 class Gallery:
   """Keeps what may be among the worst, the best or the sample, and nothing else."""
 
-  def __init__(self) -> None:
+  def __init__(self, *, has_levels: bool = True) -> None:
     self._kept: list[Example] = []
+    self._has_levels = has_levels
 
   def offer(self, batch: Batch, ids: Sequence[str], level_probs: np.ndarray, sums: ImageSums) -> None:
     """Looks at a batch; only images in which a majority marked something can be ranked."""
     scores = metrics.image_metrics(sums, READ_OUT)
     for k in np.flatnonzero(sums.label_area(5) > 0).tolist():
       own = {name: float(scores[name][k]) for name in ("dice", "mr_ece", "brier")}
-      self._kept = _worth_keeping([*self._kept, _example(batch, ids[k], level_probs, k, own)])
+      example = _example(batch, ids[k], level_probs, k, own)
+      example = example if self._has_levels else dataclasses.replace(example, tails=None)
+      self._kept = _worth_keeping([*self._kept, example])
+
+  def merge(self, other: "Gallery") -> None:
+    """Takes over what another one kept."""
+    self._kept = _worth_keeping([*self._kept, *other._kept])
 
   def state(self) -> np.ndarray:
     """Returns what was kept, as an array of objects that processes can concatenate."""
     out = np.empty(len(self._kept), object)
     out[:] = self._kept
     return out
+
+
+def middle(sums: ImageSums) -> float:
+  """Returns the Dice of a typical image, for `choose`."""
+  marked = sums.label_area(5) > 0
+  return float(np.median(metrics.image_metrics(sums, READ_OUT)["dice"][marked])) if marked.any() else 0.0
 
 
 def _ranked(examples: list[Example]) -> list[Example]:
@@ -135,6 +149,7 @@ def arrays(examples: list[tuple[str, Example]]) -> dict[str, np.ndarray]:
   meta = []
   for k, (kind, example) in enumerate(examples):
     out |= {f"image_{k}": example.image, f"mean_vote_{k}": example.mean_vote}
-    out |= {f"prob_{k}": example.prob, f"tails_{k}": example.tails}
+    out |= {f"prob_{k}": example.prob}
+    out |= {} if example.tails is None else {f"tails_{k}": example.tails}
     meta.append({"k": k, "id": example.id, "kind": kind, **example.scores})
   return {**out, "meta": np.asarray(json.dumps(meta))}

@@ -28,6 +28,7 @@ class EvalResult:
     groups: [I].
     examples: pictures, by kind: worst, typical, best.
     num_bins: of the calibration errors.
+    votes: [I, votes.NUM_BYTES] digests of the votes on each image.
   """
 
   metrics: dict[str, Any]
@@ -37,6 +38,7 @@ class EvalResult:
   groups: list[str]
   examples: list[tuple[str, Example]]
   num_bins: int
+  votes: np.ndarray | None = None
 
   def number(self, path: str) -> float:
     """Returns the number at a dotted path of `metrics`; NaN where it is undefined.
@@ -57,6 +59,15 @@ class EvalResult:
     """Returns the confidence interval of the number at a dotted path; None where it has none, or none were made."""
     ends = (self.metrics.get("intervals") or {}).get("values", {}).get(path)
     return None if ends is None else (float(ends[0]), float(ends[1]))
+
+  def write(self, out_dir: str | pathlib.Path, info: Mapping[str, Any] | None = None) -> None:
+    """Writes the files of an evaluation, which together replace the former ones; see `write`.
+
+    Args:
+      out_dir: made if missing; what users put there stays.
+      info: what describes maps and data: ``model``, ``data`` with ``raters``, the names, ``split``.
+    """
+    write(self, out_dir, info or {})
 
 
 def all_metrics(model: Scores, oracle: Scores | None, groups: Sequence[str]) -> dict[str, Any]:
@@ -138,7 +149,7 @@ def write_files(
     "per_image.csv": per_image_rows(result, names),
     "curves.json": {**curves(result.model), **({"raters": names} if names else {})},
     "examples.npz": gallery.arrays(result.examples),
-    scoring.FILE: scoring.arrays(Stored(result.model, result.ids, result.groups)),
+    scoring.FILE: scoring.arrays(Stored(result.model, result.ids, result.groups, result.votes)),
   }
   evaluation_folder.write(folder, everything, content)
 
@@ -175,7 +186,8 @@ def curves(scores: Scores) -> dict[str, Any]:
   """Returns the pooled reliability curves, each as `calibration.curve`, for curves.json.
 
   read_outs.<name>.pooled against all votes, .equal_mass the same in bins of equal mass, .majority against the majority
-  vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j.
+  vote, .raters[r] against one rater, .top_label of the confidence, and levels[j - 1] of at_least_j. Scores without
+  ranks have no curve in bins of equal mass.
   """
   levels = [calibration.curve(bins) for bins in metrics.level_bins(scores.sums).pooled()] if scores.has_levels else []
   return {"read_outs": {name: _read_out_curves(scores, name) for name in scores.read_outs}, "levels": levels}
@@ -183,10 +195,10 @@ def curves(scores: Scores) -> dict[str, Any]:
 
 def _read_out_curves(scores: Scores, name: str) -> dict[str, Any]:
   images, curve = scores.images(name, ()), calibration.curve
-  assert images.ranks is not None
+  ranks = images.ranks
   return {
     "pooled": curve(images.of(metrics.vote_bins).pooled()),
-    "equal_mass": metrics.equal_mass_curve(images.ranks, scores.num_bins),
+    **({} if ranks is None else {"equal_mass": metrics.equal_mass_curve(ranks, scores.num_bins)}),
     "majority": curve(images.of(metrics.majority_bins).pooled()),
     "raters": [curve(bins) for bins in images.of(metrics.rater_bins).pooled()],
     "top_label": metrics.top_label_curve(scores.sums, name),

@@ -12,6 +12,7 @@ import numpy as np
 
 from ordseg import metrics, records
 from ordseg.errors import InputError
+from ordseg.evaluation import votes
 from ordseg.metrics import ImageSums, Scores, SurfaceScores
 
 FILE, VERSION = "sums.npz", 2
@@ -26,11 +27,21 @@ class Stored:
     scores: without ranks.
     ids: [I].
     groups: [I].
+    votes: [I, votes.NUM_BYTES] digests of the votes; None in what earlier versions wrote.
   """
 
   scores: Scores
   ids: list[str]
   groups: list[str]
+  votes: np.ndarray | None = None
+
+  def rows(self, index: np.ndarray) -> "Stored":
+    """Returns some of the images."""
+    s = self.scores
+    outlines = None if s.surface is None else SurfaceScores(**{name: x[index] for name, x in vars(s.surface).items()})
+    scores = Scores(s.sums.rows(index), surface=outlines, has_levels=s.has_levels)
+    names, groups = ([x[k] for k in index.tolist()] for x in (self.ids, self.groups))
+    return Stored(scores, names, groups, None if self.votes is None else self.votes[index])
 
 
 def arrays(stored: Stored) -> dict[str, Any]:
@@ -40,6 +51,8 @@ def arrays(stored: Stored) -> dict[str, Any]:
     out |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
   names = {"ids": np.asarray(stored.ids, np.str_), "groups": np.asarray(stored.groups, np.str_)}
   levels = {} if stored.scores.has_levels else {"has_levels": False}
+  if stored.votes is not None:
+    out["votes"] = stored.votes
   return {"version": VERSION, "num_bins": stored.scores.num_bins, **levels, **names, **out}
 
 
@@ -65,7 +78,7 @@ def read(folder: pathlib.Path) -> Stored:
   sums = ImageSums(**{name: arrays[name] for name in names})
   has_levels = bool(arrays.get("has_levels", True))
   scores = Scores(sums, surface=SurfaceScores(**surface) if surface else None, has_levels=has_levels)
-  return Stored(scores, arrays["ids"].tolist(), arrays["groups"].tolist())
+  return Stored(scores, arrays["ids"].tolist(), arrays["groups"].tolist(), arrays.get("votes"))
 
 
 def _check_shapes(path: pathlib.Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
@@ -75,3 +88,5 @@ def _check_shapes(path: pathlib.Path, arrays: Mapping[str, np.ndarray], names: S
     want = (num_images, *(getattr(pattern, name).shape[1:] if name in names else ()))
     if arrays[name].shape != want:
       raise InputError(f"{path} is damaged: {name} has shape {arrays[name].shape}, expected {want}.")
+  if "votes" in arrays and arrays["votes"].shape != (num_images, votes.NUM_BYTES):
+    raise InputError(f"{path} is damaged: votes has shape {arrays['votes'].shape}, expected one digest per image.")

@@ -1,13 +1,13 @@
 """Registers the metrics, in the order of metrics.json."""
 
-from ordseg.metrics import agreement, histogram, levels, masks, nested, outlines, top_label, votes
+from ordseg.metrics import agreement, histogram, levels, masks, nested, outlines, references, top_label, votes
 from ordseg.metrics.registry import register
 
 _ORDER = (
-  *(votes.METRICS, masks.METRICS, histogram.METRICS, top_label.METRICS, outlines.METRICS),
+  *(votes.METRICS, references.METRICS, masks.METRICS, histogram.METRICS, top_label.METRICS, outlines.METRICS),
   *(levels.METRICS, nested.METRICS),
-  votes.FLOORS,
-  *(agreement.METRICS, agreement.LEAVE_ONE_OUT),
+  *(votes.FLOORS, references.CONSTANT),
+  *(agreement.METRICS, agreement.LEAVE_ONE_OUT, references.LEAVE_ONE_OUT, references.EACH),
 )
 for _metrics in _ORDER:
   for _metric in _metrics:

@@ -54,11 +54,12 @@ class Scores:
     return self._metrics(groups, pool, with_ranks=True)
 
   def panel(self, pool: Pool = EVERY_IMAGE) -> dict[str, Any]:
-    """Returns floors.<metric> and raters.<metric>: of the votes, not of the predictor."""
+    """Returns floors.<metric>, constant.<metric> and raters.<metric>: of the votes, not of the predictor."""
     images = self.images("", ())
-    raters = registry.numbers("raters", images, pool)
-    left_out = registry.numbers("raters.leave_one_out", images, pool)
-    return {"floors": registry.numbers("floors", images, pool), "raters": {**raters, "leave_one_out": left_out}}
+    out = {section: registry.numbers(section, images, pool) for section in ("floors", "constant", "raters")}
+    for section in ("leave_one_out", "each"):
+      out["raters"][section] = registry.numbers(f"raters.{section}", images, pool)
+    return out
 
   def resampled(self, groups: Sequence[str], pool: Resamples, *, panel: bool = True) -> dict[str, np.ndarray]:
     """Returns every number of `metrics` and `panel` in each resample, by dotted path, [S] each.

@@ -22,7 +22,7 @@ from ordseg.settings import Registry
 
 T = TypeVar("T")
 # Where a number stands in metrics.json. Those of ``read_outs`` are there once per read-out.
-SECTIONS = ("read_outs", "levels", "floors", "raters", "raters.leave_one_out")
+SECTIONS = ("read_outs", "levels", "floors", "constant", "raters", "raters.leave_one_out", "raters.each")
 BETTER = ("lower", "higher", "")
 NEEDS = ("sums", "ranks", "surface")
 

@@ -15,8 +15,8 @@ NO_ANSWER = "no pixel has an answer"
 _SHOWN = frozenset({"summary", "card", "recalibrated"})
 
 
-def _over_pairs(tally: Tally, key: str) -> np.ndarray:
-  """The mean over pairs of what `image_metrics` has as a mean over the pixels of an image."""
+def over_pairs(tally: Tally, key: str) -> np.ndarray:
+  """Returns the mean over pairs of what `image_metrics` has as a mean over the pixels of an image."""
   pairs = tally.sums.num_pairs
   return ratio(tally.total(np.nan_to_num(tally.images.of(image_metrics)[key]) * pairs), tally.total(pairs))
 
@@ -118,7 +118,7 @@ METRICS = (
   Metric(
     key="brier",
     section="read_outs",
-    formula=lambda tally: _over_pairs(tally, "brier"),
+    formula=lambda tally: over_pairs(tally, "brier"),
     image=lambda images: images.of(image_metrics)["brier"],
     label="Brier score",
     short="Brier",
@@ -136,7 +136,7 @@ METRICS = (
   Metric(
     key="nll",
     section="read_outs",
-    formula=lambda tally: _over_pairs(tally, "nll"),
+    formula=lambda tally: over_pairs(tally, "nll"),
     image=lambda images: images.of(image_metrics)["nll"],
     label="NLL (nats)",
     hint="Log loss of each vote: punishes confident mistakes most.",

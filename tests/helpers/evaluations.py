@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from ordseg import records
-from ordseg.evaluation import evaluator, scoring
+from ordseg.evaluation import MultiRaterMetrics, evaluator, scoring
 from ordseg.input_pipeline import EvalBatch
 
 H, W = 20, 24
@@ -76,6 +76,39 @@ def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, 
     lambda _: prediction, [EvalBatch(ids, ["p"] * num_images, batch, num_images)], num_raters=num_raters, **options
   )
   evaluator.write(result, folder, {**INFO, **(info or {})})
+  return folder
+
+
+MAPS = {
+  "model": {"name": "nnunet", "maps": ["/home/someone/secret/predictions"], "first_map": "/x/image-00.npz"},
+  "data": {"builder": "blobs"},
+}
+
+
+def write_maps(folder, *, num_images=12, num_raters=3, seed=0, sharpen=1.0, names=None, info=None, edit=None, group=""):
+  """Scores the share of raters of `blobs`, one probability per pixel, without a run; writes the folder; returns it.
+
+  Args:
+    folder: made if missing.
+    num_images: scored.
+    num_raters: R.
+    seed: of images and votes, as of `write`.
+    sharpen: power of the odds.
+    names: of the images; as `write` has them by default.
+    info: what metrics.json says of the maps.
+    edit: changes the masks [I, H, W, R] in place.
+    group: of an image, with the place of its number, such as "p{}".
+  """
+  _, masks, levels = blobs(num_images, num_raters, seed)
+  share = (levels * np.arange(num_raters + 1) / num_raters).sum(-1)
+  share = share**sharpen / (share**sharpen + (1 - share) ** sharpen)
+  if edit is not None:
+    edit(masks)
+  scores = MultiRaterMetrics()
+  for k, name in enumerate(names or [f"image-{k:02d}" for k in range(num_images)]):
+    if name is not None:
+      scores.update(share[k], masks[k], name=name, group=group.format(k))
+  evaluator.write(scores.compute(), folder, MAPS if info is None else info)
   return folder
 
 

@@ -174,7 +174,12 @@ def top_label(data: Panel, name: str) -> Found:
 def proper(data: Panel, name: str) -> Found:
   p, y = data.pairs(name)
   safe = np.clip(p, EPSILON, 1 - EPSILON)
-  return {"brier": sklearn.brier_score_loss(y, p), "nll": sklearn.log_loss(y, safe)}
+  return {"brier": sklearn.brier_score_loss(y, p), "nll": sklearn.log_loss(y, safe), "brier_skill": brier_skill(p, y)}
+
+
+def brier_skill(p: np.ndarray, y: np.ndarray) -> float:
+  """Against a map of the share of votes."""
+  return 1 - sklearn.brier_score_loss(y, p) / sklearn.brier_score_loss(y, np.full(y.shape, y.mean()))
 
 
 def monai_overlap(kind: Callable[..., torch.Tensor], a: np.ndarray, b: np.ndarray) -> float:
@@ -263,6 +268,20 @@ def floors(data: Panel, _: str) -> Found:
   return {"brier": sklearn.brier_score_loss(y, p), "nll": sklearn.log_loss(y, p)}
 
 
+def constant(data: Panel, _: str) -> Found:
+  """A map of one value, as any map is scored."""
+  _, y = data.pairs("mean_vote")
+  p = np.full(y.shape, y.mean())
+  majority = [2 * data.votes(k) >= data.n[k] for k in data.rated()]
+  mask = y.mean() >= 0.5
+  return {
+    "prevalence": y.mean(),
+    "brier": sklearn.brier_score_loss(y, p),
+    "nll": sklearn.log_loss(y, p),
+    "dice": mean(sklearn.f1_score(m, np.full(m.shape, mask)) for m in majority if m.any()),
+  }
+
+
 def raters(data: Panel, _: str) -> Found:
   dice, kappa = np.full((2, R, R), np.nan)
   for a in range(R):
@@ -292,6 +311,23 @@ def raters(data: Panel, _: str) -> Found:
     "prevalence": np.nanmean(table, axis=1),
     "share_disputed": disputed.sum() / marked.sum(),
     **_leave_one_out(data),
+    "each.dice": [np.nanmean(np.delete(dice[r], r)) for r in range(R)],
+    **_each(data),
+  }
+
+
+def _each(data: Panel) -> Found:
+  """Each rater's mask as a map against every other rater of the image."""
+  pairs: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(R)]
+  for k in data.rated():
+    there = np.flatnonzero(data.valid[k])
+    for r in there:
+      pairs[r] += [(data.rater(k, r).astype(float), data.rater(k, s)) for s in there if s != r]
+  joined = [[np.concatenate(x) for x in zip(*own, strict=True)] for own in pairs]
+  return {
+    "each.mr_ece": [tm_ece(p, y) for p, y in joined],
+    "each.brier": [sklearn.brier_score_loss(y, p) for p, y in joined],
+    "each.brier_skill": [brier_skill(p, y) for p, y in joined],
   }
 
 
@@ -316,6 +352,7 @@ def _leave_one_out(data: Panel) -> Found:
     "leave_one_out.dice": mean(scores),
     "leave_one_out.mr_ece": mr_ece,
     "leave_one_out.brier": sklearn.brier_score_loss(y, p),
+    "leave_one_out.brier_skill": brier_skill(p, y),
   }
 
 

@@ -16,6 +16,7 @@ from ordseg.errors import InputError
 from ordseg.reporting import card
 from ordseg.reporting.card import writing
 from ordseg.training import compute_log
+from ordseg.types import Panel
 from tests.helpers import evaluations, training
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -33,8 +34,7 @@ def workdir(folder, *, old=False):
   info = run_record.describe(
     training.tiny(),
     data_info=evaluations.INFO["data"] if old else DATA,
-    num_raters=3,
-    num_channels=1,
+    panel=Panel(1, 3),
     image_info=None if old else {"dtype": "int16", "spacing": [0.7, 0.7]},
     num_examples=None if old else {"train": 40, "validation": 10},
   )
@@ -58,7 +58,7 @@ def run(tmp_path_factory):
 
 
 def program(*args, cwd):
-  command = [sys.executable, "-m", "ordseg.card", *map(str, args)]
+  command = [sys.executable, "-m", "ordseg", "card", *map(str, args)]
   env = {**os.environ, "PYTHONPATH": str(ROOT)}
   return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
 

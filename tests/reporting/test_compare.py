@@ -240,6 +240,8 @@ def test_default_names_are_short_and_distinct(tmp_path):
   ],
 )
 def test_only_what_is_comparable_is_compared(copy, edit, message):
+  """Evaluations of an earlier version, which kept no digest of the votes."""
+  rewritten(copy / "b/eval/test")
   evaluations.change(copy / "b/eval/test", "metrics.json", edit)
   with pytest.raises(InputError, match=f"cannot be compared: .*{message}"):
     runs.load([str(copy / "a"), str(copy / "b")])

@@ -26,7 +26,7 @@ def evaluation(*bins, num_images=100, split="test", **metrics):
   }
   config = {"data": {"train_split": "train", "validation_split": "validation[:50%]"}}
   content = {"num_raters": 4, "num_images": num_images, "num_images_scored": num_images, "split": split}
-  content |= {"data": {"builder": "ct"}, "model": {"config": config}, **metrics}
+  content |= {"data": {"builder": "ct"}, "model": {"config": config}, "levels": {}, **metrics}
   return reading.Evaluation(pathlib.Path("w/eval/test"), content, {"read_outs": {"mean_vote": {"pooled": curve}}})
 
 

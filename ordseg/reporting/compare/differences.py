@@ -1,7 +1,7 @@
 """The statistics of a comparison: a value for each method, and its difference from the baseline."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -100,6 +100,7 @@ class Results:
     differences: method by method.
     settings: of the intervals.
     units: what was resampled.
+    lacking: path -> the methods without it, of metrics that were left out.
   """
 
   methods: tuple[Method, ...]
@@ -109,6 +110,7 @@ class Results:
   differences: tuple[Difference, ...]
   settings: Settings
   units: Units
+  lacking: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   def method(self, name: str) -> Method:
     """Returns the method of that name."""
@@ -128,7 +130,7 @@ def analyse(
   settings: Settings | None = None,
   group_by: str | None = None,
 ) -> Results:
-  """Compares each method with the baseline.
+  """Compares each method with the baseline, by the metrics that all of them have.
 
   All methods share the resamples, so differences are paired. Metrics of several seeds are averaged in each resample;
   their sums are never put together.
@@ -141,15 +143,15 @@ def analyse(
     group_by: 'image' or 'group'; None takes groups where there are any.
 
   Raises:
-    InputError: a name is unknown, or a metric is not resampled.
+    InputError: a name is unknown, a metric is not resampled, or none is left.
   """
   baseline = methods[0].name if baseline is None else baseline
   check_choice(baseline, [method.name for method in methods], field="baseline")
   settings, groups = settings or Settings(), methods[0].runs[0].stored.groups
   units = statistics.units_of(groups, group_by)
-  paths = tuple(dict.fromkeys(paths))
-  _check_paths(paths, methods, units)
-  return _Analysis(methods, baseline, paths, units, settings).results()
+  shared, lacking = _shared_paths(_wanted(paths, methods), methods, units)
+  found = _Analysis(methods, baseline, shared, units, settings).results()
+  return dataclasses.replace(found, lacking=lacking)
 
 
 class _Analysis:
@@ -314,21 +316,58 @@ def _both(a: Run, b: Run) -> tuple[Scores, list[str]]:
   if x.surface is not None and y.surface is not None:
     outlines = surface.concatenate([x.surface, y.surface])
   groups = [group and f"{which} {group}" for which in ("a", "b") for group in a.stored.groups]
-  return Scores(metrics.concatenate([x.sums, y.sums]), surface=outlines), groups
+  has_levels = x.has_levels and y.has_levels
+  return Scores(metrics.concatenate([x.sums, y.sums]), surface=outlines, has_levels=has_levels), groups
 
 
-def _check_paths(paths: Sequence[str], methods: Sequence[Method], units: Units) -> None:
+def _wanted(paths: Sequence[str], methods: Sequence[Method]) -> tuple[str, ...]:
+  """Returns the metrics asked for, each once; by default also the Dice of the mean vote where some have no majority."""
+  out = dict.fromkeys(paths)
+  if tuple(paths) == DEFAULT_METRICS and not all(run.stored.scores.has_levels for m in methods for run in m.runs):
+    out = dict.fromkeys([*DEFAULT_METRICS[:2], "read_outs.mean_vote.dice", *DEFAULT_METRICS[2:]])
+  return tuple(out)
+
+
+def _shared_paths(
+  wanted: Sequence[str], methods: Sequence[Method], units: Units
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+  """Returns the metrics that all methods have, and the others with the names of the methods that lack them."""
   once = Resamples(np.ones((1, units.num)), units.index)
-  for run in (run for method in methods for run in method.runs):
-    known = run.stored.scores.resampled(run.stored.groups, once, panel=False)
-    for path in paths:
-      if path not in known:
-        raise InputError(
-          f"metric={path!r} of {run.folder} cannot be resampled.{did_you_mean(path, known)} Paths are those of "
-          "metrics.json under read_outs and levels; docs/statistics.md names the few that are left out."
-        )
-      if units.splits_groups and path.endswith("ece_curvas_by_group"):
-        raise InputError(f"metric={path!r} is of whole groups: it needs group-by='group'.")
+  known = {
+    m.name: [set(run.stored.scores.resampled(run.stored.groups, once, panel=False)) for run in m.runs] for m in methods
+  }
+  somewhere = set().union(*(paths for each in known.values() for paths in each))
+  for path in wanted:
+    if path not in somewhere and not _of_levels(path, methods):
+      raise InputError(
+        f"metric={path!r} of {methods[0].runs[0].folder} cannot be resampled.{did_you_mean(path, sorted(somewhere))} "
+        "Paths are those of metrics.json under read_outs and levels; docs/statistics.md names those left out."
+      )
+    if units.splits_groups and path.endswith("ece_curvas_by_group"):
+      raise InputError(f"metric={path!r} is of whole groups: it needs group-by='group'.")
+  lacking = {
+    path: names
+    for path in wanted
+    if (names := tuple(name for name, each in known.items() if not all(path in paths for paths in each)))
+  }
+  shared = tuple(path for path in wanted if path not in lacking)
+  if not shared:
+    raise InputError(f"nothing is left to compare: {_who_lacks(lacking)}.")
+  _check_outlines(shared, methods)
+  return shared, lacking
+
+
+def _of_levels(path: str, methods: Sequence[Method]) -> bool:
+  """Returns whether a metric is missing since no method has levels."""
+  without = not any(run.stored.scores.has_levels for method in methods for run in method.runs)
+  return without and metrics.known(path) is not None and path.startswith(("levels.", "read_outs.majority."))
+
+
+def _who_lacks(lacking: Mapping[str, tuple[str, ...]]) -> str:
+  return "; ".join(f"{', '.join(names)} lacks {path}" for path, names in lacking.items())
+
+
+def _check_outlines(paths: Sequence[str], methods: Sequence[Method]) -> None:
   if any("hd95" in path or "surface_dice" in path for path in paths):
     kinds = {run.evaluation.text("surface") for method in methods for run in method.runs}
     if len(kinds) > 1:

@@ -1,32 +1,15 @@
 """Finds the evaluations that are to be compared, and refuses those that cannot be."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from ordseg import records, run_record
 from ordseg.errors import InputError, did_you_mean
-from ordseg.evaluation import scoring
-from ordseg.evaluation.scoring import Stored
-from ordseg.reporting.report import reading
-
-# Must be equal in metrics.json. The region is no matter of taste either: its pixels are all that counts.
-_SAME = ("data.fingerprint", "split", "num_images", "num_raters", "num_bins", "roi.kind", "roi.margin")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """One evaluation: what a report shows, and the sums per image."""
-
-  evaluation: reading.Evaluation
-  stored: Stored
-
-  @property
-  def folder(self) -> pathlib.Path:
-    """Of the evaluation."""
-    return self.evaluation.folder
+from ordseg.reporting.compare import same_images
+from ordseg.reporting.compare.same_images import Run
+from ordseg.reporting.report import anonymous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +24,13 @@ def load(arguments: Sequence[str], split: str = "test") -> list[Method]:
   """Reads and checks what is to be compared.
 
   Args:
-    arguments: two or more of ``W`` or ``name=W1,W2,...``; W is a run's folder or an evaluation's.
+    arguments: two or more of ``W`` or ``name=W1,W2,...``; W is a run's folder, or that of an evaluation, of a run or of
+      maps.
     split: the evaluation to take of a run's folder.
 
   Raises:
-    InputError: an evaluation is missing or damaged, names or folders repeat, the images are not the same, or the runs
-      of one method differ in more than their seed.
+    InputError: an evaluation is missing or damaged, names or folders repeat, no image is in all, the masks are not the
+      same, or the runs of one method differ in more than their seed.
   """
   given = [_split_argument(argument) for argument in arguments]
   if len(given) < 2:
@@ -56,16 +40,29 @@ def load(arguments: Sequence[str], split: str = "test") -> list[Method]:
   short = dict(zip(nameless, default_names(nameless), strict=True))
   names = [name or short[paths[0]] for (name, _), paths in zip(given, folders, strict=True)]
   _check_distinct(names, folders)
+  found = iter(same_images.aligned([same_images.read(path) for paths in folders for path in paths]))
   methods = [
-    Method(name, tuple(Run(reading.load(path), scoring.read(path)) for path in paths))
-    for name, paths in zip(names, folders, strict=True)
+    Method(name, tuple(itertools.islice(found, len(paths)))) for name, paths in zip(names, folders, strict=True)
   ]
-  runs = [run for method in methods for run in method.runs]
-  for other in runs[1:]:
-    _check_comparable(runs[0], other)
   for method in methods:
     _check_seeds(method)
   return methods
+
+
+def anonymous_methods(methods: Sequence[Method], key: anonymous.Key) -> list[Method]:
+  """Returns the methods with numbers for the names of cases and raters; their own names stay."""
+  return [
+    Method(
+      method.name,
+      tuple(
+        dataclasses.replace(
+          run, evaluation=anonymous.evaluation(run.evaluation, key), left_out=tuple(key.cases(run.left_out))
+        )
+        for run in method.runs
+      ),
+    )
+    for method in methods
+  ]
 
 
 def _split_argument(argument: str) -> tuple[str, list[str]]:
@@ -92,6 +89,8 @@ def _eval_folder(given: str, split: str) -> pathlib.Path:
   if not folder.is_dir():
     raise InputError(f"there is no folder {folder}.")
   found = sorted(path.parent.name for path in folder.glob("eval/*/metrics.json"))
+  if parts := sorted(str(path.parent) for path in folder.glob("*/metrics.json")):
+    raise InputError(f"{folder} holds several evaluations: name one of {', '.join(parts)}.")
   there = f"it was evaluated on {', '.join(found)}" if found else f"run run_eval.py --workdir={folder} --split={split}"
   raise InputError(f"{folder} holds no evaluation of split={split!r}: {there}.{did_you_mean(split, found)}")
 
@@ -121,39 +120,11 @@ def _check_distinct(names: Sequence[str], folders: Sequence[Sequence[pathlib.Pat
       raise InputError(f"two methods are named {name!r}: give them names, as in a=runs/a b=runs/b.")
 
 
-def _check_comparable(first: Run, other: Run) -> None:
-  a, b = first.evaluation, other.evaluation
-  differing = [
-    f"{path} is {a.text(path)} in {a.folder} and {b.text(path)} in {b.folder}"
-    for path in _SAME
-    if a.text(path) != b.text(path)
-  ]
-  if not differing:
-    differing = _image_gaps(first, other)
-  if differing:
-    raise InputError(f"these evaluations cannot be compared: {'; '.join(differing)}.")
-
-
-def _image_gaps(first: Run, other: Run) -> list[str]:
-  where = f"in {first.folder} and {other.folder}"
-  for what, a, b in (
-    ("id", first.stored.ids, other.stored.ids),
-    ("group", first.stored.groups, other.stored.groups),
-  ):
-    if a != b:
-      pair = next(((x, y) for x, y in zip(a, b, strict=False) if x != y), (f"{len(a)} images", f"{len(b)} images"))
-      return [f"the {what} of an image differs {where}: {pair[0]!r} and {pair[1]!r}"]
-  x, y = first.stored.scores.sums, other.stored.scores.sums
-  for name in ("rater_valid", "level_count"):
-    if x_y := np.flatnonzero((getattr(x, name) != getattr(y, name)).any(-1)).tolist():
-      image = first.stored.ids[x_y[0]]
-      return [f"the votes on image {image!r} differ {where}: was one of them resized or preprocessed otherwise?"]
-  return []
-
-
 def _check_seeds(method: Method) -> None:
   """Runs of one method must be repeats of one config."""
   first, *others = method.runs
+  if len({run.evaluation.of_run for run in method.runs}) > 1:
+    raise InputError(f"{method.name!r} holds a run and maps of another tool: give them names of their own.")
   for other in others:
     a, b = (records.leaves(run.evaluation.metrics.get("model", {}).get("config", {})) for run in (first, other))
     gaps = [

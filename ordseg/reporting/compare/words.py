@@ -5,6 +5,7 @@ import math
 from ordseg import statistics
 from ordseg.metrics import find
 from ordseg.reporting.compare.differences import Difference, Results
+from ordseg.reporting.compare.runs import Run
 from ordseg.reporting.report import reading, terms
 from ordseg.reporting.report.noise import p_text
 
@@ -122,6 +123,9 @@ def _to(low: float, high: float) -> str:
 def _about_seeds(d: Difference, results: Results) -> str:
   ours, theirs = (len(results.method(name).runs) for name in (d.method, results.baseline))
   if ours == theirs == 1:
+    runs = (run for name in (d.method, results.baseline) for run in results.method(name).runs)
+    if not all(run.evaluation.of_run for run in runs):
+      return "one set of maps each, so this says nothing about other trainings"
     return "one training seed each, so this says nothing about other seeds"
   if math.isnan(d.seed_low):
     return f"{ours} and {theirs} training seeds, too few to say anything about other seeds"
@@ -164,7 +168,44 @@ def notes(results: Results) -> list[str]:
     out.append(
       "Intervals over seeds (Welch's t, of values as measured) are for these images alone; neither holds the other."
     )
-  return [*out, *_about_metrics(results.methods[0].runs[0].evaluation)]
+  return [*_about_images(results), *out, *_about_metrics(results.methods[0].runs[0].evaluation)]
+
+
+def run_names(results: Results) -> list[tuple[str, Run]]:
+  """Returns the runs, each with the name of its method, numbered where the method has several."""
+  return [
+    (method.name if len(method.runs) == 1 else f"{method.name} ({k})", run)
+    for method in results.methods
+    for k, run in enumerate(method.runs, start=1)
+  ]
+
+
+def _about_images(results: Results) -> list[str]:
+  """What was left out: images that not all have, and metrics."""
+  runs, out = run_names(results), []
+  for name, run in runs:
+    if run.left_out:
+      few = run.left_out[:_NAMES_SHOWN]
+      more = f" and {len(run.left_out) - len(few)} more, all in {LEFT_OUT}" if len(run.left_out) > len(few) else ""
+      count = f"{len(run.left_out)} image{'s' * (len(run.left_out) > 1)}"
+      out.append(f"Left out, since others lack them: {count} of {name}: {', '.join(few)}{more}.")
+  if out:
+    out.append(f"All numbers are of the {len(runs[0][1].stored.ids)} images that all have, the oracle left out.")
+  for name, run in runs:
+    if run.groups_of is not None:
+      giver = next(other for other, found in runs if found.folder == run.groups_of)
+      out.append(f"{name} names no groups: those of {giver} are taken.")
+  by_methods: dict[tuple[str, ...], list[str]] = {}
+  for path, names in results.lacking.items():
+    by_methods.setdefault(names, []).append(label(path))
+  return out + [
+    f"Not compared, since not all have them: {', '.join(labels)} (missing in {', '.join(names)})."
+    for names, labels in by_methods.items()
+  ]
+
+
+LEFT_OUT = "left_out.csv"
+_NAMES_SHOWN = 20
 
 
 def _about_intervals(results: Results) -> list[str]:

@@ -118,10 +118,11 @@ def _error(e: Evaluation) -> Fact:
 
 def _people(e: Evaluation) -> Fact:
   title = "Overlap with one rater's outline"
-  mask, others = e.number("read_outs.majority.dice_rater_mean"), e.number("raters.leave_one_out.dice")
+  path = f"read_outs.{e.mask_read_out}.dice_rater_mean"
+  mask, others = e.number(path), e.number("raters.leave_one_out.dice")
   if mask is None:
     return Fact(title, terms.MISSING, "In no image did a majority of the raters mark anything.")
-  inside = _interval(e, "read_outs.majority.dice_rater_mean", 2)
+  inside = _interval(e, path, 2)
   if others is None:
     return Fact(
       title, f"{mask:.2f}{inside}", "1 is the same outline. No two raters answered the same image to compare with."
@@ -200,7 +201,7 @@ def limits(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[tuple[str, 
     f"The numbers hold for images like those of {e.data_name}. With another scanner, clinic, preparation or kind of "
     "patient they can be worse, and this page would not know."
   )
-  yours = f"They are averages over many images. {_spread(rows)}"
+  yours = f"They are averages over many images. {_spread(e, rows)}"
   out = [("What is really there.", truth), ("Other images.", others), ("Your image.", yours)]
   if terms.region(e):
     out.append(
@@ -213,8 +214,8 @@ def limits(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> list[tuple[str, 
   return out
 
 
-def _spread(rows: Sequence[Mapping[str, str]]) -> str:
-  dice = reading.column(rows, "majority_dice")
+def _spread(e: Evaluation, rows: Sequence[Mapping[str, str]]) -> str:
+  dice = reading.column(rows, f"{e.mask_read_out}_dice")
   dice = dice[np.isfinite(dice) & (reading.column(rows, "majority_pixels") > 0)]
   if dice.size < 4:
     return "One image can be far off."

@@ -136,6 +136,8 @@ def _shape(num_curves: int) -> tuple[int, int]:
 def overlay(all_curves: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
   """Draws the reliability of several runs in two panels: mean vote against votes, majority against the majority.
 
+  A run without a majority read-out is in the first alone; without any the second is left out.
+
   Args:
     all_curves: contents of curves.json, one per run.
     names: of the runs.
@@ -146,8 +148,12 @@ def overlay(all_curves: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Fi
     ("mean_vote", "pooled", "mean vote", "share of raters who marked it"),
     ("majority", "majority", "majority", "how often the majority marked it"),
   )
-  for ax, (read_out, target, name, y_label) in zip(figure.subplots(1, 2), panels, strict=True):
+  panels = [panel for panel in panels if any(panel[0] in curves["read_outs"] for curves in all_curves)]
+  axes = figure.subplots(1, len(panels), squeeze=False)[0]
+  for ax, (read_out, target, name, y_label) in zip(axes, panels, strict=True):
     for k, (curves, label) in enumerate(zip(all_curves, names, strict=True)):
+      if read_out not in curves["read_outs"]:
+        continue
       _draw(ax, Series(curves["read_outs"][read_out][target], plain(label), *_looks(k)), size=4)
     _frame(ax, y_label)
     ax.set_xlabel(f"probability ({name})", fontsize=9)
@@ -225,7 +231,8 @@ def gallery(examples: Sequence[Example]) -> Figure:
   maps = difference = None
   for k, example in enumerate(examples):
     axes = [figure.add_subplot(grid[k, column]) for column in range(4)]
-    axes[0].imshow(display_image(example.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    if example.image is not None:
+      axes[0].imshow(display_image(example.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes[1].imshow(example.mean_vote, cmap=PROB_COLORS, vmin=0, vmax=1, interpolation="nearest")
     maps = axes[2].imshow(example.prob, cmap=PROB_COLORS, vmin=0, vmax=1, interpolation="nearest")
     gap = example.prob - example.mean_vote

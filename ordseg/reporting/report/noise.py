@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
-from ordseg.metrics import Metric, select
-from ordseg.reporting.report import reading, terms
+from ordseg.metrics import Metric
+from ordseg.reporting.report import terms
 from ordseg.reporting.report.reading import Evaluation
 
 MAIN = "read_outs.mean_vote.mr_ece_pooled"
@@ -40,7 +40,7 @@ def p_text(p: float | None, missing: str = "-") -> str:
 def rows(e: Evaluation) -> list[Row]:
   """Returns the table of the calibration errors that are compared with noise; empty where none was."""
   out = []
-  for path, m, read_out in _errors():
+  for path, m, read_out in _errors(e):
     if e.corrected(path) is None:
       continue
     p = e.noise_p(path)
@@ -51,15 +51,15 @@ def rows(e: Evaluation) -> list[Row]:
   return out
 
 
-def _errors() -> list[tuple[str, Metric, str]]:
+def _errors(e: Evaluation) -> list[tuple[str, Metric, str]]:
   found = [
     (f"read_outs.{name}.{m.key}", m)
     for group in terms.READ_OUT_GROUPS
     for m in group.metrics
-    for name in reading.READ_OUTS
+    for name in e.read_outs
     if m.gaps is not None and group.own in ("", name)
   ]
-  found += [(m.path, m) for m in select("levels") if m.gaps is not None]
+  found += [(m.path, m) for m in terms.levels(e) if m.gaps is not None]
   return [(path, m, terms.read_out_of(path)) for path, m in found]
 
 

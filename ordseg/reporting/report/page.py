@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordseg import files
+from ordseg.errors import InputError
+from ordseg.evaluation import folder as evaluation_folder
 from ordseg.metrics import Metric, find, select
-from ordseg.reporting import style
-from ordseg.reporting.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
+from ordseg.reporting import references, style
+from ordseg.reporting.report import anonymous, answer, figures, noise, outlines, prose, reading, recalibrated, terms
+from ordseg.reporting.report import pictures as views
 from ordseg.reporting.report.figures import Series
 from ordseg.reporting.report.reading import Evaluation
 
@@ -53,37 +56,65 @@ class GalleryEntry:
 
   example: reading.Example
   nested: outlines.Nested | None
-  maps: list[pictures.Picture]
+  maps: list[views.Picture]
   scores: list[tuple[str, str]]
 
 
-def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
-  """Writes report.html and figures/*.png and *.pdf beside the files of an evaluation.
+def write_report(
+  eval_dir: str | pathlib.Path,
+  *,
+  out: pathlib.Path | None = None,
+  key: anonymous.Key | None = None,
+  pictures: bool = True,
+) -> pathlib.Path:
+  """Writes report.html and figures/*.png and *.pdf beside the files of an evaluation, or to another folder.
 
   Args:
     eval_dir: a folder with metrics.json, per_image.csv, curves.json and examples.npz, as `evaluate.write` leaves it.
+    out: the other folder, whose former report goes.
+    key: takes the names of cases and raters, for which the report has numbers then; written too.
+    pictures: whether to show images and maps.
 
   Returns:
     The path of report.html.
 
   Raises:
-    InputError: a file is missing or damaged; nothing is written then.
+    InputError: a file is missing or damaged, or `out` holds an evaluation; nothing is written then.
   """
   e = reading.load(eval_dir)
+  if out is not None and (out / "metrics.json").exists():
+    raise InputError(f"{out} holds an evaluation: choose another --out=<folder>.")
   with reading.verified(e):
-    return _write_report(e, reading.load_per_image(e.folder), reading.load_examples(e.folder))
+    rows, examples = reading.load_per_image(e.folder), reading.load_examples(e.folder, has_levels=e.has_levels)
+    if not pictures:
+      examples = []
+    if key is not None:
+      e, examples = anonymous.evaluation(e, key), anonymous.examples(examples, key)
+      key.write()  # before what it explains
+    if out is None:
+      return _write_report(e, rows, examples, e.folder, pictures=pictures)
+    with evaluation_folder.replacing(out) as folder:
+      page = _write_report(e, rows, examples, folder, pictures=pictures)
+  return out / page.name
 
 
 def _write_report(
-  e: Evaluation, rows: Sequence[Mapping[str, str]], examples: Sequence[reading.Example]
+  e: Evaluation,
+  rows: Sequence[Mapping[str, str]],
+  examples: Sequence[reading.Example],
+  out: pathlib.Path,
+  *,
+  pictures: bool,
 ) -> pathlib.Path:
-  folder = e.folder / "figures"
+  folder = out / "figures"
   script = style.templates().get_template("report.js").render()
   content = {
     "e": e,
     "subject": terms.subject(e),
     "model_name": terms.model_name(e),
     "one_map": terms.one_map(e),
+    "why_no_levels": "" if e.has_levels else terms.NO_LEVELS,
+    "read_outs": [terms.LABELS[name] for name in e.read_outs],
     "region": terms.region(e),
     "verdict": answer.verdict(e),
     "beside_people": answer.beside_people(e),
@@ -102,6 +133,8 @@ def _write_report(
     "has_oracle": "oracle" in e.metrics,
     "agreement": agreement_rows(e),
     "left_out": left_out_rows(e),
+    "references": reference_rows(e),
+    "reference_head": [head.replace("\n", " ") for head in references.HEADER],
     "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
     "recalibration": (change := recalibrated.describe(e, folder)),
@@ -109,8 +142,9 @@ def _write_report(
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
     "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
-    "examples": [GalleryEntry(example, *pictures.example_views(example), scores(example)) for example in examples],
-    "scales": {name: pictures.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
+    "examples": [GalleryEntry(example, *views.example_views(example), scores(example)) for example in examples],
+    "pictures": pictures,
+    "scales": {name: views.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
     "few": figures.FEW,
     "command": command(e),
     "config": config_lines(e),
@@ -119,8 +153,8 @@ def _write_report(
     "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
   }
   if examples:
-    figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
-  page = e.folder / "report.html"
+    figures.save(figures.gallery(views.one_of_each(examples)), folder / "examples")
+  page = out / "report.html"
   html = style.templates().get_template("report.html").render(content)
   files.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
@@ -138,7 +172,7 @@ def score_groups(e: Evaluation) -> list[tuple[terms.Group, list[tuple[Metric, li
 def _read_out_cells(e: Evaluation, m: Metric, own: str) -> list[Cell]:
   floor = e.number(f"floors.{m.key}")
   notes = () if floor is None else (f"floor {terms.number(floor, m.decimals)}",)
-  return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in reading.READ_OUTS]
+  return [_cell(e, f"read_outs.{name}.{m.key}", m, own in ("", name), notes) for name in e.read_outs]
 
 
 def _cell(e: Evaluation, path: str, m: Metric, own: bool = True, notes: tuple[str, ...] = ()) -> Cell:
@@ -156,7 +190,7 @@ def _cell(e: Evaluation, path: str, m: Metric, own: bool = True, notes: tuple[st
 
 def level_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
   """Returns the metrics of the whole distribution, which have no read-out."""
-  return [(m, _cell(e, m.path, m)) for m in select("levels")]
+  return [(m, _cell(e, m.path, m)) for m in terms.levels(e)]
 
 
 def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
@@ -166,7 +200,13 @@ def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
 
 def left_out_rows(e: Evaluation) -> list[tuple[Metric, Cell, Cell]]:
   """Returns the rows (metric, each rater predicted by the others, the model on the same question)."""
-  return [(m, _cell(e, m.path, m), _cell(e, m.beside, m)) for m in select("raters.leave_one_out")]
+  return [(m, _cell(e, m.path, m), _cell(e, terms.beside(e, m), m)) for m in select("raters.leave_one_out")]
+
+
+def reference_rows(e: Evaluation) -> list[list[str]]:
+  """Returns what stands below and above the mean vote, as text; empty for an evaluation of an earlier version."""
+  own = "the mean vote of this model" if e.of_run else "these maps"
+  return references.rows(e.metrics, e.rater_names, own) if "constant" in e.metrics else []
 
 
 def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
@@ -185,7 +225,10 @@ def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
 
 
 def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, str, Figure]]:
-  """Draws the two reliability diagrams: against the votes and against the majority; (title, explanation, figure)."""
+  """Draws the reliability diagrams: against the votes and against the majority; (title, explanation, figure).
+
+  Each is of the read-out made for it; where there is no majority read-out, there is one diagram.
+  """
   read_outs = e.curves["read_outs"]
   same = terms.one_map(e)
   drawn = []
@@ -193,13 +236,15 @@ def reliability_figures(e: Evaluation, folder: pathlib.Path) -> list[tuple[str, 
     ("mean_vote", "pooled", "Against every rater's vote", _VOTES, "votes"),
     ("majority", "majority", "Against the majority", _MAJORITY, "pixels"),
   ):
-    other = next(name for name in reading.READ_OUTS if name != own)
+    if own not in e.read_outs:
+      continue
     curve = read_outs[own][target]
     series = [Series(curve, "both read-outs (same map)" if same else terms.LABELS[own], *_LOOKS[own])]
-    if not same:
-      series.append(
-        Series(read_outs[other][target], f"{terms.LABELS[other]} (not its target)", *_LOOKS[other], faint=True)
-      )
+    series += [
+      Series(read_outs[other][target], f"{terms.LABELS[other]} (not its target)", *_LOOKS[other], faint=True)
+      for other in e.read_outs
+      if other != own and not same
+    ]
     figure = figures.reliability(
       series, x_label="probability in the map", y_label=y_label, count_label=f"{count_label} per bin"
     )
@@ -234,7 +279,7 @@ def multiple_figures(
   if not curves:
     return []
   png = figures.save(figures.multiples(curves, titles, x_label="probability", y_label=y_label), stem)
-  panels = pictures.crop(png, figures.panel_boxes(len(curves)))
+  panels = views.crop(png, figures.panel_boxes(len(curves)))
   return [
     Figure(
       style.data_uri(panel),
@@ -263,7 +308,12 @@ def scores(example: reading.Example) -> list[tuple[str, str]]:
 
 
 def command(e: Evaluation) -> str:
-  """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private."""
+  """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private.
+
+  '' where it is not known, of maps that were scored, or not to be told.
+  """
+  if not e.of_run or e.anonymous:
+    return ""
   workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
   parts = ["python", "run_eval.py", f"--workdir={workdir}", f"--split={e.text('split', 'test')}"]
   parts.append(f"--step={e.text('step', 'best')}")
@@ -272,9 +322,34 @@ def command(e: Evaluation) -> str:
 
 
 def config_lines(e: Evaluation) -> list[tuple[str, str]]:
-  """Returns the resolved config as (dotted path, value), folders left out."""
+  """Returns the resolved config as (dotted path, value), folders left out; nothing where it is not to be told."""
+  if e.anonymous:
+    return []
   config = (e.metrics.get("model") or {}).get("config") or {}
   return [(path, text) for path, text in _leaves(config, "") if not path.endswith("_dir")]
+
+
+def maps_lines(e: Evaluation) -> list[tuple[str, str]]:
+  """Returns what is known of the maps that were scored, as (name, text); empty of a run.
+
+  Folders are cut to their names; what is of single cases, and how files were read, stays in metrics.json.
+  """
+  about = {} if e.of_run else e.metrics.get("model") or {}
+  return [(name, _in_words(about[key])) for key, name in _MAPS.items() if about.get(key)]
+
+
+_MAPS = {
+  "maps": "Folders of maps",
+  "region": "Regions",
+  "members": "Maps of a case, averaged",
+  "patients": "Patients",
+  "digest": "Digest of the maps",
+}
+
+
+def _in_words(value: Any) -> str:
+  parts = value if isinstance(value, list) else [value]
+  return ", ".join(pathlib.PurePath(x).name if isinstance(x, str) else str(x) for x in parts)
 
 
 def provenance(e: Evaluation) -> list[tuple[str, str]]:
@@ -285,13 +360,14 @@ def provenance(e: Evaluation) -> list[tuple[str, str]]:
   return [
     ("Data set", f"{e.data_name} {e.text('data.version')}"),
     ("Fingerprint of the data", e.text("data.fingerprint")),
-    ("Settings of the data", changed or terms.MISSING),
+    ("Settings of the data", anonymous.LEFT_OUT if e.anonymous else changed or terms.MISSING),
     ("Licence of the data", e.text("data.licence")),
     ("Images", e.text("num_images")),
     ("Images that somebody rated", e.text("num_images_scored")),
     ("Images in which a majority marked something", e.text("num_images_with_majority")),
     ("Pixels", f"{e.metrics['num_pixels']:,}" if e.number("num_pixels") is not None else terms.MISSING),
     ("Model", terms.model_name(e)),
+    *(maps_lines(e)),
     ("Pixels that count", terms.region(e) or "all"),
     *([("Outlines", terms.outlines(e))] if terms.outlines(e) else []),
     ("Raters", ", ".join(e.rater_names)),

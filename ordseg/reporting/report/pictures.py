@@ -56,18 +56,16 @@ def shrink(values: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def example_views(example: Example) -> tuple[outlines.Nested | None, list[Picture]]:
-  """Returns the nested outlines of an example and its four pictures, of which the first goes beneath the outlines."""
+  """Returns the nested outlines of an example and its pictures, of which the first goes beneath the outlines."""
   return outlines.nested(example), example_pictures(example)
 
 
 def example_pictures(example: Example) -> list[Picture]:
-  """Returns the four pictures of an example: input, share of raters, probability, difference."""
-  image, f = shrink(example.image)
-  mean_vote, prob = shrink(example.mean_vote)[0], shrink(example.prob)[0]
+  """Returns the pictures of an example: input, if it has one, share of raters, probability, difference."""
+  (mean_vote, f), prob = shrink(example.mean_vote), shrink(example.prob)[0]
   what = f"of {example.id}"
   reduced = f", shown at 1/{f} of its resolution" if f > 1 else ""
-  shown = (
-    ("input", Image.fromarray(figures.display_image(image)), f"Input image {what}{reduced}"),
+  shown = [
     ("share of raters", _colored(mean_vote, figures.PROB_COLORS), f"Share of raters who marked each pixel {what}"),
     ("probability", _colored(prob, figures.PROB_COLORS), f"Probability map {what}"),
     (
@@ -75,7 +73,10 @@ def example_pictures(example: Example) -> list[Picture]:
       _colored((prob - mean_vote + 1) / 2, figures.DIFFERENCE_COLORS),
       f"Difference of probability and share of raters {what}: {_difference_in_words(example)}",
     ),
-  )
+  ]
+  if example.image is not None:
+    drawn = Image.fromarray(figures.display_image(shrink(example.image)[0]))
+    shown.insert(0, ("input", drawn, f"Input image {what}{reduced}"))
   return [_picture(*entry) for entry in shown]
 
 

@@ -23,6 +23,8 @@ _CURVES = ("pooled", "majority", "raters")
 class Example:
   """Maps of one image: image [H, W, C] as the network saw it, mean_vote and prob [H, W] in [0, 1], float32.
 
+  Maps that were scored without images have no image.
+
   Attributes:
     kind: worst, typical or best.
     id: of the example.
@@ -33,7 +35,7 @@ class Example:
   kind: str
   id: str
   scores: dict[str, float | None]
-  image: np.ndarray
+  image: np.ndarray | None
   mean_vote: np.ndarray
   prob: np.ndarray
   tails: np.ndarray | None = None
@@ -47,11 +49,13 @@ class Evaluation:
     folder: where it was read from, as the caller wrote it.
     metrics: content of metrics.json.
     curves: content of curves.json.
+    anonymous: whether names and what may hold them were taken out (`report.anonymous`).
   """
 
   folder: pathlib.Path
   metrics: dict[str, Any]
   curves: dict[str, Any]
+  anonymous: bool = False
 
   def number(self, path: str) -> float | None:
     """Returns the number at a dotted path of metrics.json; None where it is missing, null or not finite."""
@@ -90,6 +94,26 @@ class Evaluation:
     """Returns the value at a dotted path of metrics.json as text, `missing` where there is none."""
     value = records.at(self.metrics, path)
     return missing if value is None or value == "" else str(value)
+
+  @property
+  def has_levels(self) -> bool:
+    """Whether the predictor said how many raters mark a pixel, and so what their majority does."""
+    return _has_levels(self.metrics, self.curves)
+
+  @property
+  def read_outs(self) -> tuple[str, ...]:
+    """The maps that were scored, the mean vote first."""
+    return READ_OUTS if self.has_levels else READ_OUTS[:1]
+
+  @property
+  def mask_read_out(self) -> str:
+    """The map whose mask stands for the predictor: of the majority, where there is one."""
+    return self.read_outs[-1]
+
+  @property
+  def of_run(self) -> bool:
+    """Whether a run was evaluated, which has a step and a config; else maps were scored."""
+    return "step" in self.metrics or bool(records.at(self.metrics, "model.config"))
 
   @property
   def num_raters(self) -> int:
@@ -143,12 +167,13 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
   metrics = records.read_json(records.existing(folder, records.METRICS), records.again(folder))
   way_out = records.again(folder, metrics.get("split"))
   curves = records.parse_json(records.member(folder, "curves.json", metrics), folder / "curves.json", way_out)
+  names = READ_OUTS if _has_levels(metrics, curves) else READ_OUTS[:1]
   needed = {
     "metrics.json": (
       metrics,
-      [("num_raters",), ("num_images",), ("num_bins",), *(("read_outs", name) for name in READ_OUTS)],
+      [("num_raters",), ("num_images",), ("num_bins",), *(("read_outs", name) for name in names)],
     ),
-    "curves.json": (curves, [("levels",), *(("read_outs", r, key) for r in READ_OUTS for key in _CURVES)]),
+    "curves.json": (curves, [("levels",), *(("read_outs", r, key) for r in names for key in _CURVES)]),
   }
   for file, (tree, paths) in needed.items():
     for path in paths:
@@ -157,7 +182,7 @@ def load(eval_dir: str | pathlib.Path) -> Evaluation:
           f"{folder / file} lacks {'.'.join(path)!r}: it was not written by this version's evaluation. {way_out}"
         )
   if records.evaluation_of(metrics, folder / records.METRICS) is None:
-    _check_agreement(folder, metrics, curves, way_out)
+    _check_agreement(folder, metrics, curves, names, way_out)
   return Evaluation(folder, metrics, curves)
 
 
@@ -179,7 +204,17 @@ def verified(*evaluations: Evaluation) -> Iterator[None]:
     ) from error
 
 
-def _check_agreement(folder: pathlib.Path, metrics: Mapping[str, Any], curves: Mapping[str, Any], way_out: str) -> None:
+def _has_levels(metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> bool:
+  """Any trace of levels or of the majority read-out means that all of it has to be there."""
+  return "levels" in metrics or bool(curves.get("levels")) or any(_holds(x, _MAJORITY) for x in (metrics, curves))
+
+
+_MAJORITY = ("read_outs", "majority")
+
+
+def _check_agreement(
+  folder: pathlib.Path, metrics: Mapping[str, Any], curves: Mapping[str, Any], names: Sequence[str], way_out: str
+) -> None:
   """Compares what the files of an evaluation without an id have in common: images, and errors with their curves."""
   rows = load_per_image(folder)
   if len(rows) != metrics["num_images"]:
@@ -187,7 +222,7 @@ def _check_agreement(folder: pathlib.Path, metrics: Mapping[str, Any], curves: M
       f"{folder / 'per_image.csv'} has {len(rows)} images, metrics.json {metrics['num_images']}: they are of two "
       f"evaluations. {way_out}"
     )
-  for name in READ_OUTS:
+  for name in names:
     stored, curve = finite(metrics["read_outs"][name].get("mr_ece_pooled")), curves["read_outs"][name]["pooled"]
     found = _ece(folder, curve)
     if stored is not None and found is not None and abs(stored - found) > 1e-6:
@@ -236,8 +271,12 @@ def column(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
     raise InputError(f"per_image.csv is damaged: column {name}: {error}.") from error
 
 
-def load_examples(folder: pathlib.Path) -> list[Example]:
+def load_examples(folder: pathlib.Path, *, has_levels: bool = True) -> list[Example]:
   """Reads examples.npz, in the order of the file.
+
+  Args:
+    folder: of the evaluation.
+    has_levels: of the evaluation; without levels there are no tails, and there may be no images.
 
   Raises:
     InputError: the file is missing or damaged.
@@ -245,15 +284,18 @@ def load_examples(folder: pathlib.Path) -> list[Example]:
   path, way_out = folder / "examples.npz", records.again(folder)
   arrays = records.parse_npz(records.member(folder, "examples.npz"), path, way_out)
   try:
-    return [_example(entry, arrays) for entry in json.loads(str(arrays["meta"]))]
+    return [_example(entry, arrays, has_levels) for entry in json.loads(str(arrays["meta"]))]
   except (KeyError, TypeError, ValueError) as error:
     raise InputError(f"{path} is damaged: {error!r}. {way_out}") from error
 
 
-def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example:
+def _example(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray], has_levels: bool) -> Example:
   scores = {name: finite(entry.get(name)) for name in ("dice", "mr_ece", "brier")}
-  image, mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("image", "mean_vote", "prob"))
-  tails = arrays.get(f"tails_{entry['k']}")
+  mean_vote, prob = (np.asarray(arrays[f"{name}_{entry['k']}"]) for name in ("mean_vote", "prob"))
+  image, tails = (arrays.get(f"{name}_{entry['k']}") for name in ("image", "tails"))
+  if image is None and has_levels:
+    raise KeyError(f"image_{entry['k']}")
+  tails = tails if has_levels else None
   return Example(str(entry["kind"]), str(entry["id"]), scores, image, mean_vote, prob, tails)
 
 

@@ -68,7 +68,7 @@ def describe(e: Evaluation, folder: pathlib.Path) -> Recalibrated | None:
 def rows(before: Evaluation, after: Evaluation) -> list[tuple[str, str, str, str, str]]:
   """Returns (score, read-out, before, after, which is better) as text."""
   out = []
-  for path, m in terms.tagged("recalibrated"):
+  for path, m in terms.tagged(after, "recalibrated"):
     read_out = terms.read_out_of(path).replace("distribution", "whole distribution")
     out.append((m.label, read_out, terms.write(before, path), terms.write(after, path), f"{m.better} is better"))
   return out
@@ -93,6 +93,8 @@ def _text(e: Evaluation, about: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _command(e: Evaluation) -> str:
+  if e.anonymous:
+    return "evaluate the run without --recalibration."
   workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
   workdirs = (e.metrics.get("predicted_by") or {}).get("workdirs") or []
   named = ",".join(pathlib.Path(w).name if pathlib.Path(w).is_absolute() else w for w in workdirs) or workdir

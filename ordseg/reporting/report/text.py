@@ -58,37 +58,37 @@ def text_summary(eval_dir: str | pathlib.Path) -> str:
   """
   e = reading.load(eval_dir)
   has_oracle = "oracle" in e.metrics
-  header = ["", "mean vote", "majority", *(["oracle\nmean vote", "oracle\nmajority"] * has_oracle), ""]
+  labels = [terms.LABELS[name] for name in e.read_outs]
+  header = ["", *labels, *([f"oracle\n{label}" for label in labels] * has_oracle), ""]
   rows = []
   for group in terms.READ_OUT_GROUPS:
     for m in group.metrics:
       if "summary" not in m.tags:
         continue
-      cells = [_cell(e, f"read_outs.{name}.{m.key}", m, group.own in ("", name)) for name in reading.READ_OUTS]
+      cells = [_cell(e, f"read_outs.{name}.{m.key}", m, group.own in ("", name)) for name in e.read_outs]
       if has_oracle:
-        cells += [
-          _cell(e, f"oracle.read_outs.{name}.{m.key}", m, group.own in ("", name)) for name in reading.READ_OUTS
-        ]
+        cells += [_cell(e, f"oracle.read_outs.{name}.{m.key}", m, group.own in ("", name)) for name in e.read_outs]
       floor = e.number(f"floors.{m.key}")
       notes = f"{m.better} is better" + (f", floor {terms.number(floor, m.decimals)}" if floor is not None else "")
       rows.append([m.label, *cells, notes])
-  for m in select("levels", tag="summary"):
+  for m in terms.levels(e, "summary"):
     cells = [_cell(e, m.path, m), "", *([_cell(e, f"oracle.{m.path}", m), ""] * has_oracle)]
     rows.append([f"{m.label} (no read-out)", *cells, f"{m.better} is better"])
   width = max(len(row[-1]) for row in rows)
   rows = [[*row[:-1], row[-1].ljust(width)] for row in rows]
   lines = [terms.subject(e), terms.model_name(e), "", text_table(header, rows)]
   lines.append("In parentheses: a read-out against a target that is not its own.")
+  lines += [] if e.has_levels else textwrap.wrap(terms.NO_LEVELS, _WIDTH)
   return "\n".join([*lines, *_intervals(e), "", *_people(e)])
 
 
 def _intervals(e: reading.Evaluation) -> list[str]:
   """What noise does to the calibration errors, and a line of intervals; why there are none where there are not."""
-  errors = [(m, e.corrected(path)) for path, m in terms.tagged("summary") if m.gaps is not None]
+  errors = [(m, e.corrected(path)) for path, m in terms.tagged(e, "summary") if m.gaps is not None]
   values = ", ".join(f"{m.label} {terms.number(value, m.decimals)}" for m, value in errors if value is not None)
   out = [f"Corrected for noise, each of its own read-out: {values}."] if values else []
   out += [noise.sentence(e)] if noise.sentence(e) else []
-  ends = [(m.label, terms.interval(e, path, m.decimals)) for path, m in _headlines()]
+  ends = [(m.label, terms.interval(e, path, m.decimals)) for path, m in _headlines(e)]
   values = ", ".join(f"{label} {text}" for label, text in ends if text)
   out += [f"{terms.interval_kind(e)}: {values}."] if values else []
   out += [noise.why_none(e)] if noise.why_none(e) else []
@@ -98,9 +98,9 @@ def _intervals(e: reading.Evaluation) -> list[str]:
 _WIDTH = 100
 
 
-def _headlines() -> list[tuple[str, Metric]]:
+def _headlines(e: reading.Evaluation) -> list[tuple[str, Metric]]:
   """Masks first."""
-  return sorted(terms.tagged("headline"), key=lambda found: found[1].table != "masks")
+  return sorted(terms.tagged(e, "headline"), key=lambda found: found[1].table != "masks")
 
 
 def _cell(e: reading.Evaluation, path: str, metric: Metric, own: bool = True) -> str:
