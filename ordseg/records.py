@@ -171,7 +171,8 @@ def again(folder: pathlib.Path, split: Any = None) -> str:
   """Returns the sentence that says how to make an evaluation anew; `split` is that of its metrics.json, if known."""
   whole = folder if folder.parent.name == "eval" else folder.resolve()
   run = whole.parent.parent if whole.parent.name == "eval" else "<run>"
-  return f"Evaluate again: python run_eval.py --workdir={run} --split={split or folder.name}"
+  maps = "" if whole.parent.name == "eval" else f"; of maps, ordseg score --out={folder}"
+  return f"Evaluate again: python run_eval.py --workdir={run} --split={split or folder.name}{maps}"
 
 
 def evaluation_files(evaluation: str, contents: Mapping[str, bytes]) -> dict[str, Any]:

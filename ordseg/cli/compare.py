@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from ordseg import errors, statistics
-from ordseg.cli import flags
+from ordseg.cli import flags, keys
 from ordseg.reporting.compare import differences, runs, writing
 from ordseg.reporting.report import reading
 
@@ -16,7 +16,10 @@ def run(args: argparse.Namespace) -> None:
   with errors.one_line_errors():
     errors.check_writable(args.out)
     settings = statistics.Settings(args.resamples, args.confidence, args.interval, args.seed)
+    key = keys.opened(args)
     methods = runs.load(args.methods, args.split)
+    if key is not None:
+      methods = runs.anonymous_methods(methods, key)
     with reading.verified(*(run.evaluation for method in methods for run in method.runs)):
       results = differences.analyse(
         methods,
@@ -25,9 +28,12 @@ def run(args: argparse.Namespace) -> None:
         settings=settings,
         group_by=args.group_by,
       )
+      if key is not None:
+        key.write()
       writing.write_comparison(results, args.out)
       print(writing.comparison_text(results))
     print(f"\ncomparison: {args.out}/compare.md, {args.out}/compare.png")
+    keys.announce(key)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

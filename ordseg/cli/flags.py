@@ -80,6 +80,15 @@ def _data_places(p: Parser) -> None:
   p.add_argument("--manual_dir", help="where the raw files are now; by default where the run's config.json says")
 
 
+def _anonymous(p: Parser, *, pictures: bool = False) -> None:
+  text = "numbers for the names of cases and raters, in what is written to --out; no settings, no command"
+  p.add_argument("--anonymous", action=Switch, help=text)
+  text = "key file of the numbers; by default <out>_key.csv beside --out; what it holds already is kept"
+  p.add_argument("--key", type=pathlib.Path, help=text)
+  if pictures:
+    p.add_argument("--pictures", action=Switch, help="keep the pictures in an anonymous report")
+
+
 # The sub-commands.
 
 
@@ -128,7 +137,7 @@ def _check(p: Parser) -> None:
 
 
 def _compare(p: Parser) -> None:
-  text = "a run's folder or an evaluation's; several after one name are training seeds of one method"
+  text = "a run's folder or an evaluation's, of a run or of maps; several after one name are seeds of one method"
   p.add_argument("methods", nargs="+", metavar="[NAME=]W[,W...]", help=text)
   _split(p, "test", "evaluation to take of a run's folder")
   p.add_argument("--baseline", help="method that the others are compared with; by default the first")
@@ -141,6 +150,7 @@ def _compare(p: Parser) -> None:
   text = "what is resampled; by default groups, such as patients, where there are any"
   p.add_argument("--group_by", choices=("image", "group"), help=text)
   p.add_argument("--out", required=True, help="folder for compare.md, .csv, .tex, .png, .pdf and reliability.*")
+  _anonymous(p)
 
 
 def _recalibrate(p: Parser) -> None:
@@ -161,16 +171,20 @@ def _recalibrate(p: Parser) -> None:
 
 def _report(p: Parser) -> None:
   p.add_argument("eval_dirs", nargs="+", metavar="EVAL_DIR", help="folder such as runs/mine/eval/test")
+  p.add_argument("--out", type=pathlib.Path, help="folder to write to; by default that of the evaluation")
+  _anonymous(p, pictures=True)
 
 
 def _card(p: Parser) -> None:
-  _workdir(p)
+  text = "folder of a run, such as runs/mine, or of an evaluation of maps"
+  p.add_argument("--workdir", required=True, type=pathlib.Path, help=text)
   _split(p, "test", "the evaluation: a folder of <workdir>/eval")
   p.add_argument("--out", type=pathlib.Path, help="folder to write to; by default the workdir")
   text = "text file; by default what that section of the card says already"
   p.add_argument("--intended_use", type=pathlib.Path, help=text)
   text = "average power of all devices together, in watts; adds an estimate of the energy; by default none is made"
   p.add_argument("--power_watts", type=float, help=text)
+  _anonymous(p)
 
 
 def _declared(p: Parser, section: type[Any], aliases: Mapping[str, str]) -> None:
@@ -307,7 +321,12 @@ workdirs, --flips and --dropout_samples fit the map for what these predict toget
     _recalibrate,
     ("train", "images", "data"),
   ),
-  "report": Command("Write the report of one evaluation anew.", "{prog} runs/mine/eval/test", _report, ("report",)),
+  "report": Command(
+    "Write the report of one evaluation anew.",
+    "{prog} runs/mine/eval/test\n{prog} runs/mine/eval/test --anonymous --out=to_send",
+    _report,
+    ("report",),
+  ),
   "card": Command(
     "Write the model card of a trained and evaluated run, as Markdown and HTML.",
     "{prog} --workdir=runs/mine",

@@ -79,7 +79,10 @@ def write(folder, *, num_images=12, num_raters=3, seed=0, sharpen=2.0, valid=1, 
   return folder
 
 
-MAPS = {"model": {"name": "nnunet", "folder": "/home/someone/secret/predictions"}, "data": {"builder": "blobs"}}
+MAPS = {
+  "model": {"name": "nnunet", "maps": ["/home/someone/secret/predictions"], "first_map": "/x/image-00.npz"},
+  "data": {"builder": "blobs"},
+}
 
 
 def write_maps(folder, *, num_images=12, num_raters=3, seed=0, sharpen=1.0, names=None, info=None, edit=None, group=""):

@@ -43,6 +43,15 @@ def test_a_run_and_maps_are_compared_by_what_both_have(made):
     runs.load([str(made / "run"), str(made / "maps")])[1].runs[0].evaluation.number(BRIER)
   )
   assert [d.metric for d in got.differences] == list(got.metrics)
+  assert "one set of maps each" in words.sentences(got)[0]
+  shown = {path: header for header, path, _ in writing.columns(got)}
+  assert shown["read_outs.mean_vote.dice"] == "Dice\nmean vote" and "levels.rps" in shown  # the run has it
+  table = writing.comparison_markdown(got).split("## ")[0]
+  row = next(line for line in table.splitlines() if line.startswith("| maps |")).split(" | ")
+  assert (
+    row[1 + list(shown).index("read_outs.mean_vote.dice")]
+    == f"{got.values['maps', 'read_outs.mean_vote.dice'].estimate:.3f}"
+  )
 
 
 def test_maps_against_maps_need_no_run(made, tmp_path):
@@ -52,6 +61,7 @@ def test_maps_against_maps_need_no_run(made, tmp_path):
   text = (tmp_path / "out/compare.md").read_text()
   assert "# blobs: 12 images, 3 raters" in text and "missing in maps, other" in text
   assert not (tmp_path / "out" / words.LEFT_OUT).exists()
+  assert not any(path.startswith(("levels", "read_outs.majority")) for _, path, _ in writing.columns(got))
   assert got.values["other", BRIER].estimate < got.values["maps", BRIER].estimate  # the truth is the best
 
 
@@ -132,6 +142,13 @@ def test_an_evaluation_without_digests_is_compared_by_its_data(made, tmp_path):
   assert of(tmp_path / "a", made / "run").lacking == {}  # old and new
   with pytest.raises(InputError, match=r"fingerprint is abab.* /.*/a/eval/test is of an earlier version.*evaluate it"):
     of(tmp_path / "a", made / "maps")
+
+
+def test_the_folder_of_several_structures_is_not_one_evaluation(made, tmp_path):
+  for name in ("liver", "lesion"):
+    shutil.copytree(made / "maps", tmp_path / "scored" / name)
+  with pytest.raises(InputError, match=r"holds several evaluations: name one of .*/lesion, .*/liver"):
+    of(made / "run", tmp_path / "scored")
 
 
 def test_a_metric_that_nobody_shares_leaves_nothing(made):

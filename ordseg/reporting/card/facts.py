@@ -5,7 +5,7 @@ from typing import Any
 
 from ordseg.metrics import select
 from ordseg.progress import format_duration
-from ordseg.reporting.report import answer, noise, page, reading, terms
+from ordseg.reporting.report import anonymous, answer, noise, page, reading, terms
 from ordseg.reporting.report.reading import Evaluation
 
 Facts = list[tuple[str, str]]
@@ -19,27 +19,30 @@ _MISSING = (
 )
 
 
-def data(info: Mapping[str, Any], e: Evaluation, rows: Sequence[Mapping[str, str]]) -> Facts:
-  """Returns what the model learnt from: data set, terms, raters, splits.
+def data(info: Mapping[str, Any] | None, e: Evaluation, rows: Sequence[Mapping[str, str]]) -> Facts:
+  """Returns what the model learnt from, or what maps were scored on: data set, terms, raters, splits.
 
   Args:
-    info: content of config.json.
+    info: content of config.json; None for maps.
     e: the evaluation.
     rows: of its per_image.csv.
   """
-  about = info["data"]
+  about = (e.metrics.get("data") or {}) if info is None else info["data"]
   missing = int((reading.column(rows, "num_valid") < e.num_raters).sum())
+  seen = [] if info is None else [("Raters seen in training", _seen(info["config"].data.raters, e.rater_names))]
+  of_run = (
+    [] if info is None else [("Splits", _splits(info, e)), ("Channels, type and spacing of an image", _image(info))]
+  )
   return [
     ("Data set", f"{e.data_name} {_text(about.get('version'))}"),
     ("Licence", _text(about.get("licence"))),
     ("Homepage", "none" if about.get("homepage") == "" else _text(about.get("homepage"))),
     ("Fingerprint", _text(about.get("fingerprint"))),
-    ("Settings", _pairs(about.get("settings") or {}) or NOT_RECORDED),
-    ("Raters", f"{info['num_raters']} in a full panel: {', '.join(e.rater_names)}"),
-    ("Raters seen in training", _seen(info["config"].data.raters, e.rater_names)),
+    ("Settings", anonymous.LEFT_OUT if e.anonymous else _pairs(about.get("settings") or {}) or NOT_RECORDED),
+    ("Raters", f"{e.num_raters} in a full panel: {', '.join(e.rater_names)}"),
+    *seen,
     ("Missing raters", f"{_MISSING} In {missing} of the {len(rows)} images evaluated, some are missing."),
-    ("Splits", _splits(info, e)),
-    ("Channels, type and spacing of an image", _image(info)),
+    *of_run,
   ]
 
 
@@ -50,9 +53,15 @@ def _seen(raters: str, names: Sequence[str]) -> str:
   return f"config.data.raters={raters}" + (f": {', '.join(names[int(n)] for n in numbers)}" if known else "")
 
 
-def citation(info: Mapping[str, Any]) -> str:
+def citation(info: Mapping[str, Any] | None, e: Evaluation) -> str:
   """Returns the BibTeX of the data; '' where it is not recorded."""
-  return str(info["data"].get("citation") or "")
+  about = (e.metrics.get("data") or {}) if info is None else info["data"]
+  return str(about.get("citation") or "")
+
+
+def maps(e: Evaluation) -> Facts:
+  """Returns what is known of the maps that were scored."""
+  return [("Maps", terms.model_name(e)), *page.maps_lines(e)]
 
 
 def _splits(info: Mapping[str, Any], e: Evaluation) -> str:
@@ -124,10 +133,13 @@ def evaluation(e: Evaluation) -> Facts:
   if method := e.text("recalibration.method", ""):
     more.append(("Recalibration", f"{method}, fitted to the votes of the split {e.text('recalibration.fitted.split')}"))
   return [
-    ("Split", f"{e.text('split')}, {int(e.metrics['num_images']):,} images, checkpoint of step {e.text('step')}"),
+    ("Split", f"{e.text('split')}, {int(e.metrics['num_images']):,} images, checkpoint of step {e.text('step')}")
+    if e.of_run
+    else ("Images", f"{int(e.metrics['num_images']):,}"),
     *more,
     ("Pixels that count", terms.region(e) or "all"),
-    ("Command", page.command(e)),
+    *([("Command", command)] if (command := page.command(e)) else []),
+    *([] if e.has_levels else [("Levels", terms.NO_LEVELS)]),
     ("Intervals", " ".join(x for x in (answer.intervals(e), noise.why_none(e)) if x) or "none were computed"),
     *([("Miscalibration beyond noise", sentence)] if (sentence := noise.sentence(e)) else []),
   ]
@@ -158,10 +170,10 @@ def agreement(e: Evaluation) -> list[list[str]]:
   return [[m.label, terms.write(e, m.path)] for m in select("raters")]
 
 
-def versions(info: Mapping[str, Any], e: Evaluation) -> Facts:
+def versions(info: Mapping[str, Any] | None, e: Evaluation) -> Facts:
   """Returns the software of training and evaluation."""
   return [
-    ("Training", _pairs(info["versions"], " ") or NOT_RECORDED),
+    *([] if info is None else [("Training", _pairs(info["versions"], " ") or NOT_RECORDED)]),
     ("Evaluation", _pairs(e.metrics.get("versions") or {}, " ") or NOT_RECORDED),
   ]
 

@@ -2,13 +2,14 @@
 
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordseg import files, run_record
 from ordseg.errors import InputError
 from ordseg.reporting import style
 from ordseg.reporting.card import facts
-from ordseg.reporting.report import answer, page, reading, text
+from ordseg.reporting.report import anonymous, answer, page, reading, terms, text
 from ordseg.training import compute_log
 
 BEGIN = "<!-- intended use: yours to edit, in card.md; kept when the card is written anew -->"
@@ -31,15 +32,17 @@ def write_card(
   out: pathlib.Path | None = None,
   intended_use: pathlib.Path | None = None,
   power_watts: float | None = None,
+  key: anonymous.Key | None = None,
 ) -> pathlib.Path:
   """Writes card.md, card.html and card_figures/.
 
   Args:
-    workdir: folder of the run.
-    split: name of the evaluation: a split, or its folder in ``<workdir>/eval``.
+    workdir: folder of the run, or of an evaluation of maps: its card has no sections on model and training.
+    split: name of a run's evaluation: a split, or its folder in ``<workdir>/eval``.
     out: folder to write to; the workdir by default.
     intended_use: text of that section; by default what it says in the card.md to be replaced, else `DEFAULT_USE`.
     power_watts: average power of all devices together, for an estimate of the energy.
+    key: takes the names of cases and raters, for which the card has numbers then; written too.
 
   Returns:
     The path of card.md.
@@ -48,27 +51,58 @@ def write_card(
     InputError: no run, no such evaluation (says which command makes it), one of other data, or a text that cannot be
       read or would be lost. Nothing is written then.
   """
-  info = run_record.read(workdir)
-  e = _evaluation(workdir, split, info)
+  info = None if _holds_maps(workdir) else run_record.read(workdir)
+  e = reading.load(workdir) if info is None else _evaluation(workdir, split, info)
+  if info is None and power_watts is not None:
+    raise InputError(
+      f"{workdir} holds maps of another tool, of whose training nothing is known: leave --power_watts out."
+    )
+  compute = {} if info is None else compute_log.read(workdir)
   out = workdir if out is None else out
   use = _intended_use(out / "card.md", intended_use)
   with reading.verified(e):
-    return _write(e, info, compute_log.read(workdir), use, out, power_watts)
+    rows = reading.load_per_image(e.folder)
+    if key is not None:
+      e, info = anonymous.evaluation(e, key), None if info is None else anonymous.run_info(info)
+      key.write()  # before what it explains
+    return _write(e, rows, info, compute, use, out, power_watts)
+
+
+def _holds_maps(folder: pathlib.Path) -> bool:
+  """Returns whether a folder holds an evaluation of maps, and no run."""
+  return (
+    (folder / "metrics.json").is_file() and not (folder / run_record.FILE).exists() and not reading.load(folder).of_run
+  )
+
+
+def _about_model(
+  e: reading.Evaluation, info: dict[str, Any] | None, compute: dict[str, Any], power_watts: float | None
+) -> dict[str, Any]:
+  """Returns title and facts of a run, or of the maps, of whose model and training nothing is known."""
+  if info is None:
+    return {"title": f"{terms.model_name(e)} on {e.data_name}", "maps": facts.maps(e), "model": [], "training": []}
+  return {
+    "title": f"{info['config'].model.name} with {info['config'].loss.name} on {e.data_name}",
+    "maps": [],
+    "model": facts.model(info, compute),
+    "training": facts.training(info, compute, power_watts),
+  }
 
 
 def _write(
   e: reading.Evaluation,
-  info: dict[str, Any],
+  rows: Sequence[Mapping[str, str]],
+  info: dict[str, Any] | None,
   compute: dict[str, Any],
   use: str,
   out: pathlib.Path,
   power_watts: float | None,
 ) -> pathlib.Path:
-  rows, path = reading.load_per_image(e.folder), out / "card.md"
+  path = out / "card.md"
   out.mkdir(parents=True, exist_ok=True)
   files.sweep(out, out / "card_figures")
   content: dict[str, Any] = {
-    "title": f"{info['config'].model.name} with {info['config'].loss.name} on {e.data_name}",
+    **_about_model(e, info, compute, power_watts),
     "verdict": f"{answer.verdict(e)} {answer.beside_people(e)}",
     "facts": answer.facts(e),
     "use": use,
@@ -77,9 +111,7 @@ def _write(
     "end": END,
     "limits": answer.limits(e, rows),
     "data": facts.data(info, e, rows),
-    "citation": facts.citation(info),
-    "model": facts.model(info, compute),
-    "training": facts.training(info, compute, power_watts),
+    "citation": facts.citation(info, e),
     "evaluation": facts.evaluation(e),
     "score_head": _SCORE_HEAD,
     "scores": facts.scores(e),

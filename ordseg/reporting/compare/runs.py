@@ -9,6 +9,7 @@ from ordseg import records, run_record
 from ordseg.errors import InputError, did_you_mean
 from ordseg.reporting.compare import same_images
 from ordseg.reporting.compare.same_images import Run
+from ordseg.reporting.report import anonymous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,22 @@ def load(arguments: Sequence[str], split: str = "test") -> list[Method]:
   return methods
 
 
+def anonymous_methods(methods: Sequence[Method], key: anonymous.Key) -> list[Method]:
+  """Returns the methods with numbers for the names of cases and raters; their own names stay."""
+  return [
+    Method(
+      method.name,
+      tuple(
+        dataclasses.replace(
+          run, evaluation=anonymous.evaluation(run.evaluation, key), left_out=tuple(key.cases(run.left_out))
+        )
+        for run in method.runs
+      ),
+    )
+    for method in methods
+  ]
+
+
 def _split_argument(argument: str) -> tuple[str, list[str]]:
   if pathlib.Path(argument).exists():
     return "", [argument]
@@ -72,6 +89,8 @@ def _eval_folder(given: str, split: str) -> pathlib.Path:
   if not folder.is_dir():
     raise InputError(f"there is no folder {folder}.")
   found = sorted(path.parent.name for path in folder.glob("eval/*/metrics.json"))
+  if parts := sorted(str(path.parent) for path in folder.glob("*/metrics.json")):
+    raise InputError(f"{folder} holds several evaluations: name one of {', '.join(parts)}.")
   there = f"it was evaluated on {', '.join(found)}" if found else f"run run_eval.py --workdir={folder} --split={split}"
   raise InputError(f"{folder} holds no evaluation of split={split!r}: {there}.{did_you_mean(split, found)}")
 

@@ -123,6 +123,9 @@ def _to(low: float, high: float) -> str:
 def _about_seeds(d: Difference, results: Results) -> str:
   ours, theirs = (len(results.method(name).runs) for name in (d.method, results.baseline))
   if ours == theirs == 1:
+    runs = (run for name in (d.method, results.baseline) for run in results.method(name).runs)
+    if not all(run.evaluation.of_run for run in runs):
+      return "one set of maps each, so this says nothing about other trainings"
     return "one training seed each, so this says nothing about other seeds"
   if math.isnan(d.seed_low):
     return f"{ours} and {theirs} training seeds, too few to say anything about other seeds"

@@ -15,18 +15,31 @@ from ordseg.reporting.report import figures, forest, terms, text
 from ordseg.statistics import noise
 
 
-def columns() -> list[tuple[str, str]]:
-  """Returns (header, path in metrics.json) of the overview; newlines break a header."""
-  found = [(column, m) for m in METRICS.values() for column in m.columns]
-  return [
-    (c.header, m.path.replace("read_outs", f"read_outs.{c.read_out}"))
-    for c, m in sorted(found, key=lambda pair: pair[0].place)
-  ]
+def columns(results: Results) -> list[tuple[str, str, str]]:
+  """Returns the overview's columns: header, path in metrics.json, path of the raters' number; newlines break a header.
+
+  Where not all have a majority read-out, masks are the mean vote's, and what no method has is left out.
+  """
+  found = sorted(((c, m) for m in METRICS.values() for c in m.columns), key=lambda pair: pair[0].place)
+  paths = [(c.header, m, m.path.replace("read_outs", f"read_outs.{c.read_out}")) for c, m in found]
+  runs = [run.evaluation for _, run in words.run_names(results)]
+  with_levels = all(e.has_levels for e in runs)
+  out = []
+  for header, m, path in paths:
+    own = path if with_levels or m.table != "masks" else _of_mean_vote(path)
+    out.append((header if own == path else f"{header}\nmean vote", own, counterpart(path)))
+  if with_levels:
+    return out
+  return [column for column in out if any(e.number(column[1]) is not None for e in runs)]
+
+
+def _of_mean_vote(path: str) -> str:
+  return path.replace("read_outs.majority.", "read_outs.mean_vote.")
 
 
 def comparison_text(results: Results) -> str:
   """Returns the whole comparison for a terminal: tables, conclusions, notes."""
-  wide = text.text_table(["", *(header for header, _ in columns())], _overview(results, "-"))
+  wide = text.text_table(*_overview(results, "-"))
   values = text.text_table(*_value_table(results, "-"))
   parts = [words.subject(results), "", wide, "", _values_title(results), "", values]
   if results.differences:
@@ -36,7 +49,7 @@ def comparison_text(results: Results) -> str:
 
 def comparison_markdown(results: Results) -> str:
   """Returns the whole comparison as Markdown; it shows compare.png and reliability.png beside it."""
-  wide = text.markdown_table(["", *(header for header, _ in columns())], _overview(results, terms.MISSING))
+  wide = text.markdown_table(*_overview(results, terms.MISSING))
   return "\n".join(
     [
       *(f"# {text.escaped(words.subject(results))}", "", wide, ""),
@@ -101,18 +114,19 @@ def _forest(results: Results, labels: Mapping[str, str]) -> figures.Figure:
 # --- Tables -----------------------------------------------------------------------------------------------------------
 
 
-def _overview(results: Results, missing: str) -> list[list[str]]:
+def _overview(results: Results, missing: str) -> tuple[list[str], list[list[str]]]:
   """The main numbers: methods (means over seeds), the oracle where there is one, the raters."""
   first = results.methods[0].runs[0].evaluation
-  paths = [path for _, path in columns()]
+  shown = columns(results)
+  paths = [path for _, path, _ in shown]
   rows: list[tuple[str, list[float | None]]] = []
   for method in results.methods:
     runs = [[run.evaluation.number(path) for run in method.runs] for path in paths]
     rows.append((method.name, [_mean(values) for values in runs]))
   if "oracle" in first.metrics:
     rows.append((ORACLE, [first.number(f"oracle.{path}") for path in paths]))
-  rows.append((PEOPLE, [first.number(counterpart(path)) for path in paths]))
-  return [
+  rows.append((PEOPLE, [first.number(people) for _, _, people in shown]))
+  return ["", *(header for header, _, _ in shown)], [
     [name, *(terms.number(x, find(path).decimals, missing) for x, path in zip(values, paths, strict=True))]
     for name, values in rows
   ]

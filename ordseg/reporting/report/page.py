@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordseg import files
+from ordseg.errors import InputError
+from ordseg.evaluation import folder as evaluation_folder
 from ordseg.metrics import Metric, find, select
 from ordseg.reporting import style
-from ordseg.reporting.report import answer, figures, noise, outlines, pictures, prose, reading, recalibrated, terms
+from ordseg.reporting.report import anonymous, answer, figures, noise, outlines, prose, reading, recalibrated, terms
+from ordseg.reporting.report import pictures as views
 from ordseg.reporting.report.figures import Series
 from ordseg.reporting.report.reading import Evaluation
 
@@ -53,31 +56,57 @@ class GalleryEntry:
 
   example: reading.Example
   nested: outlines.Nested | None
-  maps: list[pictures.Picture]
+  maps: list[views.Picture]
   scores: list[tuple[str, str]]
 
 
-def write_report(eval_dir: str | pathlib.Path) -> pathlib.Path:
-  """Writes report.html and figures/*.png and *.pdf beside the files of an evaluation.
+def write_report(
+  eval_dir: str | pathlib.Path,
+  *,
+  out: pathlib.Path | None = None,
+  key: anonymous.Key | None = None,
+  pictures: bool = True,
+) -> pathlib.Path:
+  """Writes report.html and figures/*.png and *.pdf beside the files of an evaluation, or to another folder.
 
   Args:
     eval_dir: a folder with metrics.json, per_image.csv, curves.json and examples.npz, as `evaluate.write` leaves it.
+    out: the other folder, whose former report goes.
+    key: takes the names of cases and raters, for which the report has numbers then; written too.
+    pictures: whether to show images and maps.
 
   Returns:
     The path of report.html.
 
   Raises:
-    InputError: a file is missing or damaged; nothing is written then.
+    InputError: a file is missing or damaged, or `out` holds an evaluation; nothing is written then.
   """
   e = reading.load(eval_dir)
+  if out is not None and (out / "metrics.json").exists():
+    raise InputError(f"{out} holds an evaluation: choose another --out=<folder>.")
   with reading.verified(e):
-    return _write_report(e, reading.load_per_image(e.folder), reading.load_examples(e.folder, has_levels=e.has_levels))
+    rows, examples = reading.load_per_image(e.folder), reading.load_examples(e.folder, has_levels=e.has_levels)
+    if not pictures:
+      examples = []
+    if key is not None:
+      e, examples = anonymous.evaluation(e, key), anonymous.examples(examples, key)
+      key.write()  # before what it explains
+    if out is None:
+      return _write_report(e, rows, examples, e.folder, pictures=pictures)
+    with evaluation_folder.replacing(out) as folder:
+      page = _write_report(e, rows, examples, folder, pictures=pictures)
+  return out / page.name
 
 
 def _write_report(
-  e: Evaluation, rows: Sequence[Mapping[str, str]], examples: Sequence[reading.Example]
+  e: Evaluation,
+  rows: Sequence[Mapping[str, str]],
+  examples: Sequence[reading.Example],
+  out: pathlib.Path,
+  *,
+  pictures: bool,
 ) -> pathlib.Path:
-  folder = e.folder / "figures"
+  folder = out / "figures"
   script = style.templates().get_template("report.js").render()
   content = {
     "e": e,
@@ -111,8 +140,9 @@ def _write_report(
     "bins": bin_rows(e.curves["read_outs"]["mean_vote"]["pooled"]),
     "raters": multiple_figures(folder / "reliability_raters", *_rater_curves(e)),
     "at_least": multiple_figures(folder / "reliability_levels", *_level_curves(e)),
-    "examples": [GalleryEntry(example, *pictures.example_views(example), scores(example)) for example in examples],
-    "scales": {name: pictures.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
+    "examples": [GalleryEntry(example, *views.example_views(example), scores(example)) for example in examples],
+    "pictures": pictures,
+    "scales": {name: views.color_scale(name) for name in (figures.PROB_COLORS, figures.DIFFERENCE_COLORS)},
     "few": figures.FEW,
     "command": command(e),
     "config": config_lines(e),
@@ -121,8 +151,8 @@ def _write_report(
     "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
   }
   if examples:
-    figures.save(figures.gallery(pictures.one_of_each(examples)), folder / "examples")
-  page = e.folder / "report.html"
+    figures.save(figures.gallery(views.one_of_each(examples)), folder / "examples")
+  page = out / "report.html"
   html = style.templates().get_template("report.html").render(content)
   files.write_text(page, re.sub(r"(?<=\d) %", "\u00a0%", html))  # no line break inside 50 %
   return page
@@ -241,7 +271,7 @@ def multiple_figures(
   if not curves:
     return []
   png = figures.save(figures.multiples(curves, titles, x_label="probability", y_label=y_label), stem)
-  panels = pictures.crop(png, figures.panel_boxes(len(curves)))
+  panels = views.crop(png, figures.panel_boxes(len(curves)))
   return [
     Figure(
       style.data_uri(panel),
@@ -272,9 +302,9 @@ def scores(example: reading.Example) -> list[tuple[str, str]]:
 def command(e: Evaluation) -> str:
   """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private.
 
-  '' where it is not known: of maps that were scored.
+  '' where it is not known, of maps that were scored, or not to be told.
   """
-  if not e.of_run:
+  if not e.of_run or e.anonymous:
     return ""
   workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
   parts = ["python", "run_eval.py", f"--workdir={workdir}", f"--split={e.text('split', 'test')}"]
@@ -284,26 +314,34 @@ def command(e: Evaluation) -> str:
 
 
 def config_lines(e: Evaluation) -> list[tuple[str, str]]:
-  """Returns the resolved config as (dotted path, value), folders left out."""
+  """Returns the resolved config as (dotted path, value), folders left out; nothing where it is not to be told."""
+  if e.anonymous:
+    return []
   config = (e.metrics.get("model") or {}).get("config") or {}
   return [(path, text) for path, text in _leaves(config, "") if not path.endswith("_dir")]
 
 
 def maps_lines(e: Evaluation) -> list[tuple[str, str]]:
-  """Returns what is known of the maps that were scored, as (name, text); empty of a run. Paths are cut to their names.
+  """Returns what is known of the maps that were scored, as (name, text); empty of a run.
 
-  Digests and other things of each single case stay in metrics.json.
+  Folders are cut to their names; what is of single cases, and how files were read, stays in metrics.json.
   """
   about = {} if e.of_run else e.metrics.get("model") or {}
-  return [
-    (f"Maps: {name.replace('_', ' ')}", _without_folder(value))
-    for name, value in about.items()
-    if name != "name" and isinstance(value, str | int | float) and value != ""
-  ]
+  return [(name, _in_words(about[key])) for key, name in _MAPS.items() if about.get(key)]
 
 
-def _without_folder(value: Any) -> str:
-  return pathlib.PurePath(value).name if isinstance(value, str) and value.startswith("/") else str(value)
+_MAPS = {
+  "maps": "Folders of maps",
+  "region": "Regions",
+  "members": "Maps of a case, averaged",
+  "patients": "Patients",
+  "digest": "Digest of the maps",
+}
+
+
+def _in_words(value: Any) -> str:
+  parts = value if isinstance(value, list) else [value]
+  return ", ".join(pathlib.PurePath(x).name if isinstance(x, str) else str(x) for x in parts)
 
 
 def provenance(e: Evaluation) -> list[tuple[str, str]]:
@@ -314,7 +352,7 @@ def provenance(e: Evaluation) -> list[tuple[str, str]]:
   return [
     ("Data set", f"{e.data_name} {e.text('data.version')}"),
     ("Fingerprint of the data", e.text("data.fingerprint")),
-    ("Settings of the data", changed or terms.MISSING),
+    ("Settings of the data", anonymous.LEFT_OUT if e.anonymous else changed or terms.MISSING),
     ("Licence of the data", e.text("data.licence")),
     ("Images", e.text("num_images")),
     ("Images that somebody rated", e.text("num_images_scored")),

@@ -49,11 +49,13 @@ class Evaluation:
     folder: where it was read from, as the caller wrote it.
     metrics: content of metrics.json.
     curves: content of curves.json.
+    anonymous: whether names and what may hold them were taken out (`report.anonymous`).
   """
 
   folder: pathlib.Path
   metrics: dict[str, Any]
   curves: dict[str, Any]
+  anonymous: bool = False
 
   def number(self, path: str) -> float | None:
     """Returns the number at a dotted path of metrics.json; None where it is missing, null or not finite."""

@@ -93,6 +93,8 @@ def _text(e: Evaluation, about: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _command(e: Evaluation) -> str:
+  if e.anonymous:
+    return "evaluate the run without --recalibration."
   workdir = e.workdir.name if e.workdir.is_absolute() else str(e.workdir)
   workdirs = (e.metrics.get("predicted_by") or {}).get("workdirs") or []
   named = ",".join(pathlib.Path(w).name if pathlib.Path(w).is_absolute() else w for w in workdirs) or workdir
