@@ -14,7 +14,7 @@ from ordseg import files
 from ordseg.errors import InputError
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.metrics import Metric, find, select
-from ordseg.reporting import references, style
+from ordseg.reporting import style
 from ordseg.reporting.report import anonymous, answer, figures, noise, outlines, prose, reading, recalibrated, terms
 from ordseg.reporting.report import pictures as views
 from ordseg.reporting.report.figures import Series
@@ -132,9 +132,6 @@ def _write_report(
     "levels": level_rows(e),
     "has_oracle": "oracle" in e.metrics,
     "agreement": agreement_rows(e),
-    "samples": [(m, _cell(e, m.path, m)) for m in select("samples") if e.number(m.path) is not None],
-    "reference_header": [text.replace("\n", " ") for text in references.HEADER],
-    "references": [] if e.number("constant.brier") is None else references.rows(e.metrics, e.rater_names),
     "left_out": left_out_rows(e),
     "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
