@@ -12,12 +12,13 @@ _COLUMNS = ("dice", "dice_rater_mean", "mr_ece_pooled", "brier", "brier_skill") 
 _RATER = (None, "dice", "mr_ece", "brier", "brier_skill")  # of raters.leave_one_out and raters.each
 
 
-def rows(metrics: Mapping[str, Any], raters: Sequence[str] = ()) -> list[list[str]]:
+def rows(metrics: Mapping[str, Any], raters: Sequence[str] = (), own: str = "these maps") -> list[list[str]]:
   """Returns rows for `HEADER`, from what any map reaches to what none can exceed; '-' where a number has no meaning.
 
   Args:
     metrics: content of metrics.json, or `EvalResult.metrics`.
     raters: their names, numbers where there are none.
+    own: what the predictor is called.
   """
 
   def at(path: str) -> Any:
@@ -29,7 +30,7 @@ def rows(metrics: Mapping[str, Any], raters: Sequence[str] = ()) -> list[list[st
   best = 1 - floor / constant if constant and floor is not None else None
   lines = [
     ("a constant map, the prevalence", [at("constant.dice"), None, 0.0, constant, 0.0 if constant else None]),
-    ("these maps", [at(f"read_outs.mean_vote.{key}") for key in _COLUMNS]),
+    (own, [at(f"read_outs.mean_vote.{key}") for key in _COLUMNS]),
     *((f"{name}, against the others", [_item(each, key, k) for key in _RATER]) for k, name in enumerate(names)),
     ("each rater, foretold by the others", [at(f"raters.leave_one_out.{key}") if key else None for key in _RATER]),
     ("the share of votes itself", [None if at("constant.dice") is None else 1.0, None, 0.0, floor, best]),
@@ -38,7 +39,8 @@ def rows(metrics: Mapping[str, Any], raters: Sequence[str] = ()) -> list[list[st
 
 
 def _item(lists: Mapping[str, Any], key: str | None, k: int) -> Any:
-  return lists[key][k] if key and lists.get(key) else None
+  values = lists.get(key) or () if key else ()
+  return values[k] if k < len(values) else None
 
 
 def _cell(value: float | None, key: str) -> str:

@@ -142,6 +142,7 @@ def test_contrast_suffices_in_light_dark_and_print(original):
 def test_every_number_of_the_evaluation_is_on_the_page(parsed, original):
   metrics = json.loads((original / "metrics.json").read_text())
   shown = {s: metrics[s] for s in ("read_outs", "levels", "floors", "oracle")}
+  shown["constant"] = {name: metrics["constant"][name] for name in ("brier", "dice")}
   shown["oracle"]["levels"].pop("level_ece_per_level")
   shown["raters"] = {k: v for k, v in metrics["raters"].items() if k != "pairwise_kappa"}
   decimals = {m.key: m.decimals for m in METRICS.values() if m.label}
@@ -151,6 +152,8 @@ def test_every_number_of_the_evaluation_is_on_the_page(parsed, original):
       written = terms.MISSING
     elif "prevalence" in path:
       written = f"{100 * value:.1f}\u00a0%"
+    elif path[1:3] == ("each", "dice"):
+      written = f"{value:.3f}"
     elif "pairwise_dice" in path:
       written = "" if path[-1] == path[-2] else f"{value:.3f}"
     else:
@@ -361,5 +364,6 @@ def test_every_reported_metric_is_explained(original):
   assert set(metrics["read_outs"]["majority"]) == set(metrics["read_outs"]["mean_vote"]) == known
   assert set(metrics["levels"]) == {m.key for m in select("levels")} | {"level_ece_per_level"}
   assert {k for k, v in metrics["raters"].items() if isinstance(v, float)} == {m.key for m in select("raters")}
-  assert {m.key for m in select("raters.leave_one_out")} == set(metrics["raters"]["leave_one_out"])
+  told = {m.key for m in select("raters.leave_one_out")} | {"brier_skill"}  # that in the table of floor and ceiling
+  assert told == set(metrics["raters"]["leave_one_out"])
   assert set(metrics["floors"]) <= known

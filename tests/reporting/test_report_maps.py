@@ -58,6 +58,19 @@ def test_the_numbers_are_those_of_the_one_map_and_none_is_filled(maps, shown):
   )
 
 
+def test_every_number_stands_between_floor_and_ceiling(maps, shown):
+  """The Brier score of a constant map is that of the prevalence; no map is below the spread of the votes."""
+  e = reading.load(maps)
+  first, own, *raters, _, last = page.reference_rows(e)
+  _, masks, _ = evaluations.blobs(12, 3, 0)
+  share = masks.mean()
+  assert first[4] == f"{share * (1 - share):.4f}" and own[4] == f"{e.number('read_outs.mean_vote.brier'):.4f}"
+  assert last[4] == f"{(masks.mean(-1) * (1 - masks.mean(-1))).mean():.4f}"
+  assert [row[0] for row in raters] == [f"rater {k}, against the others" for k in (1, 2, 3)]
+  assert float(first[4]) > float(own[4]) > float(last[4]) and own[0] == "these maps"
+  assert "Between floor and ceiling" in shown.text and first[4] in shown.text
+
+
 def test_nothing_of_a_run_is_claimed(maps, shown):
   assert "probability maps nnunet" in shown.text and "unknown" not in shown.text
   assert "To repeat this evaluation" not in shown.text and "config of the training" not in shown.text

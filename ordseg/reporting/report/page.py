@@ -14,7 +14,7 @@ from ordseg import files
 from ordseg.errors import InputError
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.metrics import Metric, find, select
-from ordseg.reporting import style
+from ordseg.reporting import references, style
 from ordseg.reporting.report import anonymous, answer, figures, noise, outlines, prose, reading, recalibrated, terms
 from ordseg.reporting.report import pictures as views
 from ordseg.reporting.report.figures import Series
@@ -133,6 +133,8 @@ def _write_report(
     "has_oracle": "oracle" in e.metrics,
     "agreement": agreement_rows(e),
     "left_out": left_out_rows(e),
+    "references": reference_rows(e),
+    "reference_head": [head.replace("\n", " ") for head in references.HEADER],
     "per_rater": per_rater_rows(e),
     "reliability": reliability_figures(e, folder),
     "recalibration": (change := recalibrated.describe(e, folder)),
@@ -199,6 +201,12 @@ def agreement_rows(e: Evaluation) -> list[tuple[Metric, Cell]]:
 def left_out_rows(e: Evaluation) -> list[tuple[Metric, Cell, Cell]]:
   """Returns the rows (metric, each rater predicted by the others, the model on the same question)."""
   return [(m, _cell(e, m.path, m), _cell(e, terms.beside(e, m), m)) for m in select("raters.leave_one_out")]
+
+
+def reference_rows(e: Evaluation) -> list[list[str]]:
+  """Returns what stands below and above the mean vote, as text; empty for an evaluation of an earlier version."""
+  own = "the mean vote of this model" if e.of_run else "these maps"
+  return references.rows(e.metrics, e.rater_names, own) if "constant" in e.metrics else []
 
 
 def per_rater_rows(e: Evaluation) -> list[tuple[str, str, list[str]]]:
