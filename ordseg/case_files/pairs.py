@@ -104,6 +104,11 @@ class Pairs:
     """Whether probabilities are [*image, L], of 0 to R marks."""
     return self.options.levels
 
+  @property
+  def num_members(self) -> int:
+    """The most maps that a case has."""
+    return max(len(self._maps[name]) for name in self.listing.matched)
+
   def __len__(self) -> int:
     return len(self.listing.matched)
 

@@ -15,7 +15,7 @@ from ordseg.errors import InputError
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.evaluation import maps, result
 from ordseg.evaluation.maps import Scored
-from ordseg.metrics import Region
+from ordseg.metrics import Region, select
 from ordseg.progress import Progress, say
 from ordseg.reporting import references, report
 from ordseg.reporting.report.text import text_table
@@ -98,6 +98,9 @@ def _say_numbers(one: Scored, raters: Sequence[str], out_dir: pathlib.Path) -> N
     say(f"note: {note['note']} ({note['num_cases']} cases)")
   say(f"\n{report.text_summary(out_dir)}\n")
   say(f"{text_table(references.HEADER, references.rows(one.result.metrics, raters))}\n")
+  for metric in select("samples"):
+    if "samples" in one.result.metrics:
+      say(f"{metric.label} of the maps of a case, as masks: {one.result.number(metric.path):.{metric.decimals}f}")
   say(f"report: {out_dir / 'report.html'}")
 
 

@@ -10,7 +10,8 @@ from ordseg.evaluation import gallery
 from ordseg.evaluation import result as results
 from ordseg.evaluation.counting import Counter, scores_of
 from ordseg.evaluation.result import EvalResult
-from ordseg.metrics import Region, Scores, surface
+from ordseg.metrics import Region, SampleScores, Scores, image_samples, surface
+from ordseg.types import Batch
 
 _ROUNDING = 1e-6  # by which a probability may leave [0, 1]
 _SUM_ROUNDING = 1e-3  # by which the probabilities of the levels may miss 1
@@ -73,6 +74,7 @@ class MultiRaterMetrics:
     mask: Any = None,
     spacing: Any = None,
     image: Any = None,
+    samples: Any = None,
   ) -> None:
     """Counts an image.
 
@@ -90,6 +92,8 @@ class MultiRaterMetrics:
       spacing: [image axes] mm between pixels, for the distances between outlines.
       image: [*image] or [*image, channels], what the masks were drawn on: a few images are kept for the pictures of a
         report. Such an image needs a name.
+      samples: [samples, *image] probabilities, the members of an ensemble or draws of a model, whose mean `probs` may
+        be: adds the numbers of the section ``samples``, in which each counts as a mask.
 
     Raises:
       InputError: shapes that do not belong together, no probabilities, masks that hold something else than 0 and 1, a
@@ -113,7 +117,8 @@ class MultiRaterMetrics:
       batch["spacing"] = _spacing(spacing, len(pixels), where)[None]
     shown = None if image is None else _picture(image, pixels, where, name)
     restricted = self._settings[1].restrict(batch)
-    sums = counter.add(level_probs[None], restricted, [name or where], [group])
+    sampled = None if samples is None else _samples(samples, restricted, pixels, where)
+    sums = counter.add(level_probs[None], restricted, [name or where], [group], sampled)
     if shown is not None:
       self._pictures = self._pictures or gallery.Gallery(has_levels=has_levels)
       self._pictures.offer({**restricted, "image": shown[None]}, [name or where], level_probs[None], sums)
@@ -267,3 +272,13 @@ def _picture(image: Any, pixels: tuple[int, ...], where: str, name: str | None) 
   if name is None:
     raise InputError(f"{where}: an image that may be shown needs a name.")
   return array
+
+
+def _samples(samples: Any, batch: Batch, pixels: tuple[int, ...], where: str) -> SampleScores:
+  arrays = [_array(one, f"{where}: samples") for one in samples]
+  wrong = [one.shape for one in arrays if one.shape != pixels]
+  if wrong or not arrays:
+    raise InputError(f"{where}: samples have shape {wrong[0] if wrong else ()}, expected one or more of {pixels}.")
+  if not all(((one >= -_ROUNDING) & (one <= 1 + _ROUNDING)).all() for one in arrays):
+    raise InputError(f"{where}: samples hold numbers outside [0, 1]. {_WAY_OUT}")
+  return image_samples(arrays, *(np.asarray(batch[name])[0] for name in ("rater_masks", "rater_valid", "mask")))

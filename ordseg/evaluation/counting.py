@@ -10,7 +10,7 @@ import numpy as np
 from ordseg import metrics, ordinal
 from ordseg.errors import InputError
 from ordseg.evaluation import votes
-from ordseg.metrics import ImageSums, Scores, surface
+from ordseg.metrics import ImageSums, SampleScores, Scores, samples, surface
 from ordseg.types import Batch
 
 MAX_PIXELS = 2**22  # of an image that are counted at once; a volume is counted in parts
@@ -34,10 +34,18 @@ class Counter:
     self._surface = [] if surface_tolerance is None else [surface.empty(num_raters)]
     self._ranks = np.zeros((len(ordinal.READ_OUTS), metrics.NUM_RANKS, 5), np.int64)
     self._votes = [np.zeros((0, votes.NUM_BYTES), np.uint8)]
+    self._samples = [samples.none(0)]
     self.ids: list[str] = []
     self.groups: list[str] = []
 
-  def add(self, level_probs: np.ndarray, batch: Batch, ids: Sequence[str], groups: Sequence[str]) -> ImageSums:
+  def add(
+    self,
+    level_probs: np.ndarray,
+    batch: Batch,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    sampled: SampleScores | None = None,
+  ) -> ImageSums:
     """Counts a batch.
 
     Args:
@@ -45,6 +53,7 @@ class Counter:
       batch: rater_masks, rater_valid, mask, and spacing where outlines are measured in mm.
       ids: of the first images; the others are dummies, which do not count.
       groups: of the same.
+      sampled: of the same, where there are several maps of an image.
 
     Returns:
       The sums of the images that count.
@@ -64,6 +73,7 @@ class Counter:
     if self._tolerance is not None:
       self._surface.append(surface.batch_scores(level_probs, batch, len(ids), self._tolerance))
     self._votes.append(votes.digests(batch, len(ids)))
+    self._samples.append(samples.none(len(ids)) if sampled is None else sampled)
     self.ids += ids
     self.groups += groups
     return self._parts[-1]
@@ -87,6 +97,7 @@ class Counter:
     self._surface += other._surface
     self._ranks += other._ranks
     self._votes += other._votes
+    self._samples += other._samples
     self.ids += other.ids
     self.groups += other.groups
 
@@ -94,7 +105,7 @@ class Counter:
     """Returns a pytree of arrays that concatenate, along their first axis, with those of other counters."""
     names = np.asarray([*zip(self.ids, self.groups, strict=True)], np.str_).reshape(-1, 2)
     state = {"sums": metrics.concatenate(self._parts), "ranks": self._ranks[None], "names": names}
-    state["votes"] = np.concatenate(self._votes)
+    state |= {"votes": np.concatenate(self._votes), "samples": samples.concatenate(self._samples)}
     return {**state, "surface": surface.concatenate(self._surface)} if self._surface else state
 
 
@@ -105,8 +116,9 @@ def scores_of(state: dict[str, Any], *, has_levels: bool = True) -> tuple[Scores
   """
   names = state["names"]
   order = np.argsort(names[:, 0], kind="stable")
-  distances = jax.tree.map(lambda x: x[order], state.get("surface"))
-  scores = Scores(state["sums"].rows(order), state["ranks"].sum(0), distances, has_levels)
+  distances, sampled = (jax.tree.map(lambda x: x[order], state.get(name)) for name in ("surface", "samples"))
+  sampled = sampled if sampled is not None and sampled.num_samples.any() else None
+  scores = Scores(state["sums"].rows(order), state["ranks"].sum(0), distances, has_levels, sampled)
   return scores, names[order, 0].tolist(), names[order, 1].tolist(), state["votes"][order]
 
 

@@ -59,7 +59,8 @@ def score_pairs(
     InputError: what reading a case refuses, or `MultiRaterMetrics.update`; names the file or the case.
   """
   options: dict[str, Any] = {"num_bins": num_bins, "region": region, "surface_tolerance": surface_tolerance}
-  classes = [_Class(one, MultiRaterMetrics(**options)) for one in pairs.structures]
+  sampled = pairs.num_members > 1 and not pairs.has_levels
+  classes = [_Class(one, MultiRaterMetrics(**options), sampled=sampled) for one in pairs.structures]
   cases = iter(pairs)
   for done in range(1, len(pairs) + 1):
     _add(next(cases), classes)  # nothing here holds the case while the next one is read
@@ -77,8 +78,8 @@ def _add(case: Case, classes: Sequence["_Class"]) -> None:
 class _Class:
   """One structure while cases come."""
 
-  def __init__(self, structure: Structure, scores: MultiRaterMetrics):
-    self.structure, self.scores = structure, scores
+  def __init__(self, structure: Structure, scores: MultiRaterMetrics, *, sampled: bool):
+    self.structure, self.scores, self._sampled = structure, scores, sampled
     self._digest = hashlib.sha256()
     self._notes: Tally[str] = Tally()
     self._groups: set[str] = set()
@@ -98,6 +99,7 @@ class _Class:
       mask=case.pixel_valid,
       spacing=spaced,
       image=image,
+      samples=case.members.get(name, (probs,)) if self._sampled else None,
     )
     self._digest.update(f"{case.name} {probs.shape} ".encode() + np.ascontiguousarray(probs, "<f4").tobytes())
     self._notes.update(case.notes)

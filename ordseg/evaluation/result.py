@@ -173,7 +173,7 @@ def per_image_rows(result: EvalResult, names: Sequence[str] = ()) -> list[dict[s
     images = model.images(name, result.groups)
     columns[f"{name}_predicted_pixels"] = images.of(metrics.predicted_pixels)
     columns |= {f"{name}_{key}": x for key, x in metrics.image_values("read_outs", images).items()}
-  for section in (*(["levels"] if model.has_levels else []), "floors"):
+  for section in (*(["levels"] if model.has_levels else []), "samples", "floors"):
     columns |= metrics.image_values(section, model.images("", result.groups))
   images = zip(result.ids, result.groups, answered, strict=True)
   return [

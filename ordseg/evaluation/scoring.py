@@ -13,10 +13,10 @@ import numpy as np
 from ordseg import metrics, records
 from ordseg.errors import InputError
 from ordseg.evaluation import votes
-from ordseg.metrics import ImageSums, Scores, SurfaceScores
+from ordseg.metrics import ImageSums, SampleScores, Scores, SurfaceScores
 
 FILE, VERSION = "sums.npz", 2
-_SURFACE = "surface."
+_SURFACE, _SAMPLES = "surface.", "samples."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Stored:
     """Returns some of the images."""
     s = self.scores
     outlines = None if s.surface is None else SurfaceScores(**{name: x[index] for name, x in vars(s.surface).items()})
-    scores = Scores(s.sums.rows(index), surface=outlines, has_levels=s.has_levels)
+    sampled = None if s.samples is None else SampleScores(**{name: x[index] for name, x in vars(s.samples).items()})
+    scores = Scores(s.sums.rows(index), surface=outlines, has_levels=s.has_levels, samples=sampled)
     names, groups = ([x[k] for k in index.tolist()] for x in (self.ids, self.groups))
     return Stored(scores, names, groups, None if self.votes is None else self.votes[index])
 
@@ -47,8 +48,8 @@ class Stored:
 def arrays(stored: Stored) -> dict[str, Any]:
   """Returns the content of sums.npz."""
   out = {field.name: getattr(stored.scores.sums, field.name) for field in dataclasses.fields(ImageSums)}
-  if stored.scores.surface is not None:
-    out |= {f"{_SURFACE}{name}": value for name, value in vars(stored.scores.surface).items()}
+  for prefix, extra in ((_SURFACE, stored.scores.surface), (_SAMPLES, stored.scores.samples)):
+    out |= {} if extra is None else {f"{prefix}{name}": value for name, value in vars(extra).items()}
   names = {"ids": np.asarray(stored.ids, np.str_), "groups": np.asarray(stored.groups, np.str_)}
   levels = {} if stored.scores.has_levels else {"has_levels": False}
   if stored.votes is not None:
@@ -74,10 +75,18 @@ def read(folder: pathlib.Path) -> Stored:
   if missing := [name for name in (*names, "num_bins", "ids", "groups") if name not in arrays]:
     raise InputError(f"{path} is damaged: it lacks {', '.join(missing)}. {again}")
   _check_shapes(path, arrays, names)
-  surface = {name.removeprefix(_SURFACE): x for name, x in arrays.items() if name.startswith(_SURFACE)}
+  surface, sampled = (
+    {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
+    for prefix in (_SURFACE, _SAMPLES)
+  )
   sums = ImageSums(**{name: arrays[name] for name in names})
   has_levels = bool(arrays.get("has_levels", True))
-  scores = Scores(sums, surface=SurfaceScores(**surface) if surface else None, has_levels=has_levels)
+  scores = Scores(
+    sums,
+    surface=SurfaceScores(**surface) if surface else None,
+    has_levels=has_levels,
+    samples=SampleScores(**sampled) if sampled else None,
+  )
   return Stored(scores, arrays["ids"].tolist(), arrays["groups"].tolist(), arrays.get("votes"))
 
 

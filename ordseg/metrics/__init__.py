@@ -27,6 +27,7 @@ from ordseg.metrics.registry import (
   register,
   select,
 )
+from ordseg.metrics.samples import SampleScores, image_samples
 from ordseg.metrics.scores import (
   auc,
   dice,
@@ -68,6 +69,7 @@ __all__ = [
   "Pool",
   "Region",
   "Resamples",
+  "SampleScores",
   "Scores",
   "SurfaceScores",
   "Tally",
@@ -85,6 +87,7 @@ __all__ = [
   "image_metrics",
   "image_ncc_nested",
   "image_rps",
+  "image_samples",
   "image_sums",
   "image_surface",
   "image_values",

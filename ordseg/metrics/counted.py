@@ -13,6 +13,7 @@ from ordseg.metrics import registry
 from ordseg.metrics.gaps import GapBins
 from ordseg.metrics.pooling import EVERY_IMAGE, Pool, Resamples
 from ordseg.metrics.registry import Images
+from ordseg.metrics.samples import SampleScores
 from ordseg.metrics.sums import ImageSums
 from ordseg.metrics.surface import SurfaceScores
 
@@ -27,12 +28,14 @@ class Scores:
     surface: of I images, None where outlines were not asked for.
     has_levels: whether the predictor said how many raters mark a pixel. One that gave a probability of the foreground
       alone has no number of the levels, and no majority.
+    samples: of I images, None where there is one map of each.
   """
 
   sums: ImageSums
   ranks: np.ndarray | None = None
   surface: SurfaceScores | None = None
   has_levels: bool = True
+  samples: SampleScores | None = None
 
   @property
   def num_bins(self) -> int:
@@ -94,7 +97,7 @@ class Scores:
     """
     if read_out not in self._images:
       ranks = self.ranks[ordinal.READ_OUTS.index(read_out)] if self.ranks is not None and read_out else None
-      self._images[read_out] = Images(self.sums, read_out, ranks=ranks, surface=self.surface)
+      self._images[read_out] = Images(self.sums, read_out, ranks=ranks, surface=self.surface, samples=self.samples)
     return self._images[read_out].grouped(groups) if groups else self._images[read_out]
 
   @functools.cached_property
@@ -106,7 +109,8 @@ class Scores:
       return registry.numbers(section, self.images(read_out, groups), pool, with_ranks=with_ranks)
 
     out: dict[str, Any] = {"read_outs": {name: numbers("read_outs", name) for name in self.read_outs}}
-    return {**out, "levels": numbers("levels", "")} if self.has_levels else out
+    out |= {"levels": numbers("levels", "")} if self.has_levels else {}
+    return out | ({"samples": numbers("samples", "")} if self.samples is not None else {})
 
 
 def _columns(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:

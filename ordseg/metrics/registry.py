@@ -22,9 +22,9 @@ from ordseg.settings import Registry
 
 T = TypeVar("T")
 # Where a number stands in metrics.json. Those of ``read_outs`` are there once per read-out.
-SECTIONS = ("read_outs", "levels", "floors", "constant", "raters", "raters.leave_one_out", "raters.each")
+SECTIONS = ("read_outs", "levels", "samples", "floors", "constant", "raters", "raters.leave_one_out", "raters.each")
 BETTER = ("lower", "higher", "")
-NEEDS = ("sums", "ranks", "surface")
+NEEDS = ("sums", "ranks", "surface", "samples")
 
 
 # --- What a formula reads ---------------------------------------------------------------------------------------------
@@ -41,6 +41,7 @@ class Images:
     groups: Sequence[str] | None = None,
     ranks: np.ndarray | None = None,
     surface: SurfaceScores | None = None,
+    samples: Any = None,
   ) -> None:
     """Collects.
 
@@ -50,8 +51,9 @@ class Images:
       groups: [I], '' for an image that is a case by itself; None: all are.
       ranks: [T, 5] int64 of the read-out, pooled over the images; None leaves out what needs them.
       surface: of the images; None leaves out distances between outlines.
+      samples: `samples.SampleScores` of the images; None leaves out what is of several maps of an image.
     """
-    self.sums, self.read_out, self.ranks, self.surface = sums, read_out, ranks, surface
+    self.sums, self.read_out, self.ranks, self.surface, self.samples = sums, read_out, ranks, surface, samples
     self.groups: Sequence[str] = [""] * sums.num_images if groups is None else groups
     self._kept: dict[Callable[..., Any], Any] = {}
 
@@ -289,4 +291,5 @@ def image_values(section: str, images: Images) -> dict[str, np.ndarray]:
 
 def _of_section(section: str, images: Images) -> Iterator[Metric]:
   there = {"sums": True, "ranks": images.ranks is not None, "surface": images.surface is not None}
+  there["samples"] = images.samples is not None
   return (m for m in METRICS.values() if m.section == section and there[m.needs])

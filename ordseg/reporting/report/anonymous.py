@@ -24,6 +24,7 @@ _SECTIONS = (
   "levels",
   "floors",
   "constant",
+  "samples",
   "oracle",
   "intervals",
   "roi",

@@ -132,6 +132,7 @@ def _write_report(
     "levels": level_rows(e),
     "has_oracle": "oracle" in e.metrics,
     "agreement": agreement_rows(e),
+    "samples": [(m, _cell(e, m.path, m)) for m in select("samples") if e.number(m.path) is not None],
     "left_out": left_out_rows(e),
     "references": reference_rows(e),
     "reference_head": [head.replace("\n", " ") for head in references.HEADER],
