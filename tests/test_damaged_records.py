@@ -67,7 +67,7 @@ def continued(run):
 def loaded(run):
   """What run_eval, predict, recalibrate and export begin with."""
   found = predictor.load_run(run)
-  print(found.config, found.num_raters, found.num_channels, found.num_classes, found.data_info, found.image_info)
+  print(found.config, found.panel, found.data_info, found.image_info)
 
 
 PROGRAMS = {
