@@ -47,13 +47,13 @@ def worker_trials(bench: Bench, section: str, count: int, done: set[int]) -> Ite
       check=False,
       env=bench.environ,
     )
-    told = [json.loads(line) for line in child.stdout.splitlines()]
-    yield from told
-    reached = {trial["number"] for trial in told}
+    trials = [json.loads(line) for line in child.stdout.splitlines()]
+    yield from trials
+    reached = {trial["number"] for trial in trials}
     todo = [number for number in todo if number not in reached]
     if "Traceback" in child.stderr or (todo and todo[0] < last):
       number = todo.pop(0) if todo and todo[0] < last else first
-      yield {"number": number, "kind": "process", "outcome": "traceback", "told": child.stderr[-300:]}
+      yield {"number": number, "kind": "process", "outcome": "traceback", "message": child.stderr[-300:]}
 
 
 def rows_of(section: str, trials: list[Trial]) -> list[tuple[str, str, bool]]:

@@ -220,7 +220,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     union = self.settings()
     for key, value in values.items():
       if key not in union:
-        raise InputError(f"{section}.{key} is no field.{did_you_mean(key, union)} Fields: {', '.join(union)}.")
+        raise InputError(f"{section}.{key} is not a field.{did_you_mean(key, union)} Fields: {', '.join(union)}.")
       union[key].setting.validate(value, union[key].default, path=f"{section}.{key}")
     chosen: dict[str, Any] = {}
     for key, declared in union.items():

@@ -108,8 +108,8 @@ def _moved_rater(survey: Survey, r: int) -> Finding | None:
 
 
 def _same_shift(
-  pairs: list[tuple[int, alignment.Fit, float]],
-) -> list[tuple[int, alignment.Fit, float]]:
+  pairs: list[tuple[int, alignment.Alignment, float]],
+) -> list[tuple[int, alignment.Alignment, float]]:
   """Keeps the images whose best shift is the commonest one, within two pixels, if that is a shift at all."""
   if not pairs:
     return []

@@ -55,7 +55,7 @@ class Survey:
   digests: list[str]
   sums: ImageSums
   mask_digests: list[list[str]]
-  fits: list[list[alignment.Fit | None]]
+  fits: list[list[alignment.Alignment | None]]
   touches: np.ndarray
   is_majority: np.ndarray
 

@@ -178,8 +178,8 @@ def _pixel_spacing(measures: Any) -> tuple[tuple[float, float], list[str]]:
   for keyword in ("PixelSpacing", *_OTHER_SPACINGS):
     found = numbers(measures, keyword, 2)
     if found is not None and found.min() > 0:
-      told = _OTHER_SPACINGS.get(keyword)
-      return (float(found[0]), float(found[1])), [told] if told else []
+      note = _OTHER_SPACINGS.get(keyword)
+      return (float(found[0]), float(found[1])), [note] if note else []
   return (0.0, 0.0), ["its pixel size is unknown (PixelSpacing absent, empty or invalid)"]
 
 

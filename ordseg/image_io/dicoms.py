@@ -32,12 +32,12 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
     _check_alike(path, slices)
     planes, pages = [], []
     for file, data in slices:
-      frames, places, told = _one(file, data, alone=len(slices) == 1)
+      frames, places, more = _one(file, data, alone=len(slices) == 1)
       if pages and frames.shape[1:] != pages[0].shape[1:]:
         raise InputError(f"{path}: {_odd_size(slices)}; take it out.")
       planes += places
       pages.append(frames)
-      notes += told
+      notes += more
   stack = dicom_stacks.stacked(path, planes, allow_gaps=allow_gaps)
   header = [slices[k][1] for k in stack.order] if len(slices) > 1 else [slices[0][1]]
   notes = list(dict.fromkeys([*notes, *stack.notes]))
@@ -69,11 +69,11 @@ def _check_alike(path: pathlib.Path, slices: list[dicom_files.Slice]) -> None:
   patients = [f"PatientID {data.get('PatientID') or 'empty'}" for _, data in slices]
   colours = [str(data.get("PhotometricInterpretation") or "") for _, data in slices]
   kinds = [kind if kind == "MONOCHROME1" else "another PhotometricInterpretation" for kind in colours]
-  for told in (patients, kinds):
-    common = max(told, key=told.count)
-    odd = next((k for k, one in enumerate(told) if one != common), None)
+  for names in (patients, kinds):
+    common = max(names, key=names.count)
+    odd = next((k for k, one in enumerate(names) if one != common), None)
     if odd is not None:
-      raise InputError(f"{path}: {slices[odd][0].name} has {told[odd]}, most slices {common}; take it out.")
+      raise InputError(f"{path}: {slices[odd][0].name} has {names[odd]}, most slices {common}; take it out.")
 
 
 def _odd_size(slices: list[dicom_files.Slice]) -> str:

@@ -219,7 +219,7 @@ def register(metric: Metric) -> Metric:
 
 
 def known(path: str) -> Metric | None:
-  """Returns the metric at a dotted path of metrics.json, None where the number is no metric.
+  """Returns the metric at a dotted path of metrics.json, None where the number is not a metric.
 
   >>> known("oracle.read_outs.mean_vote.brier").label
   'Brier score'

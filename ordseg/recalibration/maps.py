@@ -19,7 +19,7 @@ from ordseg.recalibration import tilting
 from ordseg.types import Array, ArrayLike
 
 FORMAT = 1  # of the files
-MAX_LOGIT = 1e4  # of a mean vote: beyond it nothing is told apart
+MAX_LOGIT = 1e4  # of a mean vote; larger ones are cut to it
 Parameters = Mapping[str, Any]  # name -> array
 
 

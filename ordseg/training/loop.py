@@ -257,7 +257,9 @@ def find_metric(metrics: Mapping[str, Any], path: str) -> float:
     return numbers[path]
   if records.leaves(metrics).get(path, False) is None:
     return float("nan")
-  raise InputError(f"config.train.best_metric={path!r} is no metric.{did_you_mean(path, numbers)} See docs/method.md.")
+  raise InputError(
+    f"config.train.best_metric={path!r} is not a metric.{did_you_mean(path, numbers)} See docs/method.md."
+  )
 
 
 @dataclasses.dataclass

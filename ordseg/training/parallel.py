@@ -47,7 +47,7 @@ def setup(section: Parallel) -> None:
     section: ``config.parallel``. Where not all processes are there in time, this one ends with exit status 2.
 
   Raises:
-    InputError: ``distributed`` is set, or a launcher was seen, but who and where the processes are cannot be told.
+    InputError: ``distributed`` is set, or a launcher was seen, but number or addresses of the processes are unknown.
   """
   xla_guard.guard()
   _connect(section)
@@ -72,7 +72,7 @@ def _connect(section: Parallel) -> None:
       )
   except (ValueError, TypeError) as error:
     raise InputError(
-      "config.parallel.distributed is set or a cluster was detected, but JAX cannot tell who the processes are"
+      "config.parallel.distributed is set or a cluster was detected, but JAX lacks number or addresses of the processes"
       f" ({error}). Start them with srun or mpirun, or set JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and"
       " JAX_PROCESS_ID for each."
     ) from error
