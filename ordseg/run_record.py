@@ -60,9 +60,9 @@ def versions() -> dict[str, str]:
 def describe(
   config: Config,
   *,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
   panel: Panel,
-  image_info: Mapping[str, Any] | None = None,
+  image_info: Mapping[str, object] | None = None,
   num_examples: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
   """Returns the content of config.json.
@@ -162,7 +162,7 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.
     )
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> Any:
   if isinstance(value, dict):
     return {k: _tuples(v) for k, v in value.items()}
   return tuple(value) if isinstance(value, list) else value

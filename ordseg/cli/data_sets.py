@@ -66,7 +66,7 @@ def open_builder(package: Any, run: TrainedRun, *, data_dir: str | None = None, 
   return builder
 
 
-def check_same(run: TrainedRun, data_info: Mapping[str, Any]) -> None:
+def check_same(run: TrainedRun, data_info: Mapping[str, object]) -> None:
   """Raises InputError where a data set is not that of the training."""
   if data_info["fingerprint"] != run.data_info["fingerprint"]:
     raise InputError(

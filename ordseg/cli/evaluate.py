@@ -27,7 +27,7 @@ def evaluate_run(
   *,
   source: input_pipeline.Source,
   split: str,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
 ) -> list[pathlib.Path]:
   """Evaluates a run, or several as an ensemble, and writes ``<first workdir>/eval/<split>/``. All processes must call.
 
@@ -77,7 +77,7 @@ def evaluate_run(
 
 
 def _write(
-  results: Sequence[evaluator.EvalResult], out_dirs: Sequence[pathlib.Path], infos: Sequence[Mapping[str, Any]]
+  results: Sequence[evaluator.EvalResult], out_dirs: Sequence[pathlib.Path], infos: Sequence[Mapping[str, object]]
 ) -> None:
   """Writes the folders of all classes, with their reports; none replaces its former one before all are whole."""
   with contextlib.ExitStack() as stack:
@@ -107,7 +107,7 @@ def _describe(
   workdirs: Sequence[str | pathlib.Path],
   options: PredictOptions,
   split: str,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
 ) -> dict[str, Any]:
   run = predictor.run
   names = {"raters": data_info["raters"]} if data_info.get("raters") else {}  # runs of earlier versions lack them

@@ -34,7 +34,7 @@ def fit_run(
   loss: str,
   source: input_pipeline.Source,
   split: str,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
   pixels_per_image: int = 0,
   seed: int = 0,
   read_out: str = "mean_vote",

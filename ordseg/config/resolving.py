@@ -13,7 +13,7 @@ from ordseg.records import leaves
 _OPEN = "data.builder_args"  # the builder's own
 
 
-def resolve(given: ConfigDict | Mapping[str, Any]) -> Config:
+def resolve(given: ConfigDict | Mapping[str, object]) -> Config:
   """Returns the typed config of what a config file and the command line say.
 
   Raises:

@@ -2,6 +2,7 @@
 
 import pathlib
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from ordseg.errors import InputError
 from ordseg.image_io import dicom_files, dicom_pixels, dicom_planes, dicom_segments, dicom_stacks
 from ordseg.image_io.dicom_planes import Plane
 from ordseg.image_io.image_file import ImageFile
+
+if TYPE_CHECKING:
+  from pydicom import Dataset
 
 
 def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
@@ -44,7 +48,7 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
   return ImageFile(path, _ordered(pages, stack.order), stack.spacing, stack.affine, header=header, notes=tuple(notes))
 
 
-def _one(file: pathlib.Path, data: object, *, alone: bool) -> tuple[np.ndarray, list[Plane], list[str]]:
+def _one(file: pathlib.Path, data: "Dataset", *, alone: bool) -> tuple[np.ndarray, list[Plane], list[str]]:
   count = dicom_pixels.num_frames(file, data)
   if count > 1 and not alone:
     raise InputError(f"{file}: holds {count} frames; expected it alone, not among other files of a series.")
@@ -52,7 +56,7 @@ def _one(file: pathlib.Path, data: object, *, alone: bool) -> tuple[np.ndarray, 
   places = dicom_planes.planes_of(file, data, count)
   values, notes = dicom_pixels.to_values(file, data, stored)
   for keyword in dicom_files.PIXELS:
-    if keyword in data:  # type: ignore[operator]
+    if keyword in data:
       delattr(data, keyword)  # writers need the rest; the pixels are in memory once
   return values, places, notes
 

@@ -59,7 +59,7 @@ def read(path: pathlib.Path) -> ImageFile:
   return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *notes), alpha=alpha)
 
 
-def _misnamed(path: pathlib.Path, raw: Any) -> str:
+def _misnamed(path: pathlib.Path, raw: object) -> str:
   """Returns what to do where the name says packed and the content plain, or the other way round."""
   if raw is None:
     return ""

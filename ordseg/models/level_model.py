@@ -127,7 +127,7 @@ def build(model_config: Mapping[str, Any], panel: Panel) -> LevelModel:
   return LevelModel(net, head, panel)
 
 
-def read_encoder(model_config: Mapping[str, Any], panel: Panel) -> Params | None:
+def read_encoder(model_config: Mapping[str, object], panel: Panel) -> Params | None:
   """Reads the encoder's parameters from ``config.model.encoder_weights``; see `pretrained.read_encoder`.
 
   Returns:

@@ -52,7 +52,7 @@ def level_probs_fn(
   return predict, found_step, content
 
 
-def metadata(run: TrainedRun, step: int, recalibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def metadata(run: TrainedRun, step: int, recalibration: Mapping[str, object] | None = None) -> dict[str, Any]:
   """Returns what a user of the exported file must know, ready for JSON; `recalibration` is the content of its file."""
   names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.panel.num_raters + 1))]
   axes = ["batch", *AXES[-run.panel.num_axes :]]

@@ -271,7 +271,7 @@ def find_recalibration(
   return found, {**content, "file": str(path)}
 
 
-def _described(workdirs: Sequence[Any], steps: Sequence[Any], flips: Any, dropout_samples: Any) -> str:
+def _described(workdirs: Sequence[object], steps: Sequence[object], flips: object, dropout_samples: object) -> str:
   runs = ", ".join(f"step {step} of {workdir}" for workdir, step in zip(workdirs, steps, strict=False))
   return runs + " with flips" * bool(flips) + f" with {dropout_samples} dropout samples" * bool(dropout_samples)
 

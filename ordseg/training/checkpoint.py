@@ -158,7 +158,7 @@ class Checkpoints:
     found = {step: metric_value(self._manager.metrics(step), self._metric) for step in self.steps()}
     return {step: value for step, value in found.items() if value is not None}
 
-  def save(self, state: TrainState, *, iterator_state: Any, metric: float | None = None) -> None:
+  def save(self, state: TrainState, *, iterator_state: object, metric: float | None = None) -> None:
     """Saves in the background; returns when the state may be donated again. A step saved before is left as it is.
 
     Args:
@@ -371,11 +371,11 @@ def _from_dict(template: TrainState, tree: dict[str, Any], folder: pathlib.Path)
   return restored
 
 
-def _is_leaf(x: Any) -> bool:
+def _is_leaf(x: object) -> bool:
   return not isinstance(x, dict)
 
 
-def _encode(position: Any) -> Any:
+def _encode(position: object) -> Any:
   return {"base64": base64.b64encode(position).decode()} if isinstance(position, bytes) else {"json": position}
 
 

@@ -115,7 +115,7 @@ class MetricsLog:
     self._file = path.open("a", encoding="utf-8")
     self._events = _Events(workdir / "tensorboard", purge_step=step + 1 if step else None)
 
-  def write(self, step: int, row: Mapping[str, Any], *, on_disk: bool = False) -> None:
+  def write(self, step: int, row: Mapping[str, object], *, on_disk: bool = False) -> None:
     """Writes one row; nested dicts become dotted tags in TensorBoard.
 
     Args:

@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -179,7 +179,7 @@ def shard_batch(batch: Batch) -> dict[str, Array]:
   """Cuts this process's share of a batch over its devices: numpy [B, ...] -> device arrays [D, B / D, ...]."""
   num_devices, sharding = jax.local_device_count(), _local_sharding(AXIS_NAME)
 
-  def put(x: Any) -> Array:
+  def put(x: object) -> Array:
     x = np.asarray(x)
     return jax.device_put(x.reshape(num_devices, -1, *x.shape[1:]), sharding)
 
