@@ -43,16 +43,16 @@ def fit_run(
   """Predicts a split, fits a map to its votes, and writes ``<first workdir>/recalibration/<method>.json``.
 
   Args:
-    workdirs: of the runs.
-    options: what they predict with; anything but the plain way is added to the file's name.
+    workdirs: The folder of each run.
+    options: What the runs predict with; anything but the plain way is added to the file's name.
     method: a key of `recalibration.METHODS`, or ``auto``: the best of those that suit the predictions.
     loss: one of `recalibration.LOSSES`.
     source: the examples of `split`.
-    split: its name.
-    data_info: of the data set that `source` belongs to.
+    split: The name of that split.
+    data_info: Name, version and fingerprint of the data set that `source` belongs to.
     pixels_per_image: drawn of each image to fit on, and as many to check with; 0: a million from all images together.
-    seed: of the draw.
-    read_out: by which a map is judged, ``mean_vote`` or ``majority``.
+    seed: Seed of the draw of pixels.
+    read_out: The read-out by which a map is judged, ``mean_vote`` or ``majority``.
     always: keep the map of `method` whatever cross-validation says.
 
   Returns:
@@ -91,13 +91,7 @@ def fit_run(
     "asked": method,
     "judged": None if judged is None else dataclasses.asdict(judged),
     "fitted": {
-      "workdirs": [str(workdir) for workdir in workdirs],
-      "steps": list(predictor.steps),
-      "checkpoints": list(predictor.checkpoints),
-      "flips": options.flips,
-      "dropout_samples": options.dropout_samples,
-      "split": split,
-      "data": {key: data_info.get(key) for key in ("builder", "config", "version", "fingerprint")},
+      **_origin(predictor, workdirs, options, split, data_info),
       "num_images": sampler.num_images,
       "num_pixels": sampler.num_pixels,
       "pixels_per_image": size,
@@ -112,6 +106,25 @@ def fit_run(
   files.sweep(path.parent)
   records.write_json(path, content)
   return path, content
+
+
+def _origin(
+  predictor: Predictor,
+  workdirs: Sequence[str | pathlib.Path],
+  options: PredictOptions,
+  split: str,
+  data_info: Mapping[str, object],
+) -> dict[str, Any]:
+  """Returns what a map was fitted on: the runs, how they predict, and the data."""
+  return {
+    "workdirs": [str(workdir) for workdir in workdirs],
+    "steps": list(predictor.steps),
+    "checkpoints": list(predictor.checkpoints),
+    "flips": options.flips,
+    "dropout_samples": options.dropout_samples,
+    "split": split,
+    "data": {key: data_info.get(key) for key in ("builder", "config", "version", "fingerprint")},
+  }
 
 
 def _check_arguments(method: str, loss: str, read_out: str, always: bool) -> None:

@@ -18,7 +18,7 @@ class Prefetcher(Iterator[Any]):
   go: each ends the thread after the item it is at.
 
   Attributes:
-    wait_seconds: Time in all that the consumer has spent waiting for items.
+    wait_seconds: time in all that the consumer has spent waiting for items.
   """
 
   def __init__(self, iterator: Iterator[object], put_fn: Callable[[Any], Any], size: int):

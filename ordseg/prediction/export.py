@@ -102,7 +102,7 @@ def export_run(
   """Writes the model and metadata.json; both are checked against the run on a random image first.
 
   Args:
-    run: from `predictor.load_run`.
+    run: The trained run, as `predictor.load_run` returns it.
     out_dir: made if missing.
     file_format: ``jax`` (any batch; any multiples of `models.size_multiples`) or ``onnx`` (any batch, one size).
     step: a checkpoint's step, 'best' or 'last'.

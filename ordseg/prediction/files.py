@@ -61,7 +61,7 @@ def predict_files(
   """Predicts images and writes their maps and ``summary.csv``.
 
   Args:
-    predictor: from `predictor.load`.
+    predictor: The loaded runs, as `predictor.load` returns them.
     inputs: name -> file; see `find_inputs`.
     output: folder; maps are ``<output>/<name>_<map>.<suffix>``.
     options: what to write.
@@ -122,7 +122,7 @@ def predict_file(
   """Predicts one image, page by page, or as a volume where the network takes volumes, and writes its maps.
 
   Args:
-    predictor: from `predictor.load`.
+    predictor: The loaded runs, as `predictor.load` returns them.
     path: a file, or the folder of a DICOM series.
     target: what the files written begin with; with several classes their names follow.
     options: what to write.

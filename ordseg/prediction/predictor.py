@@ -177,8 +177,8 @@ def load(
   A recalibration is applied to what all of them say together.
 
   Args:
-    workdirs: of one run or several.
-    options: what to predict with; by default the best checkpoint, as it is.
+    workdirs: The folder of one run, or of several.
+    options: The checkpoint and what is applied to it; by default the best checkpoint, as it is.
 
   Raises:
     InputError: no run, no such checkpoint, runs on different data or with different preprocessing, dropout samples of
@@ -234,10 +234,10 @@ def find_recalibration(
   """Reads the map that `options` names and holds it against what it is to be used with.
 
   Args:
-    runs: that predict.
-    options: what they predict with.
-    steps: of their checkpoints.
-    checkpoints: digests of the parameters.
+    runs: The runs that predict.
+    options: What they predict with.
+    steps: The step of each run's checkpoint.
+    checkpoints: The digest of each checkpoint's parameters.
 
   Returns:
     The map, and the content of its file with ``file``.

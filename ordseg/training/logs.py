@@ -119,7 +119,7 @@ class MetricsLog:
     """Writes one row; nested dicts become dotted tags in TensorBoard.
 
     Args:
-      step: of the row.
+      step: The step that the row is of.
       row: what JSON can hold.
       on_disk: wait until the row would survive a power failure: before a checkpoint, which would continue after it.
     """

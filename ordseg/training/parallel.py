@@ -197,7 +197,7 @@ def make_train_step(
   Args:
     local_gradients: `step.local_gradients` with its static arguments bound.
     apply_update: `step.apply_update` with its static arguments bound.
-    key: of the run; each step and replica gets its own from it.
+    key: The run's random key, from which each step and replica gets its own.
 
   Returns:
     (state, batch from `shard_batch`) -> (new state, metrics). The state given is donated: it must not be used again.

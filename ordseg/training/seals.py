@@ -37,10 +37,10 @@ def make(step: int, *, state: object, position: object, metrics: Mapping[str, fl
   """Returns the seal of a checkpoint, ready for JSON.
 
   Args:
-    step: its number.
-    state: pytree of numpy arrays.
-    position: in the training data, as JSON holds it.
-    metrics: name -> value; NaN is allowed.
+    step: The checkpoint's step.
+    state: The training state, a pytree of numpy arrays.
+    position: The position in the training data, as JSON holds it.
+    metrics: The checkpoint's metrics, name -> value; NaN is allowed.
   """
   body = {
     "version": _VERSION,
@@ -66,7 +66,7 @@ def difference(seal: Mapping[str, Any], step: int, *, state: Any, position: Any)
     seal: one that `is_whole`.
     step: number under which the checkpoint was found.
     state: pytree of numpy arrays, as read.
-    position: in the training data, as read.
+    position: The position in the training data, as read.
   """
   if seal["step"] != step:
     return f"it was written as step {seal['step']}"
