@@ -222,7 +222,7 @@ def examine(surveys: Survey | Sequence[Survey], *, has_groups: bool = False) -> 
   """Returns every finding, worst first.
 
   Args:
-    surveys: of a data set; one for each structure.
+    surveys: The surveys of a data set, one for each structure.
     has_groups: the user has said which images belong together.
   """
   surveys = [surveys] if isinstance(surveys, Survey) else surveys

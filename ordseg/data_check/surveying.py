@@ -125,7 +125,7 @@ def masks_of(record: Mapping[str, object], structure: int | None = None) -> tupl
   """Returns the masks [D, H, W, R] uint8, 0 where a rater is missing, and who answered, [R] bool.
 
   Args:
-    record: in the schema of data/README.md.
+    record: A record in the schema of data/README.md.
     structure: number of the class; None where there is no axis for them.
   """
   masks, valid = np.asarray(record["rater_masks"]), np.asarray(record["rater_valid"]).astype(bool)

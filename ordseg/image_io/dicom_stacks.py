@@ -42,7 +42,7 @@ def stacked(path: pathlib.Path, planes: Sequence[Plane], *, allow_gaps: bool = F
 
   Args:
     path: file or folder, for errors.
-    planes: of one file, or of several files.
+    planes: The planes of one file, or of several.
     allow_gaps: takes unequal distances; the steps of the affine are then their mean, so that first and last page lie
       where they were measured.
 

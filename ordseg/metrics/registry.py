@@ -266,7 +266,7 @@ def numbers(section: str, images: Images, pool: Pool = EVERY_IMAGE, *, with_rank
   Args:
     section: one of `SECTIONS`.
     images: what was counted.
-    pool: of the images.
+    pool: How the images are put together.
     with_ranks: whether to include what needs pooled ranks, which no resample has.
 
   Returns:

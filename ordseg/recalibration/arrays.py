@@ -76,7 +76,7 @@ def apply(recalibration: Recalibration, log_probs: ArrayLike) -> Array:
   """Maps log-probabilities of the levels; for jit and vmap call the map itself, which checks nothing.
 
   Args:
-    recalibration: from `fit` or `read`.
+    recalibration: The fitted map, from `fit` or `read`.
     log_probs: [..., L], as `fit` takes them, of any leading axes.
 
   Returns:
