@@ -49,6 +49,14 @@ def test_the_first_state_holds_the_file_and_the_bias_of_the_head(weights):
   assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, shapes)
 
 
+def test_what_a_checkpoint_is_read_into_needs_no_file(weights):
+  gone = make_learner(resnet_config("gone.safetensors"), Panel(1, 3))
+  want = make_learner(resnet_config(weights), Panel(1, 3)).template()
+  assert jax.tree.map(np.shape, gone.template()) == jax.tree.map(np.shape, want)
+  with pytest.raises(InputError, match=r"gone\.safetensors"):
+    gone.create(np.array([90.0, 5, 3, 2]))
+
+
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_no_optimiser_moves_what_has_one_axis_and_no_gradient(name):
   """What keeps the statistics of frozen norms; an optimiser that breaks it needs a mask."""
@@ -97,6 +105,7 @@ def trained_config():
   return resnet_config("encoder.safetensors", **sizes, **steps, **optimiser, preprocess__intensity="zscore")
 
 
+@pytest.mark.slow  # what it rests on is tested by itself: here, and frozen statistics in test_resnet
 def test_training_moves_all_but_the_statistics_and_continues_without_the_file(weights, tmp_path):
   given = split(pretrained.read_encoder(str(weights), "resnet18", num_channels=1))
   shutil.copy(weights, tmp_path / "encoder.safetensors")
