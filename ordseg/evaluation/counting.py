@@ -41,8 +41,8 @@ class Counter:
     Args:
       level_probs: [B, H, W, L], or [B, D, H, W, L]; any axes between the first and the last.
       batch: rater_masks, rater_valid, mask, and spacing where outlines are measured in mm.
-      ids: Names of the first images; the others are dummies, which do not count.
-      groups: Groups (patients) of the same images.
+      ids: of the first images; the others are dummies, which do not count.
+      groups: of the same.
 
     Returns:
       The sums of the images that count.
