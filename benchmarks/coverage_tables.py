@@ -109,10 +109,10 @@ def _summary(lines: Sequence[Line]) -> str:
   below = [line for line in lines if line["coverage"] < bar(line["n"])]
   errors = [_short(float(np.sqrt(c * (1 - c) / repetitions[0])), 3) for c in (0.95, 0.9)]
   counts = " or ".join(map(str, repetitions))
-  told = (
+  summary = (
     f"{len(lines)} cells of {counts} repetitions. Standard error of a coverage: {errors[0]} at .95, {errors[1]} at .90."
   )
-  out = [told]
+  out = [summary]
   for kind, chosen in (
     ("calibration errors", [x for x in lines if not x["method"]]),
     ("means", [x for x in lines if x["method"]]),

@@ -44,7 +44,7 @@ class Done:
 
   @property
   def is_one_line(self) -> bool:
-    """Whether it told one thing, in a line, besides notes."""
+    """Whether it said one thing, in a line, besides notes."""
     lines = [line for line in self.errors.splitlines() if line.strip() and not line.startswith(("note:", "waiting"))]
     return len(lines) == 1 and "Traceback" not in self.errors
 

@@ -40,15 +40,20 @@ def trial(number: int, seed: int, workdir: pathlib.Path, folder: pathlib.Path, w
   sizes = np.asarray([path.stat().st_size for path in files], np.float64)
   # Half of the trials by size, where a disk would fail; half by file, so that small ones are met.
   path = draws.choices(files, sizes if number % 2 else np.ones_like(sizes))[0]
-  what, told = damage.file(path, draws), ""
+  what, message = damage.file(path, draws), ""
   try:
     outcome = "equal" if read_best(copy) == want else "other weights"
   except InputError as error:
-    told = str(error)
-    outcome = "traceback" if "\n" in told else "refused"
+    message = str(error)
+    outcome = "traceback" if "\n" in message else "refused"
   except BaseException as error:
-    outcome, told = "traceback", f"{type(error).__name__}: {error}"
-  return {"kind": what.split()[0], "file": path.relative_to(copy).as_posix(), "outcome": outcome, "told": told[:300]}
+    outcome, message = "traceback", f"{type(error).__name__}: {error}"
+  return {
+    "kind": what.split()[0],
+    "file": path.relative_to(copy).as_posix(),
+    "outcome": outcome,
+    "message": message[:300],
+  }
 
 
 def main() -> None:

@@ -136,22 +136,22 @@ def trial(
   data, suffix, pixels = whole[name]
   path = folder / f"damaged{suffix}"
   path.write_bytes(damage.content(data, how, draws))
-  start, told = time.monotonic(), ""
+  start, message = time.monotonic(), ""
   try:
     found = np.asarray(image_io.read(path).pages)
     outcome = (
       "equal" if found.shape == pixels.shape and np.array_equal(found, pixels, equal_nan=True) else "other pixels"
     )
   except InputError as error:
-    told = str(error)
-    outcome = "traceback" if "\n" in told else "refused"
+    message = str(error)
+    outcome = "traceback" if "\n" in message else "refused"
   except BaseException as error:
-    outcome, told = "traceback", f"{type(error).__name__}: {error}"
+    outcome, message = "traceback", f"{type(error).__name__}: {error}"
   return {
     "kind": name,
     "damage": how,
     "outcome": outcome,
-    "told": told[:300],
+    "message": message[:300],
     "seconds": round(time.monotonic() - start, 3),
     "peak_mb": _peak_mb(),
   }

@@ -16,13 +16,13 @@ Trial = dict[str, Any]
 
 
 def trials(bench: Bench, section: str, share: float, done: set[int]) -> Iterator[Trial]:
-  """Yields the trials of a section that are not done, as {number, kind, outcome, ok, told}."""
+  """Yields the trials of a section that are not done, as {number, kind, outcome, ok, message}."""
   makers = {"kills": _kills, "interrupts": _interrupts, "space": fault_space.trials, "trainers": _trainers}
   bench.evaluated()
   for number, (kind, trial) in enumerate(makers[section](bench, share)):
     if number not in done:
-      outcome, ok, told = trial(random.Random(f"{bench.seed} {section} {number}"))
-      yield {"number": number, "kind": kind, "outcome": outcome, "ok": ok, "told": told[-300:]}
+      outcome, ok, message = trial(random.Random(f"{bench.seed} {section} {number}"))
+      yield {"number": number, "kind": kind, "outcome": outcome, "ok": ok, "message": message[-300:]}
 
 
 def _repeat(share: float, count: int, kind: str, trial: Callable[[random.Random], Outcome]) -> Maker:
@@ -91,8 +91,8 @@ def _interrupts(bench: Bench, share: float) -> Maker:
         if done.status != 0 or after < 0.1:
           break
         after /= 2  # it had ended: the machine is faster now
-      told = "stopped by SIGINT" in done.out and not done.errors.strip()
-      right = done.status == 130 and "Traceback" not in done.errors and (told or done.is_one_line)
+      says_so = "stopped by SIGINT" in done.out and not done.errors.strip()
+      right = done.status == 130 and "Traceback" not in done.errors and (says_so or done.is_one_line)
       return ("one line, exit status 130" if right else "OTHERWISE"), right, f"{done.status}: {done.errors}"
 
     return kind, trial

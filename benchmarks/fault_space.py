@@ -86,8 +86,8 @@ def _fills(bench: Bench, draws: Any) -> Outcome:
     ended = bench.run(command)
     right = stopped.status == 2 and stopped.is_one_line and ended.status == 0
     right = right and state_of(folder / "new") == state_of(bench.trained())
-  told = f"{stopped.status}: {stopped.errors[-240:]}"
-  return ("one line, then the right end" if right else "OTHERWISE"), right, told
+  message = f"{stopped.status}: {stopped.errors[-240:]}"
+  return ("one line, then the right end" if right else "OTHERWISE"), right, message
 
 
 def _fill_up(folder: pathlib.Path) -> None:

@@ -31,10 +31,8 @@ _BATCH = {"checkpoints": 40, "images": 200}  # trials of one child process
 
 def worker_trials(bench: Bench, section: str, count: int, done: set[int]) -> Iterator[Trial]:
   """Runs the trials of a worker script in child processes; one that dies costs the trial it was at."""
-  script = {
-    "checkpoints": ["fault_checkpoints.py", str(bench.trained())],
-    "images": ["fault_images.py"],
-  }[section]
+  # Only the damage of checkpoints needs a run.
+  script = ["fault_images.py"] if section == "images" else ["fault_checkpoints.py", str(bench.trained())]
   todo = [number for number in range(count) if number not in done]
   while todo:
     first = todo[0]
@@ -47,13 +45,13 @@ def worker_trials(bench: Bench, section: str, count: int, done: set[int]) -> Ite
       check=False,
       env=bench.environ,
     )
-    told = [json.loads(line) for line in child.stdout.splitlines()]
-    yield from told
-    reached = {trial["number"] for trial in told}
+    trials = [json.loads(line) for line in child.stdout.splitlines()]
+    yield from trials
+    reached = {trial["number"] for trial in trials}
     todo = [number for number in todo if number not in reached]
     if "Traceback" in child.stderr or (todo and todo[0] < last):
       number = todo.pop(0) if todo and todo[0] < last else first
-      yield {"number": number, "kind": "process", "outcome": "traceback", "told": child.stderr[-300:]}
+      yield {"number": number, "kind": "process", "outcome": "traceback", "message": child.stderr[-300:]}
 
 
 def rows_of(section: str, trials: list[Trial]) -> list[tuple[str, str, bool]]:

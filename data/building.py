@@ -173,11 +173,9 @@ class _Records(Sequence[Example]):
       record = self._source[index]
     except (IndexError, MemoryError, OSError):
       raise
-    except (
-      Exception
-    ) as error:  # of ArrayRecord, protobuf, zlib and TFDS: each says in its own way that bytes are damaged
-      told = " ".join(str(error).split())[:200]
-      raise DataError(f"{self._where}: record {index} is damaged ({told}). {fingerprints.REBUILD}") from error
+    except Exception as error:  # ArrayRecord, protobuf, zlib and TFDS each have errors of their own for damaged bytes
+      reason = " ".join(str(error).split())[:200]
+      raise DataError(f"{self._where}: record {index} is damaged ({reason}). {fingerprints.REBUILD}") from error
     return {name: value for name, value in record.items() if name not in self._skip}
 
   def __iter__(self) -> Iterator[Example]:
@@ -202,8 +200,8 @@ def data_source(builder: RaterBuilder, split: str, *, skip: Collection[str] = ()
     source = _open(builder, split, {feature: tfds.decode.SkipDecoding() for feature in skip} or None)
     len(source)  # reads the end of each file, where the number of its records is
   except (ValueError, AssertionError, RuntimeError) as error:
-    told = " ".join(str(error).split())[:200]
-    raise DataError(f"{builder.name}: cannot open split {split!r} of {builder.data_dir} ({told}).") from error
+    reason = " ".join(str(error).split())[:200]
+    raise DataError(f"{builder.name}: cannot open split {split!r} of {builder.data_dir} ({reason}).") from error
   return _Records(source, f"{builder.data_dir}, split {split!r}", skip)
 
 

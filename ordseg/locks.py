@@ -62,8 +62,8 @@ def _take(file: IO[str], what: str, *, wait: bool) -> bool:
 def _holder(file: IO[str]) -> str:
   file.seek(0)
   try:
-    told = json.loads(file.read())
-    return f"process {told['pid']} on {told['host']} (since {told['since']})"
+    holder = json.loads(file.read())
+    return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
   except (ValueError, KeyError, TypeError):
     return "another process"
 

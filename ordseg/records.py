@@ -37,7 +37,7 @@ _PACKAGES = (
 )
 
 
-def jsonable(value: Any) -> Any:
+def jsonable(value: object) -> Any:
   """Returns `value` for strict readers of JSON: NaN and infinity as None, numpy's numbers and arrays as Python's."""
   if isinstance(value, np.generic | np.ndarray):
     value = value.tolist()
@@ -50,7 +50,7 @@ def jsonable(value: Any) -> Any:
   return value
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(tree: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
   """Returns what is in nested dicts by dotted path: ``{"levels": {"rps": 0.1}}`` as ``{"levels.rps": 0.1}``."""
   out: dict[str, Any] = {}
   for name, value in tree.items():
@@ -61,32 +61,32 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   return out
 
 
-def numbers(tree: Mapping[str, Any]) -> dict[str, float]:
+def numbers(tree: Mapping[str, object]) -> dict[str, float]:
   """`leaves` that are numbers; truth values, text, lists and None are left out."""
   kinds = int | float | np.integer | np.floating
   return {path: float(x) for path, x in leaves(tree).items() if isinstance(x, kinds) and not isinstance(x, bool)}
 
 
-def at(tree: Any, path: str) -> Any:
+def at(tree: object, path: str) -> Any:
   """Returns what is at a dotted path of nested dicts, such as ``levels.rps``; None where nothing is."""
   for name in path.split("."):
     tree = tree.get(name) if isinstance(tree, Mapping) else None
   return tree
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
   """Returns the SHA-256 of what JSON holds, whatever its order and spaces; 64 hexadecimal digits."""
   text = json.dumps(value, sort_keys=True, separators=(",", ":"))
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def json_text(value: Mapping[str, Any]) -> str:
+def json_text(value: Mapping[str, object]) -> str:
   """Returns a JSON record as text, its digest in the last field."""
   content = {name: entry for name, entry in jsonable(value).items() if name != DIGEST}
   return json.dumps({**content, DIGEST: digest(content)}, indent=2, allow_nan=False) + "\n"
 
 
-def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+def write_json(path: pathlib.Path, value: Mapping[str, object]) -> None:
   """Writes a JSON record so that a reader, or a crash, meets the old one or the new one and nothing between."""
   files.write_text(path, json_text(value))
 
@@ -134,7 +134,7 @@ def parse_json(content: bytes, path: pathlib.Path, way_out: str = "") -> dict[st
   return value
 
 
-def _is_digest(value: Any) -> bool:
+def _is_digest(value: object) -> bool:
   return isinstance(value, str) and len(value) == 64
 
 
@@ -167,7 +167,7 @@ def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
   return out.getvalue()
 
 
-def again(folder: pathlib.Path, split: Any = None) -> str:
+def again(folder: pathlib.Path, split: object = None) -> str:
   """Returns the sentence that says how to make an evaluation anew; `split` is that of its metrics.json, if known."""
   whole = folder if folder.parent.name == "eval" else folder.resolve()
   run = whole.parent.parent if whole.parent.name == "eval" else "<run>"
@@ -196,7 +196,7 @@ def evaluation_of(metrics: Mapping[str, Any], path: pathlib.Path) -> tuple[str, 
   return about["id"], listed
 
 
-def member(folder: pathlib.Path, name: str, metrics: Mapping[str, Any] | None = None) -> bytes:
+def member(folder: pathlib.Path, name: str, metrics: Mapping[str, object] | None = None) -> bytes:
   """Reads a file of an evaluation.
 
   Evaluations of earlier versions list no files. Theirs are read as they are, unless the file itself says that it is of

@@ -35,9 +35,9 @@ FREE_FIELDS = (
 def describe(
   config: Config,
   *,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
   panel: Panel,
-  image_info: Mapping[str, Any] | None = None,
+  image_info: Mapping[str, object] | None = None,
   num_examples: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
   """Returns the content of config.json.
@@ -125,19 +125,19 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: pathlib.
   differing = [p for p in sorted(before.keys() | now.keys()) if p not in FREE_FIELDS and before.get(p) != now.get(p)]
   if "train.num_steps" in differing and now["train.num_steps"] > before["train.num_steps"]:
     differing.remove("train.num_steps")
-  told = [f"config.{p} was {before.get(p)!r} and is {now.get(p)!r}" for p in differing]
+  differences = [f"config.{p} was {before.get(p)!r} and is {now.get(p)!r}" for p in differing]
   sizes = {name: (old.get(name, 1), new[name]) for name in ("num_raters", "num_channels", "num_classes")}
-  told += [f"{name} was {before} and is {now}" for name, (before, now) in sizes.items() if before != now]
+  differences += [f"{name} was {before} and is {now}" for name, (before, now) in sizes.items() if before != now]
   fingerprints = [info["data"].get("fingerprint") for info in (old, new)]
   if fingerprints[0] != fingerprints[1]:
-    told.append("the data set's fingerprint was {} and is {}".format(*fingerprints))
-  if told:
+    differences.append("the data set's fingerprint was {} and is {}".format(*fingerprints))
+  if differences:
     raise InputError(
-      f"{folder} holds a run of another setting: {'; '.join(told)}. Choose another workdir, or delete this one."
+      f"{folder} holds a run of another setting: {'; '.join(differences)}. Choose another workdir, or delete this one."
     )
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> Any:
   if isinstance(value, dict):
     return {k: _tuples(v) for k, v in value.items()}
   return tuple(value) if isinstance(value, list) else value

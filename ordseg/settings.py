@@ -89,7 +89,7 @@ class Setting:
       raise InputError(f"{path}={value!r} must be {expected}.")
 
 
-def field(default: Any, **setting: Any) -> Any:
+def field(default: object, **setting: Any) -> Any:
   """Declares a field of a config section, a frozen dataclass: `dataclasses.field` with a `Setting`.
 
   Args:
@@ -99,7 +99,7 @@ def field(default: Any, **setting: Any) -> Any:
   return dataclasses.field(default=default, metadata={_KEY: Setting(**setting)})
 
 
-def setting_of(declared: dataclasses.Field[Any]) -> Setting | None:
+def setting_of(declared: dataclasses.Field[object]) -> Setting | None:
   """Returns the `Setting` of a dataclass's field; None for fields that hold sections."""
   return declared.metadata.get(_KEY)
 
@@ -145,7 +145,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     name: str,
     entry: Entry,
     *,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
     settings: Mapping[str, Setting] | None = None,
   ) -> None:
     """Adds an entry.
@@ -205,7 +205,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     """Returns the settings that the entry `name` reads."""
     return {key: declared for key, declared in self.settings().items() if name in declared.readers}
 
-  def choose(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+  def choose(self, name: str, values: Mapping[str, object]) -> dict[str, Any]:
     """Checks a section and returns the settings that the chosen entry reads.
 
     Args:
@@ -220,7 +220,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     union = self.settings()
     for key, value in values.items():
       if key not in union:
-        raise InputError(f"{section}.{key} is no field.{did_you_mean(key, union)} Fields: {', '.join(union)}.")
+        raise InputError(f"{section}.{key} is not a field.{did_you_mean(key, union)} Fields: {', '.join(union)}.")
       union[key].setting.validate(value, union[key].default, path=f"{section}.{key}")
     chosen: dict[str, Any] = {}
     for key, declared in union.items():

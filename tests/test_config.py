@@ -121,7 +121,7 @@ def test_a_record_of_another_version_keeps_its_fields_and_gets_the_new_defaults(
   record["augment"]["gone_since"], record["gone"] = 1.0, {"a": 1}
   assert config.resolve_record(record) == training.tiny()
   record["model"]["gone_since"] = 2
-  with pytest.raises(InputError, match=r"config.model.gone_since is no field"):
+  with pytest.raises(InputError, match=r"config.model.gone_since is not a field"):
     config.resolve_record(record)
 
 

@@ -54,7 +54,7 @@ def check_with(**changes):
     ({"train__batch_size": 0}, r"config.train.batch_size=0 must be in \[1, 1048576\]"),
     ({"train__num_steps": 10.5}, r"config.train.num_steps=10.5 must be an int"),
     ({"model__dropout": 1.0}, r"config.model.dropout=1.0 must be in \[0, 1\)"),
-    ({"model__wdith": 32}, r"config.model.wdith is no field.*Did you mean 'model.width'"),
+    ({"model__wdith": 32}, r"config.model.wdith is not a field.*Did you mean 'model.width'"),
     ({"model__norm": "batch"}, r"config.model.norm='batch' is unknown"),
     ({"model__name": "unett"}, r"Did you mean 'unet'"),
     ({"loss__name": "rsp"}, r"Did you mean 'rps'"),

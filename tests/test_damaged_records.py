@@ -127,7 +127,7 @@ def test_damage_is_one_line_or_changes_nothing_at_length(made, tmp_path, capsys,
 
 
 def fuzz(made, tmp_path, capsys, name, *, times):
-  rng, told = np.random.default_rng(len(name)), 0
+  rng, refusals = np.random.default_rng(len(name)), 0
   run = tmp_path / "mine"
   want = {}
   for program in READ_BY[name]:
@@ -142,12 +142,12 @@ def fuzz(made, tmp_path, capsys, name, *, times):
       (run / name).write_bytes(content)
       kind, said = outcome(program, run, capsys)
       if kind == "line":
-        told += 1
+        refusals += 1
         assert name.split("/")[-1] in said, said
       elif name != "train_metrics.jsonl":  # a log has no digests; nothing is computed from it
         assert said == want[program][1]
       shutil.rmtree(run)
-  assert told >= times / 3
+  assert refusals >= times / 3
 
 
 def unsigned(run):

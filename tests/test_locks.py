@@ -31,9 +31,11 @@ def test_the_second_is_told_who_holds_it_and_a_killed_holder_holds_it_no_more(tm
   try:
     with pytest.raises(InputError) as error, locks.hold(path, what="trains in here", wait=False):
       pass
-    told = str(error.value)
-    assert f"process {process.pid} on {socket.gethostname()} (since 20" in told and "trains in here already" in told
-    assert "\n" not in told
+    message = str(error.value)
+    assert (
+      f"process {process.pid} on {socket.gethostname()} (since 20" in message and "trains in here already" in message
+    )
+    assert "\n" not in message
   finally:
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -163,9 +163,9 @@ def test_a_mix_of_two_evaluations_is_refused(run, name):
   assert ids[0] != ids[1]
   with pytest.raises(InputError) as error:
     READERS[name](run / "eval/test")
-  told = str(error.value)
-  assert f"eval/test/{name} is " in told and ids[0] in told and (ids[1] in told or name == "per_image.csv")
-  assert told.endswith(f"Evaluate again: python run_eval.py --workdir={run} --split=test") and "\n" not in told
+  message = str(error.value)
+  assert f"eval/test/{name} is " in message and ids[0] in message and (ids[1] in message or name == "per_image.csv")
+  assert message.endswith(f"Evaluate again: python run_eval.py --workdir={run} --split=test") and "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["metrics.json", *READERS])

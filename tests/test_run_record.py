@@ -42,7 +42,7 @@ def test_changes_that_change_no_result_are_taken_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("changes", "told"),
+  ("changes", "message"),
   [
     ({"optim__learning_rate": 0.5}, "config.optim.learning_rate was 0.01 and is 0.5"),
     ({"train__num_steps": 5}, "config.train.num_steps was 6 and is 5"),
@@ -52,10 +52,10 @@ def test_changes_that_change_no_result_are_taken_over(tmp_path):
     ({"data__builder_args": {"num_raters": 5}}, "config.data.builder_args.num_raters was None and is 5"),
   ],
 )
-def test_a_workdir_of_another_config_is_refused_by_field(tmp_path, changes, told):
+def test_a_workdir_of_another_config_is_refused_by_field(tmp_path, changes, message):
   run_record.open_run(tmp_path, info_of(training.tiny()))
   before = (tmp_path / "config.json").read_text()
-  with pytest.raises(InputError, match=re.escape(told) + ".*another workdir"):
+  with pytest.raises(InputError, match=re.escape(message) + ".*another workdir"):
     run_record.open_run(tmp_path, info_of(training.tiny(**changes)))
   assert (tmp_path / "config.json").read_text() == before
 

@@ -74,7 +74,7 @@ def test_a_section_is_the_union_of_what_entries_read():
   ("name", "values", "message"),
   [
     ("onne", {}, r"config\.loss\.name='onne' is unknown\. Did you mean 'one'"),
-    ("one", {"alpa": 1.0}, r"config\.loss\.alpa is no field\. Did you mean 'alpha'"),
+    ("one", {"alpa": 1.0}, r"config\.loss\.alpa is not a field\. Did you mean 'alpha'"),
     ("one", {"alpha": -1.0}, r"config\.loss\.alpha=-1\.0 must be >= 0"),
     ("one", {"beta": 0}, r"config\.loss\.beta=0 must be >= 1"),  # also where the chosen one does not read it
     ("one", {"beta": 2}, r"config\.loss\.beta=2 has no effect on config\.loss\.name='one', only on two"),

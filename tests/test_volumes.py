@@ -19,7 +19,7 @@ from ordseg.metrics import Region, surface
 from ordseg.models import sliding_window
 from ordseg.models.sliding_window import Windows
 from ordseg.ordinal import staple
-from ordseg.prediction import Options, predict_files, predictor
+from ordseg.prediction import OutputOptions, predict_files, predictor
 from ordseg.training import loop
 from ordseg.types import Panel
 from tests.helpers.training import tiny_config
@@ -286,7 +286,7 @@ def test_a_region_of_interest_reaches_across_slices():
 def test_an_evaluation_writes_one_folder_per_class(run):
   workdir, info = run
   folders = eval_loop.evaluate_run(
-    [workdir], predictor.How(step="last"), source=source(2, 3, 20), split="test", data_info=info
+    [workdir], predictor.PredictOptions(step="last"), source=source(2, 3, 20), split="test", data_info=info
   )
   assert [folder.name for folder in folders] == ["test-core", "test-rim"]
   for folder, name in zip(folders, CLASSES, strict=True):
@@ -301,8 +301,8 @@ def test_prediction_writes_each_class_in_the_geometry_of_the_volume(run, tmp_pat
   affine = np.asarray([[0, -1.0, 0, 5], [1.0, 0, 0, -3], [0, 0, 2.0, 7], [0, 0, 0, 1]])
   nibabel.save(nibabel.Nifti1Image(volume["image"][..., 0].T, affine), tmp_path / "scan.nii.gz")
   nibabel.save(nibabel.Nifti1Image(volume["image"][0, ..., 0].T, affine), tmp_path / "slice.nii.gz")
-  net = predictor.load([workdir], predictor.How(step="last"))
-  options = Options(maps="mean_vote,mask", windows=Windows(size=0, slices=0))
+  net = predictor.load([workdir], predictor.PredictOptions(step="last"))
+  options = OutputOptions(maps="mean_vote,mask", windows=Windows(size=0, slices=0))
   inputs = {"scan": tmp_path / "scan.nii.gz", "slice": tmp_path / "slice.nii.gz"}
   rows = predict_files(net, inputs, tmp_path / "maps", options, say=lambda _: None)
   assert [row["status"] for row in rows] == ["ok", "ok", "failed"]
@@ -358,7 +358,7 @@ def test_an_export_takes_volumes_and_names_the_classes(run, tmp_path):
   assert about["output"]["classes"] == list(CLASSES) and about["output"]["shape"][-2:] == [2, R + 1]
   image = np.random.default_rng(0).normal(size=(1, 6, 20, 18, 1)).astype(np.float32)
   found = jax.export.deserialize(bytearray(path.read_bytes())).call(image)
-  want = predictor.load([workdir], predictor.How(step="last")).predict(image)
+  want = predictor.load([workdir], predictor.PredictOptions(step="last")).predict(image)
   np.testing.assert_allclose(found, want, atol=1e-5)
   with pytest.raises(InputError, match=r"--size=16,16 must be depth,height,width: multiples of 2,2,2"):
     export.export_run(predictor.load_run(workdir), tmp_path, file_format="jax", step="last", size=(16, 16))

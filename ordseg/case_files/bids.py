@@ -1,4 +1,4 @@
-"""The layout of BIDS: ``sub-01/anat/sub-01_T2w.nii.gz``, its masks under ``derivatives/``, told apart by entities.
+"""The layout of BIDS: ``sub-01/anat/sub-01_T2w.nii.gz``, its masks under ``derivatives/``, distinguished by entities.
 
 A name is ``<entity>-<value>_..._<word>``; a mask ends with one of `_MASKS` and may name the rater (``desc``), and the
 structure (``label``). bids-specification.readthedocs.io, "Filename template" and "Imaging derivatives".

@@ -61,10 +61,10 @@ def _table(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
   try:
     text = content.decode("utf-16" if utf16 else "utf-8-sig")
     first, _, rest = text.partition("\n")
-    told = re.fullmatch(r"sep=(.)\s*", first, re.I)
-    body, skipped = (rest, 1) if told else (text, 0)
+    declared = re.fullmatch(r"sep=(.)\s*", first, re.I)
+    body, skipped = (rest, 1) if declared else (text, 0)
     head = body.partition("\n")[0]
-    delimiter = told[1] if told else max(",;\t", key=lambda mark: (head.count(mark), mark == ","))
+    delimiter = declared[1] if declared else max(",;\t", key=lambda mark: (head.count(mark), mark == ","))
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     rows = [(reader.line_num + skipped, cells) for cells in reader if any(cell.strip() for cell in cells)]
   except (csv.Error, UnicodeError) as error:

@@ -65,7 +65,7 @@ class Listing:
     unknown: names of maps without a case.
     left_out: files that are neither.
     how: how each folder was read, a line each.
-    odd: what the user must be told: label maps, constant maps, missing and unknown cases.
+    odd: what the user must know: label maps, constant maps, missing and unknown cases.
   """
 
   matched: tuple[str, ...]
@@ -244,9 +244,9 @@ def _listing(
     f"{root}: {len(one.of_case)} maps, named <case>{one.suffix}" + "".join(f"; {note}" for note in one.notes)
     for root, one in zip(roots, matched, strict=True)
   ]
-  told = {"cases without a map": missing, "cases without a mask": unrated, "maps of unknown cases": unknown}
-  told["files that are neither"] = [path.name for path in left_out]
-  odd = [f"{what} ({len(these)}): {', '.join(these)}" for what, these in told.items() if these]
+  unpaired = {"cases without a map": missing, "cases without a mask": unrated, "maps of unknown cases": unknown}
+  unpaired["files that are neither"] = [path.name for path in left_out]
+  odd = [f"{what} ({len(these)}): {', '.join(these)}" for what, these in unpaired.items() if these]
   return Listing(tuple(whole), tuple(missing), tuple(unrated), tuple(unknown), tuple(left_out), tuple(how), tuple(odd))
 
 

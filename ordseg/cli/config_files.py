@@ -3,7 +3,6 @@
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -46,7 +45,7 @@ def split_builder_args(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
   return rest, texts
 
 
-def check_overrides(config: Any, argv: Sequence[str]) -> None:
+def check_overrides(config: object, argv: Sequence[str]) -> None:
   """Checks that each ``--config.a.b=c`` of a command line names a field that `config` has.
 
   Raises:
@@ -57,7 +56,7 @@ def check_overrides(config: Any, argv: Sequence[str]) -> None:
       _check_path(config, arg.removeprefix("--config.").split("=")[0])
 
 
-def _check_path(config: Any, path: str) -> None:
+def _check_path(config: object, path: str) -> None:
   here, where = config, "config"
   for name in path.split("."):
     if not isinstance(here, ConfigDict):

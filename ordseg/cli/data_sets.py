@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ordseg.errors import InputError, extras
-from ordseg.prediction.predictor import Run
+from ordseg.prediction.predictor import TrainedRun
 from ordseg.training import parallel
 
 
@@ -41,7 +41,7 @@ def builders(clone: pathlib.Path | None = None) -> Any:
   return package
 
 
-def open_builder(package: Any, run: Run, *, data_dir: str | None = None, manual_dir: str | None = None) -> Any:
+def open_builder(package: Any, run: TrainedRun, *, data_dir: str | None = None, manual_dir: str | None = None) -> Any:
   """Opens the data set that a run was trained on, and builds it where it is not there.
 
   Args:
@@ -66,7 +66,7 @@ def open_builder(package: Any, run: Run, *, data_dir: str | None = None, manual_
   return builder
 
 
-def check_same(run: Run, data_info: Mapping[str, Any]) -> None:
+def check_same(run: TrainedRun, data_info: Mapping[str, object]) -> None:
   """Raises InputError where a data set is not that of the training."""
   if data_info["fingerprint"] != run.data_info["fingerprint"]:
     raise InputError(

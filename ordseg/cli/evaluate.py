@@ -15,7 +15,7 @@ from ordseg.evaluation import evaluator, from_config
 from ordseg.evaluation import folder as evaluation_folder
 from ordseg.models import sliding_window
 from ordseg.prediction import predictor as predictors
-from ordseg.prediction.predictor import How, Predictor
+from ordseg.prediction.predictor import PredictOptions, Predictor
 from ordseg.progress import Progress
 from ordseg.reporting import report
 from ordseg.training import parallel
@@ -23,17 +23,17 @@ from ordseg.training import parallel
 
 def evaluate_run(
   workdirs: Sequence[str | pathlib.Path],
-  how: How,
+  options: PredictOptions,
   *,
   source: input_pipeline.Source,
   split: str,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
 ) -> list[pathlib.Path]:
   """Evaluates a run, or several as an ensemble, and writes ``<first workdir>/eval/<split>/``. All processes must call.
 
   Args:
     workdirs: of the runs.
-    how: what to predict with; anything but the plain way is added to the folder's name.
+    options: what to predict with; anything but the plain way is added to the folder's name.
     source: the examples of `split`.
     split: its name; characters that do not belong in a folder name become ``_``.
     data_info: of the data set that `source` belongs to.
@@ -44,10 +44,10 @@ def evaluate_run(
   Raises:
     InputError: another data set than the run was trained on, or what `predictor.load` says.
   """
-  predictor = predictors.load(workdirs, how)
+  predictor = predictors.load(workdirs, options)
   run = predictor.run
   data_sets.check_same(run, data_info)
-  name = _folder(split, how, len(workdirs))
+  name = _folder(split, options, len(workdirs))
   out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
   if parallel.is_first_process():
     errors.check_writable(run.workdir / "eval")
@@ -70,14 +70,14 @@ def evaluate_run(
     gather=parallel.gather_across_processes,
     progress=Progress(split, "images", len(source) // parallel.process_count()),
   )
-  about = _describe(predictor, workdirs, how, split, data_info)
+  about = _describe(predictor, workdirs, options, split, data_info)
   if parallel.is_first_process():
     _write(results, out_dirs, [{**about, **({"class": label} if label else {})} for label in run.class_names])
   return out_dirs
 
 
 def _write(
-  results: Sequence[evaluator.EvalResult], out_dirs: Sequence[pathlib.Path], infos: Sequence[Mapping[str, Any]]
+  results: Sequence[evaluator.EvalResult], out_dirs: Sequence[pathlib.Path], infos: Sequence[Mapping[str, object]]
 ) -> None:
   """Writes the folders of all classes, with their reports; none replaces its former one before all are whole."""
   with contextlib.ExitStack() as stack:
@@ -94,8 +94,8 @@ def _class_suffix(label: str) -> str:
   return f"-{_file_name(label)}" if label else ""
 
 
-def _folder(split: str, how: How, num_runs: int) -> str:
-  return _file_name(split + how.label(num_runs))
+def _folder(split: str, options: PredictOptions, num_runs: int) -> str:
+  return _file_name(split + options.label(num_runs))
 
 
 def _file_name(text: str) -> str:
@@ -105,13 +105,13 @@ def _file_name(text: str) -> str:
 def _describe(
   predictor: Predictor,
   workdirs: Sequence[str | pathlib.Path],
-  how: How,
+  options: PredictOptions,
   split: str,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
 ) -> dict[str, Any]:
   run = predictor.run
   names = {"raters": data_info["raters"]} if data_info.get("raters") else {}  # runs of earlier versions lack them
-  plain_way = len(workdirs) == 1 and not how.label()
+  plain_way = len(workdirs) == 1 and not options.label()
   return {
     "split": split,
     "step": predictor.steps[0],
@@ -119,18 +119,18 @@ def _describe(
     "model": {"head": run.config.model.head, "loss": run.config.loss.name, "config": run_record.plain(run.config)},
     "versions": run_record.versions(),
     **({} if plain_way else {"predicted_by": {"workdirs": [str(w) for w in workdirs], "steps": list(predictor.steps)}}),
-    **({} if plain_way else {"flips": how.flips, "dropout_samples": how.dropout_samples}),
-    **_recalibration(predictor, how, split, len(workdirs)),
+    **({} if plain_way else {"flips": options.flips, "dropout_samples": options.dropout_samples}),
+    **_recalibration(predictor, options, split, len(workdirs)),
   }
 
 
-def _recalibration(predictor: Predictor, how: How, split: str, num_runs: int) -> dict[str, Any]:
+def _recalibration(predictor: Predictor, options: PredictOptions, split: str, num_runs: int) -> dict[str, Any]:
   """What the report of a recalibrated evaluation must know: the map, and the folder of the evaluation without it."""
   if predictor.recalibration is None:
     return {}
-  before = _folder(split, how.uncalibrated(), num_runs)
+  before = _folder(split, options.uncalibrated(), num_runs)
   about = {key: value for key, value in predictor.recalibration.items() if key != "parameters"}
-  return {"recalibration": {**about, "named": how.recalibration, "before": before}}
+  return {"recalibration": {**about, "named": options.recalibration, "before": before}}
 
 
 def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
     builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
     evaluate_run(
       args.workdir,
-      How(args.step, args.flips, args.dropout_samples, args.recalibration),
+      PredictOptions(args.step, args.flips, args.dropout_samples, args.recalibration),
       source=package.data_source(builder, args.split),
       split=args.split,
       data_info=package.info(builder),

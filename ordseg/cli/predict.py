@@ -8,7 +8,7 @@ from ordseg import errors, models
 from ordseg.cli import flags
 from ordseg.config import Parallel
 from ordseg.models.sliding_window import Windows
-from ordseg.prediction import Options, find_inputs, predict_files
+from ordseg.prediction import OutputOptions, find_inputs, predict_files
 from ordseg.prediction import predictor as predictors
 from ordseg.training import parallel
 
@@ -19,8 +19,9 @@ def run(args: argparse.Namespace) -> None:
     inputs = find_inputs(args.input, output=args.output, say=print)
     errors.check_writable(args.output)
     parallel.setup(Parallel())
-    how = predictors.How(args.step, args.flips, args.dropout_samples, args.recalibration)
-    predictor = predictors.load(args.workdir, how)
+    predictor = predictors.load(
+      args.workdir, predictors.PredictOptions(args.step, args.flips, args.dropout_samples, args.recalibration)
+    )
     windows = Windows(
       size=args.window,
       slices=args.window_slices,
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
       batch_size=args.batch_size if predictor.run.panel.num_axes == 2 else 1,
       multiples=models.size_multiples(predictor.run.config.model),
     )
-    options = Options(
+    options = OutputOptions(
       maps=args.maps,
       precision=args.precision,
       windows=windows,

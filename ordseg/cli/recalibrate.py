@@ -17,7 +17,7 @@ from ordseg.evaluation import from_config
 from ordseg.models import sliding_window
 from ordseg.models.ensembles import LevelPredictFn
 from ordseg.prediction import predictor as predictors
-from ordseg.prediction.predictor import How, Predictor
+from ordseg.prediction.predictor import PredictOptions, Predictor
 from ordseg.progress import Progress
 from ordseg.recalibration import METHODS, Check, Fit, Judgement, Sample, Sampler
 from ordseg.training import parallel
@@ -28,13 +28,13 @@ _MOST_PER_IMAGE = 1 << 16
 
 def fit_run(
   workdirs: Sequence[str | pathlib.Path],
-  how: How,
+  options: PredictOptions,
   *,
   method: str,
   loss: str,
   source: input_pipeline.Source,
   split: str,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
   pixels_per_image: int = 0,
   seed: int = 0,
   read_out: str = "mean_vote",
@@ -43,16 +43,16 @@ def fit_run(
   """Predicts a split, fits a map to its votes, and writes ``<first workdir>/recalibration/<method>.json``.
 
   Args:
-    workdirs: of the runs.
-    how: what they predict with; anything but the plain way is added to the file's name.
+    workdirs: The folder of each run.
+    options: What the runs predict with; anything but the plain way is added to the file's name.
     method: a key of `recalibration.METHODS`, or ``auto``: the best of those that suit the predictions.
     loss: one of `recalibration.LOSSES`.
     source: the examples of `split`.
-    split: its name.
-    data_info: of the data set that `source` belongs to.
+    split: The name of that split.
+    data_info: Name, version and fingerprint of the data set that `source` belongs to.
     pixels_per_image: drawn of each image to fit on, and as many to check with; 0: a million from all images together.
-    seed: of the draw.
-    read_out: by which a map is judged, ``mean_vote`` or ``majority``.
+    seed: Seed of the draw of pixels.
+    read_out: The read-out by which a map is judged, ``mean_vote`` or ``majority``.
     always: keep the map of `method` whatever cross-validation says.
 
   Returns:
@@ -65,7 +65,7 @@ def fit_run(
   _check_arguments(method, loss, read_out, always)
   if pixels_per_image < 0:
     raise InputError(f"--pixels_per_image={pixels_per_image} must be >= 0.")
-  predictor = predictors.load(workdirs, how.uncalibrated())
+  predictor = predictors.load(workdirs, options.uncalibrated())
   data_sets.check_same(predictor.run, data_info)
   errors.check_writable(predictor.run.workdir / "recalibration")
   if predictor.run.panel.num_classes > 1:
@@ -91,13 +91,7 @@ def fit_run(
     "asked": method,
     "judged": None if judged is None else dataclasses.asdict(judged),
     "fitted": {
-      "workdirs": [str(workdir) for workdir in workdirs],
-      "steps": list(predictor.steps),
-      "checkpoints": list(predictor.checkpoints),
-      "flips": how.flips,
-      "dropout_samples": how.dropout_samples,
-      "split": split,
-      "data": {key: data_info.get(key) for key in ("builder", "config", "version", "fingerprint")},
+      **_origin(predictor, workdirs, options, split, data_info),
       "num_images": sampler.num_images,
       "num_pixels": sampler.num_pixels,
       "pixels_per_image": size,
@@ -107,11 +101,30 @@ def fit_run(
       "versions": run_record.versions(),
     },
   }
-  path = predictors.recalibration_path(predictor.run.workdir, method, how, len(workdirs))
+  path = predictors.recalibration_path(predictor.run.workdir, method, options, len(workdirs))
   path.parent.mkdir(parents=True, exist_ok=True)
   files.sweep(path.parent)
   records.write_json(path, content)
   return path, content
+
+
+def _origin(
+  predictor: Predictor,
+  workdirs: Sequence[str | pathlib.Path],
+  options: PredictOptions,
+  split: str,
+  data_info: Mapping[str, object],
+) -> dict[str, Any]:
+  """Returns what a map was fitted on: the runs, how they predict, and the data."""
+  return {
+    "workdirs": [str(workdir) for workdir in workdirs],
+    "steps": list(predictor.steps),
+    "checkpoints": list(predictor.checkpoints),
+    "flips": options.flips,
+    "dropout_samples": options.dropout_samples,
+    "split": split,
+    "data": {key: data_info.get(key) for key in ("builder", "config", "version", "fingerprint")},
+  }
 
 
 def _check_arguments(method: str, loss: str, read_out: str, always: bool) -> None:
@@ -219,28 +232,31 @@ def _judgement(content: Mapping[str, Any]) -> list[str]:
 
 def warnings(content: Mapping[str, Any]) -> list[str]:
   """Returns what a user should know before trusting a fit."""
-  fitted, check, told = content["fitted"], content["fitted"]["check"], []
+  fitted, check, notes = content["fitted"], content["fitted"]["check"], []
   if fitted["split"].split("[")[0] != "validation":
-    told.append(f"fitted on {fitted['split']}: scores on those images no longer say how the map does on new ones")
+    notes.append(f"fitted on {fitted['split']}: scores on those images no longer say how the map does on new ones")
   if not fitted["converged"]:
-    told.append("the search ended before its slope was flat; try another --loss or more --pixels_per_image")
+    notes.append("the search ended before its slope was flat; try another --loss or more --pixels_per_image")
   if fitted["at_bounds"]:
-    told.append(f"at a bound: {', '.join(fitted['at_bounds'])}. These votes do not limit the map; use more images")
+    notes.append(f"at a bound: {', '.join(fitted['at_bounds'])}. These votes do not limit the map; use more images")
   if fitted["ruled_out"]:
-    told.append(f"{fitted['ruled_out']:.2%} of the pixels have votes that the predictions call impossible; left out")
+    notes.append(f"{fitted['ruled_out']:.2%} of the pixels have votes that the predictions call impossible; left out")
   if fitted["share_of_votes"] in (0.0, 1.0):
-    told.append("all votes are the same: the map only learns to say so everywhere")
+    notes.append("all votes are the same: the map only learns to say so everywhere")
   if content["judged"] is None:
-    told.append("one image or group alone: whether the map helps on others could not be judged")
+    notes.append("one image or group alone: whether the map helps on others could not be judged")
   elif content["method"] == recalibration.NONE:
-    return [*told, "nothing beat the predictions as they are on images left out, so they stay (--always keeps the map)"]
+    return [
+      *notes,
+      "nothing beat the predictions as they are on images left out, so they stay (--always keeps the map)",
+    ]
   elif content["judged"]["kept"] == recalibration.NONE:
-    told.append("on images left out it did not beat the predictions as they are; it is kept because of --always")
+    notes.append("on images left out it did not beat the predictions as they are; it is kept because of --always")
   if fitted["after"] >= fitted["before"] * (1 - 1e-6):
-    told.append("nothing was gained: the predictions are as good without the map")
+    notes.append("nothing was gained: the predictions are as good without the map")
   elif check is not None and check["before"] - check["after"] < 2 * (check["error_images"] or check["error_pixels"]):
-    told.append("the gain on other pixels is less than twice its standard error: more images may say otherwise")
-  return told
+    notes.append("the gain on other pixels is less than twice its standard error: more images may say otherwise")
+  return notes
 
 
 def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
@@ -254,7 +270,7 @@ def run(args: argparse.Namespace, clone: pathlib.Path | None = None) -> None:
     builder = data_sets.open_builder(package, first, data_dir=args.data_dir, manual_dir=args.manual_dir)
     path, content = fit_run(
       workdirs,
-      How(args.step, args.flips, args.dropout_samples),
+      PredictOptions(args.step, args.flips, args.dropout_samples),
       method=args.method,
       loss=args.loss,
       source=package.data_source(builder, args.split),

@@ -13,7 +13,7 @@ from ordseg.records import leaves
 _OPEN = "data.builder_args"  # the builder's own
 
 
-def resolve(given: ConfigDict | Mapping[str, Any]) -> Config:
+def resolve(given: ConfigDict | Mapping[str, object]) -> Config:
   """Returns the typed config of what a config file and the command line say.
 
   Raises:
@@ -24,7 +24,7 @@ def resolve(given: ConfigDict | Mapping[str, Any]) -> Config:
   here = leaves(plain)
   for path in here:
     if path not in known and not path.startswith(_OPEN):
-      raise InputError(f"config.{path} is no field of this project.{did_you_mean(path, known)} See docs/configs.md.")
+      raise InputError(f"config.{path} is not a field of the config.{did_you_mean(path, known)} See docs/configs.md.")
   for path in known:
     if path not in here:
       raise InputError(f"config.{path} is missing. Start from configs/default.py's get_config().")

@@ -40,7 +40,7 @@ def declared_in(section: type) -> dict[str, tuple[Any, Setting]]:
   return {name: (default, setting) for name, (default, setting) in settings.items() if setting is not None}
 
 
-def _crop_size(value: tuple[Any, ...]) -> str:
+def _crop_size(value: tuple[object, ...]) -> str:
   is_right = len(value) in (2, 3) and all(type(n) is int and 0 < n <= 65536 for n in value)
   return "" if is_right else "two integers in [1, 65536] (H, W), or three (D, H, W) for volumes"
 

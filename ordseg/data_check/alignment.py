@@ -11,7 +11,7 @@ MOVES = ("mirrored left-right", "mirrored up-down", "turned by 180 degrees", "tr
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class Alignment:
   """Dice of one rater's mask against the share of the other raters who marked each pixel.
 
   Attributes:
@@ -36,7 +36,7 @@ class Fit:
     return max(self.moved.items(), key=lambda item: item[1])
 
 
-def fits(masks: np.ndarray, valid: np.ndarray) -> list[Fit | None]:
+def fits(masks: np.ndarray, valid: np.ndarray) -> list[Alignment | None]:
   """Compares each rater with the others.
 
   Args:
@@ -47,7 +47,7 @@ def fits(masks: np.ndarray, valid: np.ndarray) -> list[Fit | None]:
     One per rater; None where the rater is missing, or it or all others marked too little to tell.
   """
   areas = masks.sum(axis=(0, 1), dtype=np.int64)
-  found: list[Fit | None] = []
+  found: list[Alignment | None] = []
   for r in range(masks.shape[-1]):
     others = [s for s in np.flatnonzero(valid & (areas >= MIN_PIXELS)) if s != r]
     if not valid[r] or areas[r] < MIN_PIXELS or not others:
@@ -61,7 +61,7 @@ def _dice(a: np.ndarray, b: np.ndarray) -> float:
   return float(2 * (a * b).sum() / max(float(a.sum() + b.sum()), 1.0))
 
 
-def _fit(mask: np.ndarray, others: np.ndarray) -> Fit:
+def _fit(mask: np.ndarray, others: np.ndarray) -> Alignment:
   share = others.mean(-1)
   moved = {
     "mirrored left-right": _dice(mask[:, ::-1], share),
@@ -74,7 +74,7 @@ def _fit(mask: np.ndarray, others: np.ndarray) -> Fit:
   moved["shifted"], shift = _best_shift(mask, share)
   count = others.shape[-1]
   pairs = [_dice(others[..., i], others[..., j]) for i in range(count) for j in range(i)]
-  return Fit(
+  return Alignment(
     _dice(mask, share), moved, shift, float(np.mean(pairs)) if pairs else 1.0, int(mask.sum()), float(mask.mean())
   )
 

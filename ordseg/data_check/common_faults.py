@@ -131,7 +131,7 @@ def group_regex(names: list[str]) -> tuple[str, dict[str, str]]:
   """Finds the beginning that images of a patient may share.
 
   Args:
-    names: of all images, each once.
+    names: The names of all images, each once.
 
   Returns:
     A pattern whose parenthesis finds a number or the like in every name, two or more of them and fewer than names;

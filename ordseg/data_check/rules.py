@@ -108,8 +108,8 @@ def _moved_rater(survey: Survey, r: int) -> Finding | None:
 
 
 def _same_shift(
-  pairs: list[tuple[int, alignment.Fit, float]],
-) -> list[tuple[int, alignment.Fit, float]]:
+  pairs: list[tuple[int, alignment.Alignment, float]],
+) -> list[tuple[int, alignment.Alignment, float]]:
   """Keeps the images whose best shift is the commonest one, within two pixels, if that is a shift at all."""
   if not pairs:
     return []
@@ -222,7 +222,7 @@ def examine(surveys: Survey | Sequence[Survey], *, has_groups: bool = False) -> 
   """Returns every finding, worst first.
 
   Args:
-    surveys: of a data set; one for each structure.
+    surveys: The surveys of a data set, one for each structure.
     has_groups: the user has said which images belong together.
   """
   surveys = [surveys] if isinstance(surveys, Survey) else surveys

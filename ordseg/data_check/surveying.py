@@ -55,7 +55,7 @@ class Survey:
   digests: list[str]
   sums: ImageSums
   mask_digests: list[list[str]]
-  fits: list[list[alignment.Fit | None]]
+  fits: list[list[alignment.Alignment | None]]
   touches: np.ndarray
   is_majority: np.ndarray
 
@@ -75,7 +75,7 @@ class Survey:
 
 
 def survey(
-  sources: Mapping[str, Iterable[Mapping[str, Any]]],
+  sources: Mapping[str, Iterable[Mapping[str, object]]],
   *,
   raters: list[str] | None = None,
   progress: Callable[[int], None] | None = None,
@@ -85,7 +85,7 @@ def survey(
 
 
 def surveys(
-  sources: Mapping[str, Iterable[Mapping[str, Any]]],
+  sources: Mapping[str, Iterable[Mapping[str, object]]],
   *,
   raters: list[str] | None = None,
   structures: Sequence[str] = (),
@@ -115,17 +115,17 @@ def surveys(
   return [_gathered(part, raters, name) for part, name in zip(rows, structures or ("",), strict=True)]
 
 
-def as_pages(record: Mapping[str, Any]) -> np.ndarray:
+def as_pages(record: Mapping[str, object]) -> np.ndarray:
   """Returns the image as [D, H, W, C]."""
   image = np.asarray(record["image"])
   return image if image.ndim == 4 else image[None]
 
 
-def masks_of(record: Mapping[str, Any], structure: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def masks_of(record: Mapping[str, object], structure: int | None = None) -> tuple[np.ndarray, np.ndarray]:
   """Returns the masks [D, H, W, R] uint8, 0 where a rater is missing, and who answered, [R] bool.
 
   Args:
-    record: in the schema of data/README.md.
+    record: A record in the schema of data/README.md.
     structure: number of the class; None where there is no axis for them.
   """
   masks, valid = np.asarray(record["rater_masks"]), np.asarray(record["rater_valid"]).astype(bool)
@@ -141,11 +141,11 @@ def fullest_page(masks: np.ndarray) -> int:
   return int(np.argmax(np.minimum(areas, masks[0, ..., 0].size - areas).sum(-1)))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
   return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _look_at_image(record: Mapping[str, Any], pages: np.ndarray, split: str) -> dict[str, Any]:
+def _look_at_image(record: Mapping[str, object], pages: np.ndarray, split: str) -> dict[str, Any]:
   return {
     "split": split,
     "id": _text(record["id"]),

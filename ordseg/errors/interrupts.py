@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 STATUS = 130  # 128 + SIGINT, as a shell reports it
 
@@ -60,7 +59,7 @@ def one_line() -> Iterator[None]:
 def _handled() -> Iterator[None]:
   came = False
 
-  def handle(number: int, frame: Any) -> None:
+  def handle(number: int, frame: object) -> None:
     nonlocal came
     del number, frame
     if came:

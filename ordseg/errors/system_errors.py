@@ -56,7 +56,7 @@ def find(error: BaseException, *, more: Collection[int] = ()) -> OSError | Memor
 
 
 class HangingError(OSError):
-  """After it threads of a library wait for what will never come: a program that has told it must not wait for them."""
+  """After it threads of a library wait for ever: a program that has reported the error must not wait for them."""
 
 
 @contextlib.contextmanager

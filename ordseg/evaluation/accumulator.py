@@ -87,7 +87,7 @@ class MultiRaterMetrics:
         mask holds.
       group: the patient, slide or volume that the image belongs to: groups are what is resampled for the intervals,
         and make one case. '' where it belongs to none.
-      name: for per_image.csv and messages; the images' numbers by default.
+      name: The image's name in per_image.csv and messages; its number by default.
       mask: [*image], whether the pixel counts; all do by default.
       spacing: [image axes] mm between pixels, for the distances between outlines.
       image: [*image] or [*image, channels], what the masks were drawn on: a few images are kept for the pictures of a

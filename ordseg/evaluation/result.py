@@ -123,10 +123,10 @@ def write(
   """Writes metrics.json, per_image.csv, curves.json, sums.npz and examples.npz; together they replace the former ones.
 
   Args:
-    result: from `evaluate`.
+    result: The evaluation, from `evaluate`.
     out_dir: made if missing; what users put there stays.
     info: what describes the run: split, step, data, model, versions.
-    settings: of the intervals in metrics.json, where the result has none yet.
+    settings: How the intervals in metrics.json are made, where the result has none yet.
   """
   with evaluation_folder.replacing(out_dir) as folder:
     write_files(result, folder, info, settings)
@@ -158,8 +158,8 @@ def per_image_rows(result: EvalResult, names: Sequence[str] = ()) -> list[dict[s
   """Returns one row per image, sorted by id: counts, and the metrics that an image has alone (NaN: not scored).
 
   Args:
-    result: from `evaluate`.
-    names: of the raters; their numbers from 1 on where they have none. ``raters`` are those who answered.
+    result: The evaluation, from `evaluate`.
+    names: Names of the raters; their numbers from 1 on where they have none. ``raters`` are those who answered.
   """
   model, sums = result.model, result.model.sums
   names = names or [str(number) for number in range(1, sums.rater_valid.shape[1] + 1)]

@@ -76,7 +76,7 @@ def _stated_size(source: bytes) -> tuple[int, int] | None:
   return None
 
 
-def plugin_for(uid: Any) -> str:
+def plugin_for(uid: object) -> str:
   """Returns which of pydicom's plugins decodes a transfer syntax; '' leaves the choice to pydicom."""
   _register()
   return LABEL if uid in _DECODE else ""

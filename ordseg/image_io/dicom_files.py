@@ -2,12 +2,15 @@
 
 import pathlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ordseg.errors import InputError
 from ordseg.image_io import formats
 
-Slice = tuple[pathlib.Path, Any]  # a file and its pydicom data set
+if TYPE_CHECKING:
+  from pydicom import Dataset
+
+Slice = tuple[pathlib.Path, "Dataset"]  # a file and its pydicom data set
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _INDEX = "1.2.840.10008.1.3.10"  # Media Storage Directory: a DICOMDIR
@@ -59,7 +62,7 @@ def reason(error: Exception) -> str:
   return text if len(text) <= 160 else f"{text[:160]}.."
 
 
-def is_image(data: Any) -> bool:
+def is_image(data: "Dataset") -> bool:
   """Returns whether a data set holds pixels."""
   return any(keyword in data for keyword in PIXELS)
 
@@ -96,7 +99,7 @@ def _is_text(head: bytes) -> bool:
     return error.start > 900 and b"\0" not in head
 
 
-def _open(file: pathlib.Path) -> Any:
+def _open(file: pathlib.Path) -> "Dataset":
   import pydicom
   import pydicom.errors
   from pydicom.uid import UID
@@ -115,7 +118,7 @@ def _open(file: pathlib.Path) -> Any:
   return data
 
 
-def _without_preamble(file: pathlib.Path) -> Any:
+def _without_preamble(file: pathlib.Path) -> "Dataset":
   """Reads a data set that begins at the first byte, as older systems store them, if it proves to be one."""
   import pydicom
   from pydicom.dataset import FileMetaDataset
@@ -132,7 +135,7 @@ def _without_preamble(file: pathlib.Path) -> Any:
   return data
 
 
-def _check_no_image(file: pathlib.Path, data: Any) -> None:
+def _check_no_image(file: pathlib.Path, data: "Dataset") -> None:
   kind = _kind(data)
   if any(keyword in data for keyword in ("Rows", "BitsAllocated")) or "Image Storage" in kind:
     raise InputError(f"{file}: has no pixel data though it is an image ({kind}); it may be cut short.")
@@ -140,12 +143,12 @@ def _check_no_image(file: pathlib.Path, data: Any) -> None:
     raise InputError(f"{file}: is DICOM without a SOP class; it may be damaged or cut short.")
 
 
-def _class(data: Any) -> Any:
+def _class(data: "Dataset") -> object:
   found = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID")
   return found if isinstance(found, str) and len(found) <= 64 else ""
 
 
-def _kind(data: Any) -> str:
+def _kind(data: "Dataset") -> str:
   uid = _class(data)
   return "DICOMDIR" if uid == _INDEX else str(getattr(uid, "name", uid)) or "unknown kind"
 

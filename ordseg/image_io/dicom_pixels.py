@@ -5,7 +5,7 @@ counts as brighter, are applied here.
 """
 
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from ordseg.image_io.dicom_files import reason
 from ordseg.image_io.dicom_planes import group, has_groups, integer, number
 from ordseg.image_io.scaling import rescaled
 
+if TYPE_CHECKING:
+  from pydicom import Dataset
+
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _RLE = "1.2.840.10008.1.2.5"
 
 
-def num_frames(file: pathlib.Path, data: Any) -> int:
+def num_frames(file: pathlib.Path, data: "Dataset") -> int:
   """Returns NumberOfFrames, 1 where it is absent or empty."""
   frames = integer(file, data, "NumberOfFrames", 1)
   if frames < 1:
@@ -28,7 +31,7 @@ def num_frames(file: pathlib.Path, data: Any) -> int:
   return frames
 
 
-def read_stored(file: pathlib.Path, data: Any) -> np.ndarray:
+def read_stored(file: pathlib.Path, data: "Dataset") -> np.ndarray:
   """Decodes the frames.
 
   Returns:
@@ -53,7 +56,7 @@ def read_stored(file: pathlib.Path, data: Any) -> np.ndarray:
   return values.reshape(shape).astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def to_values(file: pathlib.Path, data: "Dataset", stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
   """Turns stored values [F, H, W, C] into what they mean.
 
   Palettes become colours. MONOCHROME1 (less is brighter) is turned round in the stored values, then modality LUT or
@@ -86,7 +89,7 @@ def to_values(file: pathlib.Path, data: Any, stored: np.ndarray) -> tuple[np.nda
   return _rescaled_frames(file, data, stored), notes
 
 
-def _coloured(data: Any, stored: np.ndarray) -> np.ndarray:
+def _coloured(data: "Dataset", stored: np.ndarray) -> np.ndarray:
   """Looks indices up in the palette, [F, H, W, 3]; uint8 where its 16 bits hold numbers of 8 (PS3.3 C.7.6.3.1.6)."""
   from pydicom.pixels.processing import apply_color_lut
 
@@ -98,7 +101,7 @@ def _coloured(data: Any, stored: np.ndarray) -> np.ndarray:
   return out
 
 
-def _rescaled_frames(file: pathlib.Path, data: Any, stored: np.ndarray) -> np.ndarray:
+def _rescaled_frames(file: pathlib.Path, data: "Dataset", stored: np.ndarray) -> np.ndarray:
   scales = [_scale(file, data, k) for k in range(len(stored))]
   try:
     if len(set(scales)) == 1:
@@ -109,7 +112,7 @@ def _rescaled_frames(file: pathlib.Path, data: Any, stored: np.ndarray) -> np.nd
   return np.concatenate(parts)
 
 
-def _scale(file: pathlib.Path, data: Any, frame: int) -> tuple[float, float]:
+def _scale(file: pathlib.Path, data: "Dataset", frame: int) -> tuple[float, float]:
   """Returns slope and intercept of a frame; 1 and 0 where it has none."""
   item = group(data, frame, "PixelValueTransformationSequence") if has_groups(data) else data
   item = data if item is None else item
@@ -118,7 +121,7 @@ def _scale(file: pathlib.Path, data: Any, frame: int) -> tuple[float, float]:
   return _finite(file, item, "RescaleSlope", 1.0), _finite(file, item, "RescaleIntercept", 0.0)
 
 
-def _finite(file: pathlib.Path, item: Any, keyword: str, default: float) -> float:
+def _finite(file: pathlib.Path, item: "Dataset", keyword: str, default: float) -> float:
   value = item.get(keyword)
   if value is None or value == "":
     return default
@@ -128,7 +131,7 @@ def _finite(file: pathlib.Path, item: Any, keyword: str, default: float) -> floa
   return found
 
 
-def _turned_round(file: pathlib.Path, data: Any, stored: np.ndarray) -> np.ndarray:
+def _turned_round(file: pathlib.Path, data: "Dataset", stored: np.ndarray) -> np.ndarray:
   if stored.dtype.kind not in "iu":
     raise InputError(f"{file}: MONOCHROME1 of floats is not read; their largest value is unknown.")
   bits = integer(file, data, "BitsStored", 8 * stored.dtype.itemsize)
@@ -139,7 +142,7 @@ def _turned_round(file: pathlib.Path, data: Any, stored: np.ndarray) -> np.ndarr
 # --- Does the header fit the bytes?
 
 
-def _check_claims(file: pathlib.Path, data: Any) -> None:
+def _check_claims(file: pathlib.Path, data: "Dataset") -> None:
   rows, columns = (integer(file, data, keyword) for keyword in ("Rows", "Columns"))
   samples, frames = integer(file, data, "SamplesPerPixel", 1), num_frames(file, data)
   data.SamplesPerPixel = samples
@@ -171,7 +174,7 @@ def _check_claims(file: pathlib.Path, data: Any) -> None:
     raise InputError(f"{file}: {said}, {need} bytes, and it has {have}. Header and pixels do not belong together.")
 
 
-def _bits_allocated(file: pathlib.Path, data: Any) -> int:
+def _bits_allocated(file: pathlib.Path, data: "Dataset") -> int:
   if "PixelData" not in data:
     return 32 if "FloatPixelData" in data else 64
   bits = integer(file, data, "BitsAllocated")
@@ -189,7 +192,7 @@ def _bits_allocated(file: pathlib.Path, data: Any) -> int:
   return bits
 
 
-def _check_fragments(file: pathlib.Path, data: Any, frames: int, said: str) -> None:
+def _check_fragments(file: pathlib.Path, data: "Dataset", frames: int, said: str) -> None:
   from pydicom.encaps import parse_fragments
 
   try:
@@ -200,7 +203,7 @@ def _check_fragments(file: pathlib.Path, data: Any, frames: int, said: str) -> N
     raise InputError(f"{file}: {said}; {count} compressed frames are there. It is cut short or damaged.")
 
 
-def _undecoded(data: Any, error: Exception) -> str:
+def _undecoded(data: "Dataset", error: Exception) -> str:
   """Says whether a decoder is missing or the stream is damaged."""
   name = data.file_meta.TransferSyntaxUID.name
   if "missing dependencies" in str(error) or ("plugin" in str(error) and "requires" in str(error)):

@@ -4,11 +4,14 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ordseg.errors import InputError
+
+if TYPE_CHECKING:
+  from pydicom import Dataset
 
 # What else may tell frames of one file apart, each with the sequence it lies in (PS3.3 C.7.6.16, C.8.13.5).
 _VARIANTS = (
@@ -78,7 +81,7 @@ class Plane:
     return self.file.name if self.frame < 0 else f"frame {self.frame + 1}"
 
 
-def integer(file: pathlib.Path, data: Any, keyword: str, default: int | None = None) -> int:
+def integer(file: pathlib.Path, data: "Dataset", keyword: str, default: int | None = None) -> int:
   """Returns a whole number of a data set.
 
   Raises:
@@ -95,8 +98,8 @@ def integer(file: pathlib.Path, data: Any, keyword: str, default: int | None = N
     raise InputError(f"{file}: {keyword} is {value!r}, expected a whole number.") from error
 
 
-def numbers(data: Any, keyword: str, count: int) -> np.ndarray | None:
-  """Returns `count` finite numbers of a data set; None where they are absent, empty, or something else."""
+def numbers(data: "Dataset | None", keyword: str, count: int) -> np.ndarray | None:
+  """Returns `count` finite numbers of a data set; None where it or they are absent, empty, or something else."""
   value = data.get(keyword) if data is not None else None
   if value is None or isinstance(value, str | bytes):
     return None
@@ -107,13 +110,13 @@ def numbers(data: Any, keyword: str, count: int) -> np.ndarray | None:
   return found if len(found) == count and np.isfinite(found).all() else None
 
 
-def number(data: Any, keyword: str) -> float | None:
+def number(data: "Dataset | None", keyword: str) -> float | None:
   """Returns a finite number of a data set, or None."""
   found = numbers(data, keyword, 1)
   return None if found is None else float(found[0])
 
 
-def group(data: Any, frame: int, sequence: str) -> Any:
+def group(data: "Dataset", frame: int, sequence: str) -> "Dataset | None":
   """Returns a functional group of a frame: its own, else the shared one, else None (PS3.3 C.7.6.16)."""
   for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
     items = data.get(groups) or []
@@ -123,12 +126,12 @@ def group(data: Any, frame: int, sequence: str) -> Any:
   return None
 
 
-def has_groups(data: Any) -> bool:
+def has_groups(data: "Dataset") -> bool:
   """Returns whether a data set is multi-frame with functional groups ("enhanced")."""
   return bool(data.get("SharedFunctionalGroupsSequence") or data.get("PerFrameFunctionalGroupsSequence"))
 
 
-def planes_of(file: pathlib.Path, data: Any, num_frames: int) -> list[Plane]:
+def planes_of(file: pathlib.Path, data: "Dataset", num_frames: int) -> list[Plane]:
   """Returns the planes of a data set, in the order of its frames.
 
   Raises:
@@ -150,18 +153,20 @@ def planes_of(file: pathlib.Path, data: Any, num_frames: int) -> list[Plane]:
   return [dataclasses.replace(plane, frame=k, position=plane.at + z * plane.normal) for k, z in enumerate(offsets)]
 
 
-def _from_groups(file: pathlib.Path, data: Any, frame: int) -> Plane:
+def _from_groups(file: pathlib.Path, data: "Dataset", frame: int) -> Plane:
   position, orientation = (group(data, frame, f"Plane{what}Sequence") for what in ("Position", "Orientation"))
   plane = _plane(file, frame, position, orientation, group(data, frame, "PixelMeasuresSequence"))
   found = ((key, (group(data, frame, sequence) or {}).get(key)) for sequence, key in _VARIANTS)
   return dataclasses.replace(plane, variants=_variants(found))
 
 
-def _variants(found: Iterable[tuple[str, Any]]) -> dict[str, str]:
+def _variants(found: Iterable[tuple[str, object]]) -> dict[str, str]:
   return {key: str(value) for key, value in found if value not in (None, "")}
 
 
-def _plane(file: pathlib.Path, frame: int, position: Any, orientation: Any, measures: Any) -> Plane:
+def _plane(
+  file: pathlib.Path, frame: int, position: "Dataset | None", orientation: "Dataset | None", measures: "Dataset | None"
+) -> Plane:
   spacing, notes = _pixel_spacing(measures)
   place = numbers(position, "ImagePositionPatient", 3)
   turn = _orientation(orientation)
@@ -174,16 +179,16 @@ def _plane(file: pathlib.Path, frame: int, position: Any, orientation: Any, meas
   return Plane(file, frame, place, turn, spacing, abs(depth), notes=tuple(notes))
 
 
-def _pixel_spacing(measures: Any) -> tuple[tuple[float, float], list[str]]:
+def _pixel_spacing(measures: "Dataset | None") -> tuple[tuple[float, float], list[str]]:
   for keyword in ("PixelSpacing", *_OTHER_SPACINGS):
     found = numbers(measures, keyword, 2)
     if found is not None and found.min() > 0:
-      told = _OTHER_SPACINGS.get(keyword)
-      return (float(found[0]), float(found[1])), [told] if told else []
+      note = _OTHER_SPACINGS.get(keyword)
+      return (float(found[0]), float(found[1])), [note] if note else []
   return (0.0, 0.0), ["its pixel size is unknown (PixelSpacing absent, empty or invalid)"]
 
 
-def _orientation(item: Any) -> np.ndarray | None:
+def _orientation(item: "Dataset | None") -> np.ndarray | None:
   found = numbers(item, "ImageOrientationPatient", 6)
   if found is None:
     return None

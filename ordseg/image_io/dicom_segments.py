@@ -1,7 +1,7 @@
 """DICOM segmentation objects (SEG, PS3.3 A.51) as masks."""
 
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,16 +10,19 @@ from ordseg.image_io import dicom_pixels, dicom_planes, dicom_stacks
 from ordseg.image_io.dicom_planes import group
 from ordseg.image_io.image_file import ImageFile
 
+if TYPE_CHECKING:
+  from pydicom import Dataset
+
 _CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segmentation, label map segmentation
 _SAME = 1e-3  # mm
 
 
-def is_segmentation(data: Any) -> bool:
+def is_segmentation(data: "Dataset") -> bool:
   """Returns whether a data set is a segmentation object."""
   return str(data.get("SOPClassUID") or "") in _CLASSES
 
 
-def read(file: pathlib.Path, data: Any) -> ImageFile:
+def read(file: pathlib.Path, data: "Dataset") -> ImageFile:
   """Reads the segments of an object.
 
   Returns:
@@ -57,7 +60,7 @@ def read(file: pathlib.Path, data: Any) -> ImageFile:
   return ImageFile(file, pages, spacing, page_affines=kept, header=[data], notes=notes)
 
 
-def _segment(file: pathlib.Path, data: Any, frame: int, labels: dict[int, str]) -> int:
+def _segment(file: pathlib.Path, data: "Dataset", frame: int, labels: dict[int, str]) -> int:
   item = group(data, frame, "SegmentIdentificationSequence")
   found = 0 if item is None else int(item.get("ReferencedSegmentNumber") or 0)
   if found not in labels:
@@ -66,7 +69,7 @@ def _segment(file: pathlib.Path, data: Any, frame: int, labels: dict[int, str]) 
 
 
 def _marked(
-  file: pathlib.Path, data: Any, frames: np.ndarray, numbers: list[int], kind: str, *, several: bool
+  file: pathlib.Path, data: "Dataset", frames: np.ndarray, numbers: list[int], kind: str, *, several: bool
 ) -> np.ndarray:
   if kind == "BINARY":
     values = np.asarray(numbers if several else [1] * len(numbers))[:, None, None]

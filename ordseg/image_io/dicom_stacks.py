@@ -42,7 +42,7 @@ def stacked(path: pathlib.Path, planes: Sequence[Plane], *, allow_gaps: bool = F
 
   Args:
     path: file or folder, for errors.
-    planes: of one file, or of several files.
+    planes: The planes of one file, or of several.
     allow_gaps: takes unequal distances; the steps of the affine are then their mean, so that first and last page lie
       where they were measured.
 
@@ -65,13 +65,13 @@ def stacked(path: pathlib.Path, planes: Sequence[Plane], *, allow_gaps: bool = F
   positions = np.stack([plane.at for plane in planes])  # [D, 3]
   row, column = np.median([plane.axes for plane in planes], axis=0)
   order = _order(path, planes, positions @ np.cross(row, column))
-  step, told = _step(path, [planes[k] for k in order], positions[order], allow_gaps=allow_gaps)
+  step, gap_notes = _step(path, [planes[k] for k in order], positions[order], allow_gaps=allow_gaps)
   start = planes[order[0]]
   if not all(start.spacing):
-    return Stack(order, None, (float(np.linalg.norm(step)), *start.spacing), (*notes, *told))
+    return Stack(order, None, (float(np.linalg.norm(step)), *start.spacing), (*notes, *gap_notes))
   affine = affine_of(start, step)
   assert affine is not None
-  return Stack(order, affine, placement.spacing_of(affine), (*notes, *told))
+  return Stack(order, affine, placement.spacing_of(affine), (*notes, *gap_notes))
 
 
 def affine_of(plane: Plane, step: np.ndarray | None = None) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 import pathlib
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from ordseg.errors import InputError
 from ordseg.image_io import dicom_files, dicom_pixels, dicom_planes, dicom_segments, dicom_stacks
 from ordseg.image_io.dicom_planes import Plane
 from ordseg.image_io.image_file import ImageFile
+
+if TYPE_CHECKING:
+  from pydicom import Dataset
 
 
 def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
@@ -32,19 +36,19 @@ def read(path: pathlib.Path, *, allow_gaps: bool = False) -> ImageFile:
     _check_alike(path, slices)
     planes, pages = [], []
     for file, data in slices:
-      frames, places, told = _one(file, data, alone=len(slices) == 1)
+      frames, places, more = _one(file, data, alone=len(slices) == 1)
       if pages and frames.shape[1:] != pages[0].shape[1:]:
         raise InputError(f"{path}: {_odd_size(slices)}; take it out.")
       planes += places
       pages.append(frames)
-      notes += told
+      notes += more
   stack = dicom_stacks.stacked(path, planes, allow_gaps=allow_gaps)
   header = [slices[k][1] for k in stack.order] if len(slices) > 1 else [slices[0][1]]
   notes = list(dict.fromkeys([*notes, *stack.notes]))
   return ImageFile(path, _ordered(pages, stack.order), stack.spacing, stack.affine, header=header, notes=tuple(notes))
 
 
-def _one(file: pathlib.Path, data: object, *, alone: bool) -> tuple[np.ndarray, list[Plane], list[str]]:
+def _one(file: pathlib.Path, data: "Dataset", *, alone: bool) -> tuple[np.ndarray, list[Plane], list[str]]:
   count = dicom_pixels.num_frames(file, data)
   if count > 1 and not alone:
     raise InputError(f"{file}: holds {count} frames; expected it alone, not among other files of a series.")
@@ -52,7 +56,7 @@ def _one(file: pathlib.Path, data: object, *, alone: bool) -> tuple[np.ndarray, 
   places = dicom_planes.planes_of(file, data, count)
   values, notes = dicom_pixels.to_values(file, data, stored)
   for keyword in dicom_files.PIXELS:
-    if keyword in data:  # type: ignore[operator]
+    if keyword in data:
       delattr(data, keyword)  # writers need the rest; the pixels are in memory once
   return values, places, notes
 
@@ -69,11 +73,11 @@ def _check_alike(path: pathlib.Path, slices: list[dicom_files.Slice]) -> None:
   patients = [f"PatientID {data.get('PatientID') or 'empty'}" for _, data in slices]
   colours = [str(data.get("PhotometricInterpretation") or "") for _, data in slices]
   kinds = [kind if kind == "MONOCHROME1" else "another PhotometricInterpretation" for kind in colours]
-  for told in (patients, kinds):
-    common = max(told, key=told.count)
-    odd = next((k for k, one in enumerate(told) if one != common), None)
+  for names in (patients, kinds):
+    common = max(names, key=names.count)
+    odd = next((k for k, one in enumerate(names) if one != common), None)
     if odd is not None:
-      raise InputError(f"{path}: {slices[odd][0].name} has {told[odd]}, most slices {common}; take it out.")
+      raise InputError(f"{path}: {slices[odd][0].name} has {names[odd]}, most slices {common}; take it out.")
 
 
 def _odd_size(slices: list[dicom_files.Slice]) -> str:

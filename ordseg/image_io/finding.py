@@ -5,9 +5,12 @@ import dataclasses
 import pathlib
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ordseg.image_io import formats
+
+if TYPE_CHECKING:
+  from pydicom import Dataset
 
 RUBBISH = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # that file managers and servers leave behind
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR: a table of contents
@@ -90,11 +93,11 @@ def _series(
   folder: pathlib.Path, files: Sequence[pathlib.Path], root: pathlib.Path, others: list[pathlib.Path]
 ) -> Iterator[Found]:
   """Yields the images of the DICOM files of one folder; adds what holds no picture to `others`."""
-  headers = {file: _header(file) for file in files}
-  unreadable = [file for file, header in headers.items() if header is None]
+  headers = {file: header for file in files if (header := _header(file)) is not None}
+  unreadable = [file for file in files if file not in headers]
   by_series: dict[str, list[pathlib.Path]] = collections.defaultdict(list)
   for file, header in headers.items():
-    if header is None or _is_directory(header):
+    if _is_directory(header):
       continue
     if header.get("Rows"):
       by_series[str(header.get("SeriesInstanceUID", ""))].append(file)
@@ -116,7 +119,7 @@ def _series(
     yield _of_file(file, root)
 
 
-def _is_stack(headers: Sequence[Any]) -> bool:
+def _is_stack(headers: Sequence["Dataset"]) -> bool:
   """Whether the files of a series are slices of one volume."""
   if len(headers) == 1 or any(_frames(header) > 1 for header in headers):
     return False
@@ -125,22 +128,22 @@ def _is_stack(headers: Sequence[Any]) -> bool:
   return any(header.get("Modality") not in _PROJECTIONS for header in headers)
 
 
-def _frames(header: Any) -> int:
+def _frames(header: "Dataset") -> int:
   try:
     return int(header.get("NumberOfFrames") or 1)
   except (TypeError, ValueError):
     return 1
 
 
-def _number(header: Any) -> str:
+def _number(header: "Dataset") -> str:
   return str(header.get("SeriesNumber") or "").strip()
 
 
-def _is_directory(header: Any) -> bool:
+def _is_directory(header: "Dataset") -> bool:
   return str(getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID", "")) == _DIRECTORY
 
 
-def _header(file: pathlib.Path) -> Any:
+def _header(file: pathlib.Path) -> "Dataset | None":
   """Returns the data set without its pixels; None where it cannot be read."""
   import pydicom
 

@@ -62,7 +62,7 @@ def read_voxels(path: pathlib.Path, image: Any) -> np.ndarray:
   """Returns the stored numbers [X, Y, Z, ...], not yet scaled.
 
   Args:
-    path: of the header, for errors.
+    path: The header's file, for errors.
     image: what nibabel loaded; its data may lie in another file (.img).
 
   Raises:

@@ -48,7 +48,7 @@ def read(path: pathlib.Path) -> ImageFile:
     values = nifti_data.read_voxels(path, image)
     stored: Any = image.dataobj
     slope, intercept = stored.slope, stored.inter
-    affine, spacing, told = _place(path, image, raw)
+    affine, spacing, notes = _place(path, image, raw)
   if raw is not None and np.isinf([raw["scl_slope"], raw["scl_inter"]]).any():
     raise InputError(f"{path}: its slope or intercept (scl_slope, scl_inter) is infinite; the header may be damaged.")
   values, alpha, more = _pages(path, values)
@@ -56,10 +56,10 @@ def read(path: pathlib.Path) -> ImageFile:
     values = rescaled(_native(values), float(slope), float(intercept))
   except InputError as error:
     raise InputError(f"{path}: {error} (scl_slope, scl_inter).") from error
-  return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *told), alpha=alpha)
+  return ImageFile(path, values, spacing, affine=affine, header=image.header, notes=(*more, *notes), alpha=alpha)
 
 
-def _misnamed(path: pathlib.Path, raw: Any) -> str:
+def _misnamed(path: pathlib.Path, raw: object) -> str:
   """Returns what to do where the name says packed and the content plain, or the other way round."""
   if raw is None:
     return ""

@@ -5,6 +5,7 @@ import io
 import pathlib
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def _png(path: pathlib.Path, content: bytes) -> ImageFile:
   return _upright(file, lambda: pngs.exif(found)) if found.texts else file
 
 
-def _decode(path: pathlib.Path, source: Any) -> ImageFile:
+def _decode(path: pathlib.Path, source: pathlib.Path | io.BytesIO) -> ImageFile:
   """Reads through Pillow."""
   limit = PIL.Image.MAX_IMAGE_PIXELS
   PIL.Image.MAX_IMAGE_PIXELS = None  # it refuses what microscopes make; `bounds` judges by the file
@@ -97,7 +98,7 @@ def _decode(path: pathlib.Path, source: Any) -> ImageFile:
     PIL.Image.MAX_IMAGE_PIXELS = limit
 
 
-def _upright(file: ImageFile, exif: Any) -> ImageFile:
+def _upright(file: ImageFile, exif: Callable[[], Mapping[int, Any]]) -> ImageFile:
   try:
     with warnings.catch_warnings(action="ignore"):
       code = int(exif().get(_ORIENTATION, orientation.UPRIGHT))
@@ -119,7 +120,7 @@ def _check_frames(path: pathlib.Path, image: PIL.Image.Image) -> tuple[str, ...]
   return ()
 
 
-def _check_size(path: pathlib.Path, image: Any) -> None:
+def _check_size(path: pathlib.Path, image: PIL.Image.Image) -> None:
   width, height = image.size
   size = {"I;16": 2, "I": 4, "F": 4}.get(image.mode, len(image.getbands()))
   ratio = _RATIOS.get(str(image.format), 0)
@@ -145,7 +146,7 @@ def _shallow(path: pathlib.Path, image: PIL.Image.Image) -> ImageFile:
   return _picture(path, values, alpha=alpha)
 
 
-def _indexed(path: pathlib.Path, image: Any) -> ImageFile:
+def _indexed(path: pathlib.Path, image: PIL.Image.Image) -> ImageFile:
   indices = np.array(image, dtype=np.uint8)
   palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
   if int(indices.max(initial=0)) >= len(palette):

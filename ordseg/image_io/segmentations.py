@@ -29,7 +29,7 @@ def write_probabilities(path: pathlib.Path, values: Mapping[str, np.ndarray], im
   """Writes probabilities as one segmentation object of type FRACTIONAL, a segment each.
 
   Args:
-    path: of the file; replaced at once.
+    path: The file; replaced at once.
     values: label -> [D, H, W] in [0, 1]; stored in steps of 1 / 255.
     image: what they are maps of.
 

@@ -8,13 +8,16 @@ import operator
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ordseg.errors import InputError
 from ordseg.image_io import bounds, orientation
 from ordseg.image_io.image_file import ImageFile, OtherFormatError, damaged
+
+if TYPE_CHECKING:
+  from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8")
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -111,7 +114,7 @@ def _damaged(path: pathlib.Path, said: list[str]) -> InputError:
   return InputError(f"{path}: cannot be read as an image, the TIFF may be damaged or cut short ({reason[:400]}).")
 
 
-def _main_series(path: pathlib.Path, tiff: Any) -> tuple[Any, tuple[str, ...]]:
+def _main_series(path: pathlib.Path, tiff: "TiffFile") -> tuple["TiffPageSeries", tuple[str, ...]]:
   """Returns the one full-resolution series, and a note on what else the file holds.
 
   Thumbnails and reduced levels are what NewSubfileType says, what lies in SubIFDs, and what slide formats name so.
@@ -134,22 +137,22 @@ def _main_series(path: pathlib.Path, tiff: Any) -> tuple[Any, tuple[str, ...]]:
   return main[0], (f"the full-resolution one of the {count} pictures in the file",) if count > 1 else ()
 
 
-def _size(series: Any) -> str:
+def _size(series: "TiffPageSeries") -> str:
   return f"{' x '.join(map(str, series.shape))} {series.dtype}"
 
 
-def _is_beside(series: Any) -> bool:
+def _is_beside(series: "TiffPageSeries") -> bool:
   page = series.keyframe
   is_slide = series.kind not in ("generic", "shaped", "uniform", "ome", "imagej")
   return bool(page.subfiletype & 0b101) or (is_slide and series.name in _BESIDE)
 
 
-def _is_reduced(level: Any) -> bool:
+def _is_reduced(level: "TiffPageSeries") -> bool:
   page = level.keyframe
   return bool(page.subfiletype & 1) or page.is_subifd or level.kind not in ("generic", "shaped", "uniform", "imagej")
 
 
-def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) -> None:
+def _check_whole(path: pathlib.Path, tiff: "TiffFile", series: "TiffPageSeries", said: list[str]) -> None:
   """Checks, before memory is taken, that all pages and all their strips or tiles are in the file."""
   if said:
     raise _damaged(path, said)
@@ -167,13 +170,14 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
       bounds.check(path, needed, size - series.dataoffset, ratio=bounds.PLAIN, shape=series.shape)
       raise damaged(path, f"the TIFF is cut short: its pixels need {series.dataoffset + needed:,} bytes of {size:,}")
     return
-  pages = list(series.pages)
+  stored = list(series.pages)
+  pages = [one for one in stored if one is not None]
   if series.is_multifile:
     raise InputError(f"{path}: is one of several files of a data set (OME or MicroManager); store it as one file.")
   held = math.prod(page.shape) * len(pages)
-  if any(one is None for one in pages) or held * series.dtype.itemsize != needed:
-    found = sum(one is not None for one in pages)
-    raise damaged(path, f"it is not whole: its description says {_size(series)}, found {found} pages of {page.shape}")
+  if len(pages) < len(stored) or held * series.dtype.itemsize != needed:
+    found = f"found {len(pages)} pages of {page.shape}"
+    raise damaged(path, f"it is not whole: its description says {_size(series)}, {found}")
   counts = 0
   for number, one in enumerate(pages):
     starts, lengths = one.dataoffsets, one.databytecounts
@@ -188,7 +192,7 @@ def _check_whole(path: pathlib.Path, tiff: Any, series: Any, said: list[str]) ->
   bounds.check(path, needed, min(counts, size), ratio=ratio, packed=packed, shape=(len(pages), height, width))
 
 
-def _pages(path: pathlib.Path, series: Any) -> ImageFile:
+def _pages(path: pathlib.Path, series: "TiffPageSeries") -> ImageFile:
   """Reads the pixels and gives them their meaning."""
   page = series.keyframe
   axes, sizes = series.axes, dict(zip(series.axes, series.shape, strict=True))
@@ -221,7 +225,7 @@ def _pages(path: pathlib.Path, series: Any) -> ImageFile:
   return orientation.turned(file, turn)
 
 
-def _check_colours(path: pathlib.Path, page: Any, dtype: np.dtype) -> None:
+def _check_colours(path: pathlib.Path, page: "TiffPage", dtype: np.dtype) -> None:
   kind = int(page.photometric)
   if kind == _YCBCR and int(page.compression) == _JPEG:
     return
@@ -242,7 +246,7 @@ def _inverted(path: pathlib.Path, values: np.ndarray, bits: int) -> np.ndarray:
   return top - values
 
 
-def _with_palette(path: pathlib.Path, indices: np.ndarray, page: Any) -> ImageFile:
+def _with_palette(path: pathlib.Path, indices: np.ndarray, page: "TiffPage") -> ImageFile:
   """Looks colours up in the ColorMap, whose numbers have 16 bits whatever they mean."""
   if page.colormap is None or indices.shape[-1] != 1 or indices.dtype.kind != "u":
     raise InputError(f"{path}: is a TIFF with a palette, but has no ColorMap of its colours.")
@@ -260,7 +264,7 @@ def _with_palette(path: pathlib.Path, indices: np.ndarray, page: Any) -> ImageFi
   return ImageFile(path, pages, indices=indices[..., 0], palette=palette)
 
 
-def _without_alpha(file: ImageFile, page: Any) -> ImageFile:
+def _without_alpha(file: ImageFile, page: "TiffPage") -> ImageFile:
   """ExtraSamples says which of the samples are transparency; all others are channels."""
   extra = [int(kind) for kind in page.extrasamples]
   first = file.pages.shape[-1] - len(extra)
@@ -272,7 +276,7 @@ def _without_alpha(file: ImageFile, page: Any) -> ImageFile:
   return dataclasses.replace(file, pages=np.ascontiguousarray(pages), alpha=file.pages[..., clear[0]])
 
 
-def _check_alike(path: pathlib.Path, series: Any) -> int:
+def _check_alike(path: pathlib.Path, series: "TiffPageSeries") -> int:
   """Checks every page against the first, whose tags tifffile decodes them all by; returns their Orientation.
 
   tifffile itself looks at the second, the eighth and the last page of a long stack.
@@ -295,5 +299,5 @@ def _check_alike(path: pathlib.Path, series: Any) -> int:
   return codes.pop() if codes else orientation.UPRIGHT
 
 
-def _kind(page: Any) -> tuple[Any, ...]:
+def _kind(page: "TiffPage") -> tuple[Any, ...]:
   return page.hash, page.subfiletype & 1, None if page.colormap is None else page.colormap.tobytes()

@@ -51,8 +51,8 @@ def eval_batches(
 
   Args:
     source: the examples.
-    preprocess_config: see `preprocess.prepare_image`.
-    batch_size: of every batch; short ones are filled up with dummies.
+    preprocess_config: How images are prepared; see `preprocess.prepare_image`.
+    batch_size: Images of every batch; short ones are filled up with dummies.
     process_index: this process takes the examples process_index, process_index + process_count, ..
     process_count: the number of processes.
     keep: further fields that travel in `batch`, in their own dtype, where an example has them.

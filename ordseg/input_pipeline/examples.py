@@ -27,7 +27,7 @@ class Source(Protocol):
 
   def __len__(self) -> int: ...
 
-  def __getitem__(self, index: Any, /) -> Any: ...
+  def __getitem__(self, index: object, /) -> Any: ...
 
 
 def check(example: Example, panel: Panel) -> None:
@@ -128,13 +128,13 @@ def stack(examples: Iterable[Mapping[str, np.ndarray]], size: int) -> dict[str, 
   return out
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
   """Returns text given as str, bytes or a numpy scalar of either."""
   value = value.item() if isinstance(value, np.ndarray | np.generic) else value
   return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def as_uint8(values: Any) -> np.ndarray:
+def as_uint8(values: object) -> np.ndarray:
   """Returns 0/1 values of any dtype as uint8; no copy where they are."""
   return np.asarray(values).astype(np.uint8, copy=False)
 

@@ -32,8 +32,8 @@ def choose(rater_valid: np.ndarray, raters: str, draws: np.random.Generator) -> 
 
   Args:
     rater_valid: [R], 1 where the rater answered; [K, R] of several classes, for which the same raters are chosen.
-    raters: see `check`.
-    draws: of this example.
+    raters: The raters that are kept; see `check`.
+    draws: The random generator of this example.
   """
   valid = np.asarray(rater_valid).astype(np.uint8)
   if raters == ALL or not valid.any():

@@ -18,10 +18,10 @@ class Prefetcher(Iterator[Any]):
   go: each ends the thread after the item it is at.
 
   Attributes:
-    wait_seconds: time the consumer has spent waiting for items, all told.
+    wait_seconds: time in all that the consumer has spent waiting for items.
   """
 
-  def __init__(self, iterator: Iterator[Any], put_fn: Callable[[Any], Any], size: int):
+  def __init__(self, iterator: Iterator[object], put_fn: Callable[[Any], Any], size: int):
     if size < 1:
       raise InputError(f"prefetch needs size >= 1, got {size}.")
     self.wait_seconds = 0.0
@@ -60,7 +60,7 @@ class Prefetcher(Iterator[Any]):
       raise TypeError(f"{type(self._iterator).__name__} has no get_state().")
     return self._state
 
-  def set_state(self, state: Any) -> None:
+  def set_state(self, state: object) -> None:
     """Goes to a position that `get_state` returned, and drops what was read ahead."""
     self.close()
     self._iterator.set_state(state)  # pyright: ignore[reportAttributeAccessIssue]
@@ -78,7 +78,7 @@ class Prefetcher(Iterator[Any]):
     self.close()
 
 
-def prefetch(iterator: Iterator[Any], put_fn: Callable[[Any], Any], size: int) -> Prefetcher:
+def prefetch(iterator: Iterator[object], put_fn: Callable[[Any], Any], size: int) -> Prefetcher:
   """Runs `put_fn`, usually the transfer to the device, ahead of the consumer.
 
   Args:
@@ -100,7 +100,7 @@ def _state_of(iterator: Any) -> Any:
 
 
 def _produce(
-  iterator: Iterator[Any],
+  iterator: Iterator[object],
   put_fn: Callable[[Any], Any],
   ready: queue.SimpleQueue,
   slots: threading.Semaphore,

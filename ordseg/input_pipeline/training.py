@@ -130,10 +130,10 @@ def train_iterator(
     source: the training examples.
     data_config: the fields `crop_size` (h, w), or (d, h, w) for volumes, `raters` (see `panels.check`) and
       `num_threads` (0: read in the caller's thread).
-    preprocess_config: see `preprocess.prepare_image`.
-    augment_config: see `augment.augment`.
+    preprocess_config: How images are prepared; see `preprocess.prepare_image`.
+    augment_config: How images are augmented; see `augment.augment`.
     per_process_batch_size: b, examples per step on this process.
-    seed: of order and augmentation, >= 0.
+    seed: Seed of order and augmentation, >= 0.
     process_index: which share of each global batch is this process's.
     process_count: the number of shares.
     label_weights: (rater_masks [H, W, R], rater_valid [R]) -> [N] float32 of the whole image; batches then carry it.

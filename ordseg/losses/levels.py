@@ -126,7 +126,7 @@ def nll(log_probs: LogProbs, votes: Votes, num_valid: NumValid | None = None) ->
 def sord(log_probs: LogProbs, votes: Votes, num_valid: NumValid | None = None, *, sord_scale: float = 1.0) -> Values:
   """Cross-entropy against levels softened by distance: t_k ~ exp(-scale |k - c|), k = 0..n (Diaz, Marathe, 2019).
 
-  Not proper: even a certain panel is told to be unsure. For the first three arguments see `rps`.
+  Not proper: it is least for an unsure prediction even where all raters agree. For the first three arguments see `rps`.
 
   Args:
     log_probs: log-probabilities of the levels 0..R of a full panel.

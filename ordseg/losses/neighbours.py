@@ -19,8 +19,8 @@ def neighbourhood_mean(values: Values, weight: Values, kernel: Float[Array, "3 3
 
   Args:
     values: [.., H, W].
-    weight: of each pixel, in the same shape.
-    kernel: of each of the neighbours.
+    weight: The weight of each pixel, in the same shape.
+    kernel: The weight of each neighbour.
 
   Raises:
     InputError: there are not two axes.

@@ -31,7 +31,7 @@ def image_sum(x: Array, weight: Values, axes: Sequence[int]) -> Array:
   """Sums x over the valid pixels of each image; the summed axes stay, of length 1.
 
   Args:
-    x: in the shape of `weight`, or with further axes behind it.
+    x: Values in the shape of `weight`, or with further axes behind it.
     weight: 1 where a pixel counts.
     axes: those of `weight` that are one image.
 

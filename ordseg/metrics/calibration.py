@@ -106,7 +106,7 @@ def bin_pixels(
     prob: [...] float32 in [0, 1].
     labels: F integer arrays like `prob`, in 0..max_label, such as each rater's mask, or the number of votes.
     mask: like `prob`, nonzero where a pixel counts; None: everywhere.
-    num_bins: of equal width, 1..255.
+    num_bins: Number of bins of equal width, 1..255.
     max_label: the largest label.
     first_bin: the bins below it are not counted, and not returned.
 
@@ -277,7 +277,7 @@ def mr_ece(prob: ArrayLike, rater_masks: ArrayLike, mask: ArrayLike | None = Non
     prob: [...] float32 in [0, 1].
     rater_masks: [..., R], 0 or 1.
     mask: [...], nonzero where a pixel counts; None: everywhere.
-    num_bins: of equal width.
+    num_bins: Number of bins of equal width.
 
   Returns:
     The error in [0, 1]; NaN where nothing counts.

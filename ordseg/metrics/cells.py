@@ -24,8 +24,8 @@ _LOW_BITS = 13
 def rank_cell(prob: Array) -> Array:
   """Returns the cell of each probability, int32 in 0..NUM_RANKS-1, never decreasing in the probability.
 
-  Cells are small near 0 and 1, where most probabilities are: 1e-9 and 1e-12 are told apart. They are read off the bits
-  of the float, so that no cell depends on how a logarithm is rounded.
+  Cells are small near 0 and 1, where most probabilities are: 1e-9 and 1e-12 have different cells. They are read off the
+  bits of the float, so that no cell depends on how a logarithm is rounded.
   """
   prob = jnp.clip(prob, 0.0, 1.0)
   above = NUM_RANKS - 1 - jnp.maximum(_distance_cell(1.0 - prob) - _FIRST_ABOVE + 1, 0)

@@ -52,7 +52,7 @@ class Scores:
 
     Args:
       groups: [I], '' for an image that belongs to none; a group is one case.
-      pool: of the images.
+      pool: How the images are put together.
     """
     return self._metrics(groups, pool, with_ranks=True)
 

@@ -221,7 +221,7 @@ def register(metric: Metric) -> Metric:
 
 
 def known(path: str) -> Metric | None:
-  """Returns the metric at a dotted path of metrics.json, None where the number is no metric.
+  """Returns the metric at a dotted path of metrics.json, None where the number is not a metric.
 
   >>> known("oracle.read_outs.mean_vote.brier").label
   'Brier score'
@@ -268,7 +268,7 @@ def numbers(section: str, images: Images, pool: Pool = EVERY_IMAGE, *, with_rank
   Args:
     section: one of `SECTIONS`.
     images: what was counted.
-    pool: of the images.
+    pool: How the images are put together.
     with_ranks: whether to include what needs pooled ranks, which no resample has.
 
   Returns:

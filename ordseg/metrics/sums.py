@@ -321,7 +321,7 @@ def pooled_ranks(sums: dict[str, Any], num_real: int, num_pixels: int) -> np.nda
   """Adds up what the device counted per cell over the images of a batch.
 
   Args:
-    sums: of a batch, from `image_sums`.
+    sums: The sums of a batch, from `image_sums`.
     num_real: images that count.
     num_pixels: P of each image as it was counted, padding included.
 

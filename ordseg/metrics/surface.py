@@ -45,7 +45,7 @@ def batch_scores(level_probs: np.ndarray, batch: Batch, num_real: int, tolerance
     batch: rater_masks, rater_valid, mask, and spacing [B, 2] or [B, 3] in mm where there is one. Pixels that do not
       count are outside every mask.
     num_real: images that count.
-    tolerance: of the surface Dice, mm or pixels.
+    tolerance: Tolerance of the surface Dice, mm or pixels.
   """
   num_raters = level_probs.shape[-1] - 1
   num_valid = np.sum(np.asarray(batch["rater_valid"]) > 0, axis=-1)
@@ -89,7 +89,7 @@ def mask_scores(
     predicted: boolean masks [H, W] or [D, H, W].
     truths: the same.
     spacing: along each axis.
-    tolerance: in the unit of `spacing`.
+    tolerance: Tolerance in the unit of `spacing`.
 
   Returns:
     [2, len(predicted), len(truths)] float64: Hausdorff distance at 95 %, surface Dice.

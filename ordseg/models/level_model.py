@@ -52,11 +52,11 @@ class LevelModel:
     """Draws parameters.
 
     Args:
-      key: to draw from.
+      key: Random key that parameters are drawn from.
       size: H and W, or D, H and W, of an image to trace the network with; parameters do not depend on it.
       level_counts: [L], or [K, L] of several classes: pixels of each level in the training set, which the untrained
         network is made to predict everywhere (`heads.Head.init_bias`); None leaves that bias at 0.
-      encoder: from `read_encoder`; in place of those drawn.
+      encoder: Parameters from `read_encoder`, in place of those drawn.
     """
     image = jnp.zeros((1, *size, self.panel.num_channels), jnp.float32)
     params = jax.jit(functools.partial(self.net.init, is_training=False))(key, image)["params"]
@@ -127,7 +127,7 @@ def build(model_config: Mapping[str, Any], panel: Panel) -> LevelModel:
   return LevelModel(net, head, panel)
 
 
-def read_encoder(model_config: Mapping[str, Any], panel: Panel) -> Params | None:
+def read_encoder(model_config: Mapping[str, object], panel: Panel) -> Params | None:
   """Reads the encoder's parameters from ``config.model.encoder_weights``; see `pretrained.read_encoder`.
 
   Returns:
@@ -147,7 +147,7 @@ def set_output_bias(params: Params, bias: ArrayLike) -> Params:
   """Returns `params` with the bias of the output layer replaced.
 
   Args:
-    params: of any network of `NETWORKS`; left unchanged.
+    params: Parameters of any network of `NETWORKS`; left unchanged.
     bias: [K], what the untrained network should output on average (`heads.Head.init_bias`), class after class.
 
   Raises:

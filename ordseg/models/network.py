@@ -149,13 +149,13 @@ def chosen(model_config: Mapping[str, Any]) -> tuple[Network, dict[str, Any]]:
   return network, settings
 
 
-def check(model_config: Mapping[str, Any]) -> None:
+def check(model_config: Mapping[str, object]) -> None:
   """Checks ``config.model`` but for its head; raises as `chosen`."""
   chosen(model_config)
 
 
 def get_model(
-  model_config: Mapping[str, Any], *, num_outputs: int, num_constants: int = 0, num_classes: int = 1
+  model_config: Mapping[str, object], *, num_outputs: int, num_constants: int = 0, num_classes: int = 1
 ) -> Segmenter:
   """Builds the network of ``config.model``; raises as `chosen`.
 
@@ -174,7 +174,7 @@ def num_axes(model_config: Mapping[str, Any]) -> int:
   return NETWORKS.find(model_config["name"]).num_axes
 
 
-def size_multiples(model_config: Mapping[str, Any]) -> tuple[int, ...]:
+def size_multiples(model_config: Mapping[str, object]) -> tuple[int, ...]:
   """Returns how often the network halves each axis, as the factor: (H, W), or (D, H, W) for volumes."""
   network, settings = chosen(model_config)
   return network.size_multiples(settings)

@@ -115,7 +115,7 @@ def _read_torch(file: pathlib.Path) -> Weights:
   return {str(name): value.detach().to(torch.float32).numpy() for name, value in loaded.items()}
 
 
-def _entries(loaded: Any) -> str:
+def _entries(loaded: object) -> str:
   names = [str(name) for name in loaded] if isinstance(loaded, Mapping) else []
   return f" with the entries {', '.join(names[:4])}" if names else ""
 

@@ -1,7 +1,6 @@
 """What the networks with a ResNet encoder share: its fields in the config, its layer, the norm that fits it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ordseg.errors import InputError
 from ordseg.models import network, pretrained, resnet
@@ -37,14 +36,14 @@ class ResNetSegmenter(Segmenter):
 def register(name: str, summary: str) -> Callable[[Module], Module]:
   """Returns `network.register` for networks of this kind."""
 
-  def check(own: Mapping[str, Any]) -> None:
+  def check(own: Mapping[str, object]) -> None:
     if own["norm"] == "none":
       raise InputError(
         f"config.model.norm='none' does not fit config.model.name={name!r}: without a norm the sums of its residual"
         " blocks grow with depth. Use 'group' or 'instance'."
       )
 
-  def multiples(own: Mapping[str, Any]) -> tuple[int, int]:
+  def multiples(own: Mapping[str, object]) -> tuple[int, int]:
     del own
     return (_STRIDE, _STRIDE)
 

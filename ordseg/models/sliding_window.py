@@ -97,7 +97,7 @@ def predict_rows(
     predict: (images [B, h, w, C]) -> level_probs [B, h, w, L]; volumes have an axis more, several classes one before L.
     image: [H, W, C] or [D, H, W, C], anything that slices like an array; only windows of it are read.
     windows: how to cover it.
-    prepare: from a window as stored to what the network sees.
+    prepare: Makes what the network sees of a window as stored.
     progress: called with (windows done, windows in all).
 
   Yields:

@@ -51,7 +51,7 @@ def thin(level_probs: Float[ArrayLike, "*b L"], num_valid: NumValid) -> Float[Ar
   """Thins a full-panel prediction to the raters that answered: q_c = sum_l p_l P(c | l, n).
 
   Args:
-    level_probs: of the levels 0..R of a full panel.
+    level_probs: Probabilities of the levels 0..R of a full panel.
     num_valid: n, in 0..R.
 
   Returns:
@@ -117,7 +117,7 @@ def thinned_cdf(level_probs: Float[ArrayLike, "*b L"], num_valid: NumValid) -> F
   """Returns Q_j = P(c <= j) of the thinned prediction; `level_cdf` where all raters answered.
 
   Args:
-    level_probs: of the levels 0..R of a full panel.
+    level_probs: Probabilities of the levels 0..R of a full panel.
     num_valid: n, in 0..R.
 
   Returns:

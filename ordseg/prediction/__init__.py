@@ -3,8 +3,8 @@
 ``ordseg predict``; docs/predict.md. Needs neither TFDS nor the repository.
 """
 
-from ordseg.prediction.files import Options, predict_file, predict_files
+from ordseg.prediction.files import OutputOptions, predict_file, predict_files
 from ordseg.prediction.inputs import find_inputs
-from ordseg.prediction.predictor import How, Predictor, load
+from ordseg.prediction.predictor import PredictOptions, Predictor, load
 
-__all__ = ["How", "Options", "Predictor", "find_inputs", "load", "predict_file", "predict_files"]
+__all__ = ["OutputOptions", "PredictOptions", "Predictor", "find_inputs", "load", "predict_file", "predict_files"]

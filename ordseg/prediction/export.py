@@ -17,7 +17,7 @@ import numpy as np
 from ordseg import files, models, ordinal, records, run_record
 from ordseg.errors import InputError
 from ordseg.prediction import predictor
-from ordseg.prediction.predictor import Run
+from ordseg.prediction.predictor import TrainedRun
 from ordseg.training import loop
 from ordseg.types import Array
 
@@ -29,7 +29,7 @@ AXES = ("depth", "height", "width")
 
 
 def level_probs_fn(
-  run: Run, step: str | int, recalibration: str = ""
+  run: TrainedRun, step: str | int, recalibration: str = ""
 ) -> tuple[Callable[[Array], Array], int, dict[str, Any] | None]:
   """Returns (images [B, H, W, C] -> level_probs [B, H, W, L]) with the parameters and the recalibration map inside.
 
@@ -41,9 +41,9 @@ def level_probs_fn(
   model = run.level_model()
   recalibrate, content = None, None
   if recalibration:
-    how = predictor.How(found_step, recalibration=recalibration)
+    options = predictor.PredictOptions(found_step, recalibration=recalibration)
     checkpoints = [predictor.digest(params)]
-    recalibrate, content = predictor.find_recalibration([run], how, steps=[found_step], checkpoints=checkpoints)
+    recalibrate, content = predictor.find_recalibration([run], options, steps=[found_step], checkpoints=checkpoints)
 
   def predict(images: Array) -> Array:
     log_probs = model.log_level_probs(params, images)
@@ -52,7 +52,7 @@ def level_probs_fn(
   return predict, found_step, content
 
 
-def metadata(run: Run, step: int, recalibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def metadata(run: TrainedRun, step: int, recalibration: Mapping[str, object] | None = None) -> dict[str, Any]:
   """Returns what a user of the exported file must know, ready for JSON; `recalibration` is the content of its file."""
   names = [*ordinal.READ_OUTS, *(f"at_least_{j}" for j in range(1, run.panel.num_raters + 1))]
   axes = ["batch", *AXES[-run.panel.num_axes :]]
@@ -91,7 +91,7 @@ def _without_paths(recalibration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def export_run(
-  run: Run,
+  run: TrainedRun,
   out_dir: pathlib.Path,
   *,
   file_format: str,
@@ -102,7 +102,7 @@ def export_run(
   """Writes the model and metadata.json; both are checked against the run on a random image first.
 
   Args:
-    run: from `predictor.load_run`.
+    run: The trained run, as `predictor.load_run` returns it.
     out_dir: made if missing.
     file_format: ``jax`` (any batch; any multiples of `models.size_multiples`) or ``onnx`` (any batch, one size).
     step: a checkpoint's step, 'best' or 'last'.

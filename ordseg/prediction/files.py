@@ -19,7 +19,7 @@ from ordseg.models import sliding_window
 from ordseg.models.sliding_window import Windows
 from ordseg.prediction import maps, overlay, summary
 from ordseg.prediction.measures import Extent
-from ordseg.prediction.predictor import Predictor, Run
+from ordseg.prediction.predictor import Predictor, TrainedRun
 from ordseg.progress import Progress
 
 _SECONDS = 5.0  # between two lines about one file
@@ -27,7 +27,7 @@ LARGE_PIXELS = 50_000_000  # of a page: its maps are kept on disk, not in memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class OutputOptions:
   """What to write, and how.
 
   Attributes:
@@ -54,14 +54,14 @@ def predict_files(
   predictor: Predictor,
   inputs: Mapping[str, pathlib.Path],
   output: pathlib.Path,
-  options: Options,
+  options: OutputOptions,
   *,
   say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
   """Predicts images and writes their maps and ``summary.csv``.
 
   Args:
-    predictor: from `predictor.load`.
+    predictor: The loaded runs, as `predictor.load` returns them.
     inputs: name -> file; see `find_inputs`.
     output: folder; maps are ``<output>/<name>_<map>.<suffix>``.
     options: what to write.
@@ -97,7 +97,7 @@ def _tried(
   path: pathlib.Path,
   output: pathlib.Path,
   name: str,
-  options: Options,
+  options: OutputOptions,
   say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
   """Returns the rows of one file: one that says ``failed`` where anything went wrong that is the file's own."""
@@ -115,14 +115,14 @@ def predict_file(
   predictor: Predictor,
   path: pathlib.Path,
   target: pathlib.Path,
-  options: Options,
+  options: OutputOptions,
   *,
   say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
   """Predicts one image, page by page, or as a volume where the network takes volumes, and writes its maps.
 
   Args:
-    predictor: from `predictor.load`.
+    predictor: The loaded runs, as `predictor.load` returns them.
     path: a file, or the folder of a DICOM series.
     target: what the files written begin with; with several classes their names follow.
     options: what to write.
@@ -183,7 +183,7 @@ def _parts(
 class _Maps:
   """The maps of one class while they are made."""
 
-  def __init__(self, image: ImageFile, options: Options, num_raters: int, scratch: pathlib.Path):
+  def __init__(self, image: ImageFile, options: OutputOptions, num_raters: int, scratch: pathlib.Path):
     self.extent = Extent()
     self._image, self._options, self._num_raters = image, options, num_raters
     self._wanted = maps.get_maps(options.maps, num_raters)
@@ -230,7 +230,7 @@ class _Maps:
       segmentations.write_probabilities(target.with_name(f"{target.name}_probability.dcm"), values, self._image)
 
 
-def _fitting(image: ImageFile, run: Run) -> ImageFile:
+def _fitting(image: ImageFile, run: TrainedRun) -> ImageFile:
   """Returns the image with the channels of the training; a grey picture stored as RGB counts as grey."""
   pages, num_channels = image.pages, run.panel.num_channels
   if not pages.size:
@@ -253,7 +253,7 @@ def _scaling(image: ImageFile, values: np.ndarray, predictor: Predictor) -> prep
     raise InputError(f"{image.path}: {error}") from error
 
 
-def _message(image: ImageFile, predictor: Predictor, options: Options) -> str:
+def _message(image: ImageFile, predictor: Predictor, options: OutputOptions) -> str:
   """Says how the file was read and what a user should know before trusting the maps; '' where that is nothing."""
   clauses = [warning] if (warning := _differences(image, predictor)) else []
   clauses += image.notes
@@ -264,15 +264,15 @@ def _message(image: ImageFile, predictor: Predictor, options: Options) -> str:
 
 def _differences(image: ImageFile, predictor: Predictor) -> str:
   """Says what differs from the training; '' where nothing does."""
-  seen, told = predictor.run.image_info, []
+  seen, differences = predictor.run.image_info, []
   if seen.get("dtype") and seen["dtype"] != str(image.pages.dtype):
-    told.append(f"values are {image.pages.dtype}, in training {seen['dtype']}")
+    differences.append(f"values are {image.pages.dtype}, in training {seen['dtype']}")
   spacing = image.spacing[3 - predictor.run.panel.num_axes :]
   trained, here = [x for x in seen.get("spacing", []) if x], [x for x in spacing if x]
   if len(trained) == len(here) > 0 and not np.allclose(trained, here, rtol=0.25):
     sizes = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in (here, trained)]
-    told.append(f"pixels are {sizes[0]} mm, in training {sizes[1]} mm")
-  return f"warning: {'; '.join(told)}" if told else ""
+    differences.append(f"pixels are {sizes[0]} mm, in training {sizes[1]} mm")
+  return f"warning: {'; '.join(differences)}" if differences else ""
 
 
 def _sink(path: pathlib.Path, image: ImageFile, name: str, *, large: bool) -> np.ndarray:

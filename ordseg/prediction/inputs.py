@@ -19,7 +19,7 @@ def find_inputs(
       is one image; any other folder gives its images and series, however deep. Of a folder laid out for training
       (docs/own_data.md) the images alone are taken, not the raters' masks.
     output: where maps go; what lies in it is no input, where it is a folder in the input's.
-    say: is told what was left out.
+    say: takes a line about what was left out.
 
   Returns:
     Name -> file, folder of a DICOM series, or folder / SeriesInstanceUID where it holds several, sorted; the name is

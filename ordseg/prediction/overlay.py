@@ -9,7 +9,7 @@ from ordseg.image_io import ImageFile, segmentations
 MAX_SIDE = 1600  # pixels; larger images are thinned out
 MIN_SIDE = 512  # pixels of the longer side; smaller images are enlarged by a whole number
 _LEGEND = 46
-# From nobody to everybody; told apart by people who do not see red and green too (Okabe, Ito, 2008).
+# From nobody to everybody; distinguishable for people who do not see red and green too (Okabe, Ito, 2008).
 _STOPS = np.asarray([[0, 114, 178], [86, 180, 233], [240, 228, 66], [230, 159, 0], [213, 94, 0]], np.float32)
 
 

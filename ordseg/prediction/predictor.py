@@ -27,7 +27,7 @@ from ordseg.types import Array, Panel, Params, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainedRun:
   """What a workdir's config.json says.
 
   Attributes:
@@ -58,7 +58,7 @@ class Run:
     return models.build(self.config.model, self.panel)
 
 
-def load_run(workdir: str | pathlib.Path) -> Run:
+def load_run(workdir: str | pathlib.Path) -> TrainedRun:
   """Reads config.json.
 
   Raises:
@@ -68,7 +68,7 @@ def load_run(workdir: str | pathlib.Path) -> Run:
   made = info["versions"].get("ordseg", "0")
   if _numbers(made) > _numbers(ordseg.__version__):
     raise InputError(f"{workdir} was made by ordseg {made}; this is {ordseg.__version__}. Update it.")
-  return Run(
+  return TrainedRun(
     workdir=pathlib.Path(workdir),
     config=info["config"],
     panel=Panel(
@@ -88,7 +88,7 @@ def _numbers(version: str) -> list[int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class How:
+class PredictOptions:
   """What is predicted with.
 
   Attributes:
@@ -110,7 +110,7 @@ class How:
     parts.append(pathlib.Path(self.recalibration).stem)
     return "".join(f"-{part}" for part in parts if part)
 
-  def uncalibrated(self) -> "How":
+  def uncalibrated(self) -> "PredictOptions":
     """Returns the same without recalibration."""
     return dataclasses.replace(self, recalibration="")
 
@@ -129,7 +129,7 @@ class Predictor:
   """
 
   predict: LevelPredictFn
-  run: Run
+  run: TrainedRun
   steps: tuple[int, ...]
   log_predict: LevelPredictFn
   checkpoints: tuple[str, ...]
@@ -144,7 +144,7 @@ class Predictor:
 
     Returns:
       Level probabilities [H, W, L] or [D, H, W, L] float32, which sum to 1; `ordinal.read_out` reads them. With several
-      classes there is an axis for them before L, in the order of `Run.class_names`.
+      classes there is an axis for them before L, in the order of `TrainedRun.class_names`.
 
     Raises:
       InputError: another number of axes or channels than the run was trained on, an empty image, or values that are no
@@ -160,7 +160,9 @@ class Predictor:
     return sliding_window.windowed(self.predict, windows)(prepared[None])[0]
 
 
-def load(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], how: How | None = None) -> Predictor:
+def load(
+  workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], options: PredictOptions | None = None
+) -> Predictor:
   """Loads one run, or several as an ensemble.
 
     from ordseg import prediction, read_out
@@ -175,27 +177,27 @@ def load(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], how: How |
   A recalibration is applied to what all of them say together.
 
   Args:
-    workdirs: of one run or several.
-    how: what to predict with; by default the best checkpoint, as it is.
+    workdirs: The folder of one run, or of several.
+    options: The checkpoint and what is applied to it; by default the best checkpoint, as it is.
 
   Raises:
     InputError: no run, no such checkpoint, runs on different data or with different preprocessing, dropout samples of
       a network without dropout, or a recalibration that was fitted on something else.
   """
-  how = how or How()
+  options = options or PredictOptions()
   runs = [load_run(workdir) for workdir in ([workdirs] if isinstance(workdirs, str | pathlib.Path) else workdirs)]
   for run in runs[1:]:
     _check_same(runs[0], run)
-  members = [_load_member(run, how) for run in runs]
+  members = [_load_member(run, options) for run in runs]
   raters = [run.config.data.raters for run in runs]
   is_panel = ensembles.check_panel(raters, runs[0].panel.num_raters)
   fns = [member.predict for member in members]
   predict = ensembles.panel(fns) if is_panel else ensembles.average(fns) if len(fns) > 1 else fns[0]
-  if how.flips:
+  if options.flips:
     predict = ensembles.with_flips(predict)
   # One network says itself what log p is. Of an average only p is known, and log p of what float32 holds: below 1e-38 a
   # level counts as impossible, as it does for every read-out.
-  exact = members[0].log_predict if len(runs) == 1 and not how.flips else None
+  exact = members[0].log_predict if len(runs) == 1 and not options.flips else None
   out = Predictor(
     predict=predict,
     run=runs[0],
@@ -203,12 +205,12 @@ def load(workdirs: str | pathlib.Path | Sequence[str | pathlib.Path], how: How |
     log_predict=exact or (lambda images: safe_log(predict(images))),
     checkpoints=tuple(member.digest for member in members),
   )
-  return recalibrated(out, runs, how) if how.recalibration else out
+  return recalibrated(out, runs, options) if options.recalibration else out
 
 
-def recalibrated(predictor: Predictor, runs: Sequence[Run], how: How) -> Predictor:
-  """Returns a predictor whose `predict` goes through the map that `how` names."""
-  found, content = find_recalibration(runs, how, steps=predictor.steps, checkpoints=predictor.checkpoints)
+def recalibrated(predictor: Predictor, runs: Sequence[TrainedRun], options: PredictOptions) -> Predictor:
+  """Returns a predictor whose `predict` goes through the map that `options` names."""
+  found, content = find_recalibration(runs, options, steps=predictor.steps, checkpoints=predictor.checkpoints)
   apply = jax.jit(lambda log_probs: jnp.exp(found(log_probs)))
   return dataclasses.replace(
     predictor, predict=lambda images: np.asarray(apply(predictor.log_predict(images))), recalibration=content
@@ -221,21 +223,21 @@ def safe_log(level_probs: np.ndarray) -> np.ndarray:
   return np.where(possible, np.log(np.where(possible, level_probs, 1)), LOG_ZERO).astype(np.float32)
 
 
-def recalibration_path(workdir: pathlib.Path, method: str, how: How, num_runs: int) -> pathlib.Path:
+def recalibration_path(workdir: pathlib.Path, method: str, options: PredictOptions, num_runs: int) -> pathlib.Path:
   """Returns where the map of a method for these runs, predicted in this way, is kept."""
-  return workdir / "recalibration" / f"{method}{how.uncalibrated().label(num_runs)}.json"
+  return workdir / "recalibration" / f"{method}{options.uncalibrated().label(num_runs)}.json"
 
 
 def find_recalibration(
-  runs: Sequence[Run], how: How, *, steps: Sequence[int], checkpoints: Sequence[str]
+  runs: Sequence[TrainedRun], options: PredictOptions, *, steps: Sequence[int], checkpoints: Sequence[str]
 ) -> tuple[Recalibration, dict[str, Any]]:
-  """Reads the map that `how` names and holds it against what it is to be used with.
+  """Reads the map that `options` names and holds it against what it is to be used with.
 
   Args:
-    runs: that predict.
-    how: what they predict with.
-    steps: of their checkpoints.
-    checkpoints: digests of the parameters.
+    runs: The runs that predict.
+    options: What they predict with.
+    steps: The step of each run's checkpoint.
+    checkpoints: The digest of each checkpoint's parameters.
 
   Returns:
     The map, and the content of its file with ``file``.
@@ -243,10 +245,10 @@ def find_recalibration(
   Raises:
     InputError: there is no such map, or it was fitted on other checkpoints, raters or views.
   """
-  path = pathlib.Path(how.recalibration)
+  path = pathlib.Path(options.recalibration)
   if path.suffix != ".json":
-    check_choice(how.recalibration, (*recalibration.METHODS, recalibration.AUTO), field="--recalibration")
-    path = recalibration_path(runs[0].workdir, how.recalibration, how, len(runs))
+    check_choice(options.recalibration, (*recalibration.METHODS, recalibration.AUTO), field="--recalibration")
+    path = recalibration_path(runs[0].workdir, options.recalibration, options, len(runs))
   found, content = recalibration.read(path)
   fitted = content.get("fitted")
   if not isinstance(fitted, Mapping):
@@ -254,19 +256,22 @@ def find_recalibration(
   if found.num_raters != runs[0].panel.num_raters:
     raise InputError(f"{path}: is for {found.num_raters} raters, {runs[0].workdir} has {runs[0].panel.num_raters}.")
   views = fitted.get("flips"), fitted.get("dropout_samples")
-  if sorted(fitted.get("checkpoints") or []) != sorted(checkpoints) or views != (how.flips, how.dropout_samples):
-    here = _described([run.workdir for run in runs], steps, how.flips, how.dropout_samples)
+  if sorted(fitted.get("checkpoints") or []) != sorted(checkpoints) or views != (
+    options.flips,
+    options.dropout_samples,
+  ):
+    here = _described([run.workdir for run in runs], steps, options.flips, options.dropout_samples)
     there = _described(fitted.get("workdirs") or ["?"], fitted.get("steps") or ["?"], *views)
     raise InputError(
       f"{path}: was fitted on {there}, not on {here}. Fit it anew: ordseg recalibrate "
-      f"--workdir={','.join(str(run.workdir) for run in runs)} --method={found.method} --step={how.step}"
-      + " --flips" * how.flips
-      + f" --dropout_samples={how.dropout_samples}" * (how.dropout_samples > 0)
+      f"--workdir={','.join(str(run.workdir) for run in runs)} --method={found.method} --step={options.step}"
+      + " --flips" * options.flips
+      + f" --dropout_samples={options.dropout_samples}" * (options.dropout_samples > 0)
     )
   return found, {**content, "file": str(path)}
 
 
-def _described(workdirs: Sequence[Any], steps: Sequence[Any], flips: Any, dropout_samples: Any) -> str:
+def _described(workdirs: Sequence[object], steps: Sequence[object], flips: object, dropout_samples: object) -> str:
   runs = ", ".join(f"step {step} of {workdir}" for workdir, step in zip(workdirs, steps, strict=False))
   return runs + " with flips" * bool(flips) + f" with {dropout_samples} dropout samples" * bool(dropout_samples)
 
@@ -281,7 +286,7 @@ def digest(params: Params) -> str:
   return out.hexdigest()
 
 
-def _check_same(first: Run, other: Run) -> None:
+def _check_same(first: TrainedRun, other: TrainedRun) -> None:
   if first.data_info.get("fingerprint") != other.data_info.get("fingerprint"):
     raise InputError(f"{other.workdir} was trained on other data than {first.workdir}: no ensemble of the two.")
   if run_record.plain(first.config.preprocess) != run_record.plain(other.config.preprocess):
@@ -296,13 +301,13 @@ class _Member:
   digest: str
 
 
-def _load_member(run: Run, how: How) -> _Member:
+def _load_member(run: TrainedRun, options: PredictOptions) -> _Member:
   model = run.level_model()
   with loop.open_checkpoints(run.config, run.workdir) as checkpoints:
-    host_params, found_step = checkpoints.restore_eval_params(how.step)
+    host_params, found_step = checkpoints.restore_eval_params(options.step)
   check_fits(host_params, run)
   params = parallel.replicate(host_params)
-  if not how.dropout_samples:
+  if not options.dropout_samples:
     predict, log_predict = map(parallel.make_predict_step, (model.level_probs, model.log_level_probs))
     return _Member(
       functools.partial(predict, params), functools.partial(log_predict, params), found_step, digest(host_params)
@@ -320,10 +325,10 @@ def _load_member(run: Run, how: How) -> _Member:
   def sample(images: np.ndarray, number: int) -> np.ndarray:
     return pass_with_dropout((params, jax.random.fold_in(key, number)), images)
 
-  return _Member(ensembles.with_samples(sample, how.dropout_samples), None, found_step, digest(host_params))
+  return _Member(ensembles.with_samples(sample, options.dropout_samples), None, found_step, digest(host_params))
 
 
-def check_fits(params: Params, run: Run) -> None:
+def check_fits(params: Params, run: TrainedRun) -> None:
   """Raises InputError where a checkpoint's parameters are not those of the network that the config describes now."""
   init = functools.partial(run.level_model().init, size=tuple(run.config.data.crop_size))
   want = jax.eval_shape(init, jax.random.key(0))

@@ -16,7 +16,7 @@ _COLUMNS: tuple[str, ...] = ("file", "class", "status", "pages", "height", "widt
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def write(output: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write(output: pathlib.Path, rows: Sequence[Mapping[str, object]]) -> None:
   """Writes summary.csv; replaces its predecessor at once.
 
   Raises:

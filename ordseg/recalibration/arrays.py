@@ -3,8 +3,6 @@
 For more pixels than memory holds, `Sampler` draws from images and `fit_sample` takes what it drew.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -78,7 +76,7 @@ def apply(recalibration: Recalibration, log_probs: ArrayLike) -> Array:
   """Maps log-probabilities of the levels; for jit and vmap call the map itself, which checks nothing.
 
   Args:
-    recalibration: from `fit` or `read`.
+    recalibration: The fitted map, from `fit` or `read`.
     log_probs: [..., L], as `fit` takes them, of any leading axes.
 
   Returns:
@@ -115,7 +113,7 @@ def _checked(log_probs: ArrayLike) -> np.ndarray:
   return np.maximum(z, LOG_ZERO).astype(np.float32)
 
 
-def _integers(x: Any, what: str) -> np.ndarray:
+def _integers(x: object, what: str) -> np.ndarray:
   array = np.asarray(x)
   if array.dtype.kind not in "biu" and not (array.dtype.kind == "f" and (array == np.floor(array)).all()):
     raise InputError(f"{what} has type {array.dtype}, expected whole numbers: how many raters, not a share of them.")

@@ -78,7 +78,7 @@ def fit_sample(method: str, sample: Sample, *, loss: str = "nll") -> Fit:
 
   Args:
     method: a key of `METHODS`.
-    sample: to fit on.
+    sample: The pixels to fit on.
     loss: one of `LOSSES`.
 
   Raises:

@@ -68,7 +68,7 @@ def judge(methods: Sequence[str], sample: Sample, *, loss: str, read_out: str, s
     sample: pixels of several images; of more than 200,000 a random part is taken.
     loss: that the maps are fitted by.
     read_out: ``mean_vote`` or ``majority``.
-    seed: of the parts.
+    seed: Seed of the division into parts.
 
   Returns:
     The judgement: of the methods that beat ``none`` the one with the lowest Brier score. None where all pixels are of

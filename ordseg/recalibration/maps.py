@@ -19,7 +19,7 @@ from ordseg.recalibration import tilting
 from ordseg.types import Array, ArrayLike
 
 FORMAT = 1  # of the files
-MAX_LOGIT = 1e4  # of a mean vote: beyond it nothing is told apart
+MAX_LOGIT = 1e4  # of a mean vote; larger ones are cut to it
 Parameters = Mapping[str, Any]  # name -> array
 
 
@@ -235,7 +235,7 @@ def identity(method: str, num_raters: int) -> dict[str, np.ndarray]:
   return {name: np.full(spec.size(num_raters), spec.identity) for name, spec in specs.items()}
 
 
-def from_plain(content: Any, where: str) -> Recalibration:
+def from_plain(content: object, where: str) -> Recalibration:
   """Reads a map from the content of its file.
 
   Raises:
@@ -264,7 +264,7 @@ def from_plain(content: Any, where: str) -> Recalibration:
   return Recalibration(name, num_raters, found)
 
 
-def _numbers(values: Any) -> np.ndarray | None:
+def _numbers(values: object) -> np.ndarray | None:
   """Returns a list of finite numbers as float64 [N]; None for anything else."""
   try:
     array = np.asarray(values, np.float64)

@@ -18,7 +18,7 @@ from ordseg.reporting import style
 MAX_PICTURES = 24
 EXAMPLES = 6  # pictures where nothing is found
 _SIDE = 360  # pixels of a picture
-# Told apart by people who do not see red and green too (Okabe, Ito, 2008).
+# Colours that can be distinguished by people who do not see red and green too (Okabe, Ito, 2008).
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 

@@ -98,8 +98,8 @@ def gaps_of(bins: GapBins, units: Units) -> Gaps:
   """Puts the bins of images together into the gaps of a data set.
 
   Args:
-    bins: of I images.
-    units: of the images.
+    bins: Sums per bin of I images.
+    units: The unit of each image.
 
   Returns:
     Gaps with one part.

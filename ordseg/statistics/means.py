@@ -20,7 +20,7 @@ def interval(
   Args:
     samples: [S], NaN where undefined; those are left out, and where they are more than 5 % there is no interval.
     settings: confidence and method.
-    estimate: of the data set, for 'bca'.
+    estimate: The value on the data set, for 'bca'.
     left_out: [U] from `jackknife`, for 'bca'.
   """
   known = samples[~np.isnan(samples)]
@@ -42,7 +42,7 @@ def bca_levels(samples: np.ndarray, levels: np.ndarray, estimate: float, left_ou
   Args:
     samples: [S] finite.
     levels: [2] nominal.
-    estimate: of the data set.
+    estimate: The value on the data set.
     left_out: [U] from `jackknife`.
   """
   share = (np.mean(samples < estimate) + np.mean(samples <= estimate)) / 2

@@ -29,7 +29,7 @@ def noise_measure(gaps: Mapping[str, Gaps], linear: Mapping[str, Gaps] | None = 
   """Measures what resamples tell of the noise of errors.
 
   Args:
-    gaps: by name.
+    gaps: Gaps by name.
     linear: by name, errors that are themselves to be resampled, from their linearised gaps.
 
   Returns:

@@ -25,7 +25,7 @@ class Settings:
     num_resamples: S.
     confidence: in (0, 1).
     method: 'percentile' or 'bca', of plain means; calibration errors have a method of their own (`noise`).
-    seed: of the draws.
+    seed: Seed of the draws.
 
   Raises:
     InputError: a field is out of its range.
@@ -65,7 +65,7 @@ def units_of(groups: Sequence[str], by: str | None = None) -> Units:
   """Returns the units of images with `groups` [I], '' where an image has none.
 
   Args:
-    groups: of the images.
+    groups: The group of each image.
     by: 'image' or 'group'; None takes groups where there are any.
 
   Raises:
@@ -107,7 +107,7 @@ def bootstrap(measure: Measure, units: Units, *, num_resamples: int, seed: int) 
     measure: what to evaluate.
     units: what to draw.
     num_resamples: S.
-    seed: of the draws.
+    seed: Seed of the draws.
 
   Returns:
     [S] float64 for each metric, NaN where a resample has none.

@@ -14,9 +14,9 @@ def swap_differences(measure: Measure, units: Units, *, num_resamples: int, seed
 
   Args:
     measure: of both runs' images, those of the first run before those of the second, 2 I in all.
-    units: of I images.
+    units: The unit of each of I images.
     num_resamples: patterns of swaps, S. Where there are no more than S different ones, each is taken once.
-    seed: of the patterns.
+    seed: Seed of the patterns.
 
   Returns:
     Differences [S], the unswapped one first, and whether these are all there are.

@@ -158,7 +158,7 @@ class Checkpoints:
     found = {step: metric_value(self._manager.metrics(step), self._metric) for step in self.steps()}
     return {step: value for step, value in found.items() if value is not None}
 
-  def save(self, state: TrainState, *, iterator_state: Any, metric: float | None = None) -> None:
+  def save(self, state: TrainState, *, iterator_state: object, metric: float | None = None) -> None:
     """Saves in the background; returns when the state may be donated again. A step saved before is left as it is.
 
     Args:
@@ -213,10 +213,10 @@ class Checkpoints:
     """
     damaged = {}
     for step in reversed(self.steps()):
-      told = [text for text in parallel.gather_objects(self._damage(step)) if text]
-      if not told:
+      reasons = [text for text in parallel.gather_objects(self._damage(step)) if text]
+      if not reasons:
         break
-      damaged[step] = told[0]
+      damaged[step] = reasons[0]
     else:
       if damaged:
         raise DamagedCheckpointError(
@@ -242,7 +242,7 @@ class Checkpoints:
       step: a number (or its digits), 'best', or 'last' or None for the newest.
 
     Raises:
-      DamagedCheckpointError: the best cannot be told, because metrics are damaged; names the whole ones.
+      DamagedCheckpointError: which one is best is unknown, as metrics are damaged; names the whole ones.
       InputError: there is no such checkpoint; names those that there are.
     """
     self.wait()
@@ -276,7 +276,7 @@ class Checkpoints:
     lost = [step for step in steps if _UNREADABLE in self._manager.metrics(step)]
     if lost:
       raise DamagedCheckpointError(
-        f"which checkpoint in {self._folder} is best cannot be told: the metrics of step {_listed(lost)} are damaged;"
+        f"it is unknown which checkpoint in {self._folder} is best: the metrics of step {_listed(lost)} are damaged;"
         f" {self._choice()}."
       )
 
@@ -371,11 +371,11 @@ def _from_dict(template: TrainState, tree: dict[str, Any], folder: pathlib.Path)
   return restored
 
 
-def _is_leaf(x: Any) -> bool:
+def _is_leaf(x: object) -> bool:
   return not isinstance(x, dict)
 
 
-def _encode(position: Any) -> Any:
+def _encode(position: object) -> Any:
   return {"base64": base64.b64encode(position).decode()} if isinstance(position, bytes) else {"json": position}
 
 

@@ -115,11 +115,11 @@ class MetricsLog:
     self._file = path.open("a", encoding="utf-8")
     self._events = _Events(workdir / "tensorboard", purge_step=step + 1 if step else None)
 
-  def write(self, step: int, row: Mapping[str, Any], *, on_disk: bool = False) -> None:
+  def write(self, step: int, row: Mapping[str, object], *, on_disk: bool = False) -> None:
     """Writes one row; nested dicts become dotted tags in TensorBoard.
 
     Args:
-      step: of the row.
+      step: The step that the row is of.
       row: what JSON can hold.
       on_disk: wait until the row would survive a power failure: before a checkpoint, which would continue after it.
     """

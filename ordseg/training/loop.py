@@ -61,7 +61,7 @@ def train(
   train_source: input_pipeline.Source,
   validation_source: input_pipeline.Source,
   workdir: str | pathlib.Path,
-  data_info: Mapping[str, Any],
+  data_info: Mapping[str, object],
 ) -> Summary:
   """Trains, or continues, the run in `workdir` up to ``config.train.num_steps``. All processes must call.
 
@@ -138,7 +138,7 @@ def train(
 
 
 def _open_workdir(
-  workdir: pathlib.Path, config: Config, learner: Learner, info: Mapping[str, Any], stack: contextlib.ExitStack
+  workdir: pathlib.Path, config: Config, learner: Learner, info: Mapping[str, object], stack: contextlib.ExitStack
 ) -> dict[str, str]:
   """Makes sure that this is the one training here, and that it can write; see `run_info.open_run`."""
   if parallel.is_first_process():
@@ -243,7 +243,7 @@ def _make_validate(config: Config, learner: Learner, source: input_pipeline.Sour
   return validate
 
 
-def find_metric(metrics: Mapping[str, Any], path: str) -> float:
+def find_metric(metrics: Mapping[str, object], path: str) -> float:
   """Looks a metric up by its dotted path in the nested dicts of metrics.json.
 
   Returns:
@@ -257,7 +257,9 @@ def find_metric(metrics: Mapping[str, Any], path: str) -> float:
     return numbers[path]
   if records.leaves(metrics).get(path, False) is None:
     return float("nan")
-  raise InputError(f"config.train.best_metric={path!r} is no metric.{did_you_mean(path, numbers)} See docs/method.md.")
+  raise InputError(
+    f"config.train.best_metric={path!r} is not a metric.{did_you_mean(path, numbers)} See docs/method.md."
+  )
 
 
 @dataclasses.dataclass

@@ -19,7 +19,7 @@ _KEPT = ("conv_general_dilated", "dot_general")  # whose results the backward pa
 _CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")
 
 
-def num_bytes(tree: Any) -> int:
+def num_bytes(tree: object) -> int:
   """Returns the size of a pytree of arrays or shapes."""
   return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
 

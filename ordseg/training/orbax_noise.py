@@ -20,7 +20,7 @@ def _in_orbax(path: str) -> bool:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-  """Leaves out reads that were at work when another one of the same checkpoint failed: that one's error is told."""
+  """Leaves out reads that were at work when another one of the same checkpoint failed: that one's error is reported."""
   text = record.getMessage()
   return not ("was never retrieved" in text and ("tensorstore" in text or "orbax" in text))
 

@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -47,7 +47,7 @@ def setup(section: Parallel) -> None:
     section: ``config.parallel``. Where not all processes are there in time, this one ends with exit status 2.
 
   Raises:
-    InputError: ``distributed`` is set, or a launcher was seen, but who and where the processes are cannot be told.
+    InputError: ``distributed`` is set, or a launcher was seen, but number or addresses of the processes are unknown.
   """
   xla_guard.guard()
   _connect(section)
@@ -72,7 +72,7 @@ def _connect(section: Parallel) -> None:
       )
   except (ValueError, TypeError) as error:
     raise InputError(
-      "config.parallel.distributed is set or a cluster was detected, but JAX cannot tell who the processes are"
+      "config.parallel.distributed is set or a cluster was detected, but JAX lacks number or addresses of the processes"
       f" ({error}). Start them with srun or mpirun, or set JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and"
       " JAX_PROCESS_ID for each."
     ) from error
@@ -179,7 +179,7 @@ def shard_batch(batch: Batch) -> dict[str, Array]:
   """Cuts this process's share of a batch over its devices: numpy [B, ...] -> device arrays [D, B / D, ...]."""
   num_devices, sharding = jax.local_device_count(), _local_sharding(AXIS_NAME)
 
-  def put(x: Any) -> Array:
+  def put(x: object) -> Array:
     x = np.asarray(x)
     return jax.device_put(x.reshape(num_devices, -1, *x.shape[1:]), sharding)
 
@@ -197,7 +197,7 @@ def make_train_step(
   Args:
     local_gradients: `step.local_gradients` with its static arguments bound.
     apply_update: `step.apply_update` with its static arguments bound.
-    key: of the run; each step and replica gets its own from it.
+    key: The run's random key, from which each step and replica gets its own.
 
   Returns:
     (state, batch from `shard_batch`) -> (new state, metrics). The state given is donated: it must not be used again.

@@ -28,7 +28,7 @@ def waiting_for(who: str, *, seconds: float, leave: Callable[[int], object] = os
 
   Args:
     who: is waited for, and where: ``2 processes at host0:1234``.
-    seconds: to wait.
+    seconds: How long to wait.
     leave: ends the process; gets the exit status.
   """
   connected = threading.Event()

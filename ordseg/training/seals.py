@@ -18,7 +18,7 @@ class BrokenError(ValueError):
   """A file beside the arrays is damaged or lost; the text is part of a sentence."""
 
 
-def array_digests(tree: Any) -> dict[str, str]:
+def array_digests(tree: object) -> dict[str, str]:
   """Returns path -> 'dtype shape sha256' of every array of a pytree of numpy arrays."""
   return {_name(path): _digest(np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
@@ -33,14 +33,14 @@ def _digest(array: np.ndarray) -> str:
   return f"{array.dtype} {shape} {hashlib.sha256(content.data).hexdigest()}"
 
 
-def make(step: int, *, state: Any, position: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
+def make(step: int, *, state: object, position: object, metrics: Mapping[str, float]) -> dict[str, Any]:
   """Returns the seal of a checkpoint, ready for JSON.
 
   Args:
-    step: its number.
-    state: pytree of numpy arrays.
-    position: in the training data, as JSON holds it.
-    metrics: name -> value; NaN is allowed.
+    step: The checkpoint's step.
+    state: The training state, a pytree of numpy arrays.
+    position: The position in the training data, as JSON holds it.
+    metrics: The checkpoint's metrics, name -> value; NaN is allowed.
   """
   body = {
     "version": _VERSION,
@@ -52,7 +52,7 @@ def make(step: int, *, state: Any, position: Any, metrics: Mapping[str, float]) 
   return {**body, "seal": _text_digest(body)}
 
 
-def is_whole(seal: Any) -> bool:
+def is_whole(seal: object) -> bool:
   """Returns whether a seal is as `make` made it."""
   if not isinstance(seal, Mapping) or not isinstance(seal.get("arrays"), Mapping):
     return False
@@ -66,7 +66,7 @@ def difference(seal: Mapping[str, Any], step: int, *, state: Any, position: Any)
     seal: one that `is_whole`.
     step: number under which the checkpoint was found.
     state: pytree of numpy arrays, as read.
-    position: in the training data, as read.
+    position: The position in the training data, as read.
   """
   if seal["step"] != step:
     return f"it was written as step {seal['step']}"
@@ -79,7 +79,7 @@ def difference(seal: Mapping[str, Any], step: int, *, state: Any, position: Any)
   return ""
 
 
-def read_json(path: pathlib.Path, *, missing: Any) -> Any:
+def read_json(path: pathlib.Path, *, missing: object) -> Any:
   """Returns the content of a JSON file, or `missing` where there is none. BrokenError where it is damaged."""
   try:
     return json.loads(path.read_text(encoding="utf-8"))
@@ -104,5 +104,5 @@ def read(folder: pathlib.Path) -> dict[str, Any] | None:
   return seal
 
 
-def _text_digest(value: Any) -> str:
+def _text_digest(value: object) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

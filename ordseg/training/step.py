@@ -52,7 +52,7 @@ def local_gradients(
   Args:
     params: the network's.
     batch: [B, ...], see `types.Batch`.
-    key: for dropout.
+    key: Random key for dropout.
     model: predicts the level probabilities.
     loss_fn: (log_probs, target) -> [B, H, W]; sees volumes and classes folded (`folding`).
 
@@ -90,7 +90,7 @@ def apply_update(
     sums: over the whole global batch.
     tx: the optimiser.
     schedule: its learning rate, to report it.
-    ema_decay: of the averaged parameters; used where the state has them.
+    ema_decay: Share of the averaged parameters that a step keeps; used where the state has them.
 
   Returns:
     The new state and float32 scalars: loss (mean over valid pixels), grad_norm (before clipping), learning_rate,

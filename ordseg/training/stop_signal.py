@@ -24,7 +24,7 @@ class StopSignal:
   def __exit__(self, *exception: object) -> None:
     self._restore()
 
-  def _remember(self, number: int, frame: Any) -> None:
+  def _remember(self, number: int, frame: object) -> None:
     del frame
     self.number = number
     self._restore()

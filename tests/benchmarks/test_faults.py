@@ -27,7 +27,7 @@ def test_damaged_images_are_refused_or_read_and_the_record_goes_on_where_it_stop
   done = trials_of(tmp_path)
   assert [trial["number"] for trial in done] == list(range(24)) and len({trial["kind"] for trial in done}) == 20
   assert {trial["outcome"] for trial in done} <= {"refused", "equal", "other pixels"}
-  assert all(trial["told"] and "\n" not in trial["told"] for trial in done if trial["outcome"] == "refused")
+  assert all(trial["message"] and "\n" not in trial["message"] for trial in done if trial["outcome"] == "refused")
 
   text = (tmp_path / "trials.jsonl").read_text()
   (tmp_path / "trials.jsonl").write_text("".join(text.splitlines(keepends=True)[:5]) + '{"torn')

@@ -41,16 +41,16 @@ def test_help_says_every_flag_and_its_default(name, capsys):
     if action.required or isinstance(action, Switch):
       continue
     if action.default in (None, "", []):
-      told = "by default" in action.help or "repeat" in action.help
+      says_it = "by default" in action.help or "repeat" in action.help
     else:
-      told = f"(default: {action.default})" in words
-    assert told, f"{action.option_strings[0]} does not say its default"
+      says_it = f"(default: {action.default})" in words
+    assert says_it, f"{action.option_strings[0]} does not say its default"
 
 
 def test_the_overview_names_every_sub_command_and_its_program(capsys):
   main.main([])
-  told = capsys.readouterr().out
-  assert all(f"\n  {name} " in told for name in NAMES)
+  overview = capsys.readouterr().out
+  assert all(f"\n  {name} " in overview for name in NAMES)
   main.main(["--version"])
   assert capsys.readouterr().out.startswith("ordseg 0.")
 

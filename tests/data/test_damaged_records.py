@@ -37,7 +37,7 @@ def made(tmp_path_factory):
 
 def fuzz(made, tmp_path, name, times):
   folder, place, want = made
-  rng, told = np.random.default_rng(len(name)), 0
+  rng, refusals = np.random.default_rng(len(name)), 0
   (path,) = [p for p in (folder / place).iterdir() if p.name == name or f"-{name}." in p.name]
   used = np.flatnonzero(np.frombuffer(path.read_bytes(), np.uint8))  # most of a small ArrayRecord is padding
   for number in range(times):
@@ -51,15 +51,15 @@ def fuzz(made, tmp_path, name, times):
     try:
       assert content(tmp_path / str(number)) == want
     except DataError as error:
-      told += 1
+      refusals += 1
       assert "\n" not in str(error) and str(tmp_path / str(number)) in str(error)
-  return told
+  return refusals
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_damage_is_one_line_or_changes_nothing(made, tmp_path, name):
-  told = fuzz(made, tmp_path, name, 12)
-  assert told > 3 or name == "features.json"  # which nobody reads: the features are the builder's
+  refusals = fuzz(made, tmp_path, name, 12)
+  assert refusals > 3 or name == "features.json"  # which nobody reads: the features are the builder's
 
 
 @pytest.mark.slow

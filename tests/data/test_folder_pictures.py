@@ -203,7 +203,7 @@ def quiet(line):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-  return predictor.load([training.small_run(tmp_path_factory.mktemp("run"))], predictor.How(step="last"))
+  return predictor.load([training.small_run(tmp_path_factory.mktemp("run"))], predictor.PredictOptions(step="last"))
 
 
 def test_prediction_of_turned_doubled_and_cut_pictures(tmp_path, loaded):
@@ -219,7 +219,7 @@ def test_prediction_of_turned_doubled_and_cut_pictures(tmp_path, loaded):
     tifffile.imwrite(tmp_path / f"{name}.tif", upright.astype(dtype))
   tifffile.imwrite(tmp_path / "cut.tif", np.stack([upright] * 6), photometric="minisblack", compression="lzw")
   (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:900])
-  options = prediction.Options(windows=Windows(size=0), maps="mean_vote")
+  options = prediction.OutputOptions(windows=Windows(size=0), maps="mean_vote")
   inputs = prediction.find_inputs(str(tmp_path))
   rows = prediction.predict_files(loaded, inputs, tmp_path / "out", options, say=quiet)
   status = {pathlib.Path(row["file"]).stem: row["status"] for row in rows}

@@ -107,13 +107,13 @@ def named(names, groups=None, splits=("train",)):
 def test_the_regex_that_keeps_patients_together(names, pattern, first):
   records = named(names, splits=("train", "test"))
   (found,) = words(records)
-  told = re.search(r"group_regex='(.+?)'; if not", found)
-  assert told is not None and "more than one split" in found
-  match = re.search(told[1], names[0])
+  suggested = re.search(r"group_regex='(.+?)'; if not", found)
+  assert suggested is not None and "more than one split" in found
+  match = re.search(suggested[1], names[0])
   assert match is not None and match[1] == first
   if pattern.startswith("("):
-    assert told[1] == pattern
-  groups = [m[1] for name in names if (m := re.search(told[1], name))]
+    assert suggested[1] == pattern
+  groups = [m[1] for name in names if (m := re.search(suggested[1], name))]
   assert words({"train": named(names, groups)["train"]}) == []
   assert [s.what for s in examine(survey(records), has_groups=True)] == []
 

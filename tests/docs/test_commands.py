@@ -10,6 +10,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import data
 from configs import default
 from ordseg.cli import config_files
 from ordseg.cli import flags as cli_flags
@@ -118,10 +119,12 @@ WITH_CONFIG = [c for c in COMMANDS if any(word.startswith("--config=configs/") f
 @pytest.mark.parametrize(("block", "words"), WITH_CONFIG, ids=ids)
 def test_configs_have_these_fields(block, words, monkeypatch):
   monkeypatch.chdir(ROOT)
-  argv, _ = config_files.split_builder_args(["", *(word for word in words if word.startswith("--config"))])
-  values = flags.FlagValues()
+  rest, settings = config_files.split_builder_args([word for word in words if word.startswith("--config")])
+  values, argv = flags.FlagValues(), ["", *rest]
   config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   values(argv)  # raises where the file, its argument, a field or the type of a value is not right
+  section = values.config.data
+  data.read_settings(section.builder, settings, config_name=section.config)  # raises where the builder has no such
 
 
 MENTIONED = sorted({(page, text) for page in PAGES for text in re.findall(r"`([^`\n]+)`", prose(page))})

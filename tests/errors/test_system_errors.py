@@ -19,7 +19,7 @@ def program(body, **options):
 
 
 @pytest.mark.parametrize(
-  ("error", "told"),
+  ("error", "pattern"),
   [
     (OSError(errno.ENOSPC, "No space left on device", "runs/a"), "runs/a: No space left on device. Free space there"),
     (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "x"), "Your quota there is used up"),
@@ -35,14 +35,14 @@ def program(body, **options):
     ),
   ],
 )
-def test_one_line_with_the_way_out(capsys, error, told):
+def test_one_line_with_the_way_out(capsys, error, pattern):
   with pytest.raises(SystemExit) as stop, errors.one_line_errors():
     raise error
   (line,) = capsys.readouterr().err.splitlines()
   assert stop.value.code == 2 and line.startswith("error: ")
   import re
 
-  assert re.search(told, line.removeprefix("error: ")), line
+  assert re.search(pattern, line.removeprefix("error: ")), line
 
 
 def test_other_errors_keep_their_traceback():

@@ -20,7 +20,7 @@ TURN = np.asarray([[0, 0.6, 0.8], [1, 0, 0], [0, 0.8, -0.6]])  # columns: along 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-  return predictor.load([training.small_run(tmp_path_factory.mktemp("run"))], predictor.How(step="last"))
+  return predictor.load([training.small_run(tmp_path_factory.mktemp("run"))], predictor.PredictOptions(step="last"))
 
 
 def write_series(folder, *, slices=5, without=()):
@@ -42,7 +42,7 @@ def write_series(folder, *, slices=5, without=()):
 
 
 def run(loaded, inputs, out, **options):
-  settings = prediction.Options(windows=Windows(size=0), dicom=True, **options)
+  settings = prediction.OutputOptions(windows=Windows(size=0), dicom=True, **options)
   return prediction.predict_files(loaded, inputs, out, settings, say=lambda _: None)
 
 

@@ -72,7 +72,7 @@ def test_a_loss_trains_is_checked_and_is_printed(tversky):
   sigmoid = heads.get_head("sigmoid")
   for values, message in (
     ({"tversky_beta": -5.0}, r"config\.loss\.tversky_beta=-5\.0 must be >= 0"),
-    ({"tversky_bet": 0.5}, r"config\.loss\.tversky_bet is no field\. Did you mean 'tversky_beta'"),
+    ({"tversky_bet": 0.5}, r"config\.loss\.tversky_bet is not a field\. Did you mean 'tversky_beta'"),
     ({"gamma": 1.0}, r"config\.loss\.gamma=1\.0 has no effect on config\.loss\.name='tversky', only on focal"),
   ):
     with pytest.raises(InputError, match=message):

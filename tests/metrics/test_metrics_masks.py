@@ -89,9 +89,9 @@ def test_golden_values_of_nested_masks():
   found = run_one(certain([[0, 0]], 2), np.ones((1, 2, 2)))
   assert found.metrics["levels"]["ged_nested"] == pytest.approx(2.0)
   assert np.isnan(found.metrics["levels"]["ncc_nested"])  # the error is 1 everywhere
-  # Masks that are all the same and wrong in one pixel of two: nothing was foretold.
+  # Masks that are all the same and wrong in one pixel of two: nothing was predicted.
   assert run_one(certain([[2, 0]], 2), np.ones((1, 2, 2))).metrics["levels"]["ncc_nested"] == 0.0
-  # The one disputed pixel is the one foretold.
+  # The one disputed pixel is the one predicted.
   found = run_one(certain([[2, 1, 0, 0]], 2), [[[1, 1], [1, 0], [0, 0], [0, 0]]])
   assert found.metrics["levels"]["ncc_nested"] == pytest.approx(1.0)
   # Empty masks and empty raters agree.

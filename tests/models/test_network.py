@@ -46,7 +46,7 @@ def test_its_settings_are_its_attributes_and_nobody_elses(thirds):
   assert models.size_multiples({"name": "thirds", "stride": 5}) == (5, 5)
   for wrong, message in (
     ({"stride": 0}, "config.model.stride=0 must be >= 1"),
-    ({"strid": 3}, "config.model.strid is no field. Did you mean 'stride'"),
+    ({"strid": 3}, "config.model.strid is not a field. Did you mean 'stride'"),
     ({"depth": 5}, "config.model.depth=5 has no effect on config.model.name='thirds', only on unet, unet3d"),
   ):
     with pytest.raises(InputError, match=message):
@@ -56,7 +56,7 @@ def test_its_settings_are_its_attributes_and_nobody_elses(thirds):
 def test_it_is_checked_trained_and_predicts_in_windows_of_no_multiple(thirds, tmp_path):
   config = resolve(thirds_config(train__num_steps=1, eval__window=18))
   training.train_tiny(tmp_path, config)
-  predictor = prediction.load(tmp_path, prediction.How(step="last"))
+  predictor = prediction.load(tmp_path, prediction.PredictOptions(step="last"))
   image = np.random.default_rng(0).integers(0, 256, (50, 47), dtype=np.uint8)
   found = predictor(image)
   assert found.shape == (50, 47, training.NUM_RATERS + 1)

@@ -49,6 +49,14 @@ def test_the_first_state_holds_the_file_and_the_bias_of_the_head(weights):
   assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, shapes)
 
 
+def test_what_a_checkpoint_is_read_into_needs_no_file(weights):
+  gone = make_learner(resnet_config("gone.safetensors"), Panel(1, 3))
+  want = make_learner(resnet_config(weights), Panel(1, 3)).template()
+  assert jax.tree.map(np.shape, gone.template()) == jax.tree.map(np.shape, want)
+  with pytest.raises(InputError, match=r"gone\.safetensors"):
+    gone.create(np.array([90.0, 5, 3, 2]))
+
+
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_no_optimiser_moves_what_has_one_axis_and_no_gradient(name):
   """What keeps the statistics of frozen norms; an optimiser that breaks it needs a mask."""
@@ -78,20 +86,38 @@ def split(encoder):
   return [v for n, v in found if is_frozen(n)], [v for n, v in found if not is_frozen(n)]
 
 
-def test_run_train_trains_all_but_the_statistics_and_continues_without_the_file(weights, tmp_path):
+# Trains, loses the file, and continues; in a process of its own, for the flag that compiles quickly.
+TRAINING = """
+import pathlib
+from tests.helpers import training
+from tests.models.test_resnet_training import trained_config
+
+training.train_tiny("w", trained_config())
+pathlib.Path("encoder.safetensors").unlink()
+assert training.train_tiny("w", trained_config()).state.step == 6
+"""
+
+
+def trained_config():
+  sizes = {"model__encoder": "resnet18", "model__width": 2, "train__batch_size": 4, "data__crop_size": (32, 32)}
+  steps = {"train__eval_every_steps": 6, "train__checkpoint_every_steps": 6}
+  optimiser = {"optim__warmup_steps": 1, "optim__weight_decay": 0.1, "optim__learning_rate": 2e-3}
+  return resnet_config("encoder.safetensors", **sizes, **steps, **optimiser, preprocess__intensity="zscore")
+
+
+@pytest.mark.slow  # what it rests on is tested by itself: here, and frozen statistics in test_resnet
+def test_training_moves_all_but_the_statistics_and_continues_without_the_file(weights, tmp_path):
   given = split(pretrained.read_encoder(str(weights), "resnet18", num_channels=1))
   shutil.copy(weights, tmp_path / "encoder.safetensors")
-  net = ("model.name=resnet_fpn", "model.encoder=resnet18", "model.encoder_weights=encoder.safetensors")
-  sizes = ("data.config=tiny", "data.crop_size=(32,32)", "model.width=2", "train.batch_size=4", "eval.batch_size=8")
-  steps = ("train.num_steps=6", "train.eval_every_steps=6", "train.log_every_steps=2")
-  optimiser = ("optim.warmup_steps=1", "optim.weight_decay=0.1", "optim.ema_decay=0.5", "preprocess.intensity=zscore")
-  fields = [f"--config.{field}" for field in (*net, *sizes, *steps, *optimiser)]
-  done = run_train(*fields, cwd=tmp_path)
-  assert done.returncode == 0, done.stderr
+  env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+  env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling takes longer than six steps
+  command = [sys.executable, "-c", TRAINING]
+  done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+  assert done.returncode == 0 and "continuing from step 6" in done.stdout, done.stderr
   rows = [json.loads(line) for line in (tmp_path / "w/train_metrics.jsonl").read_text().splitlines()]
   assert [row["step"] for row in rows] == [2, 4, 6] and rows[-1]["loss"] < rows[0]["loss"]
 
-  learner = make_learner(resnet_config("encoder.safetensors", model__width=2), Panel(1, 7))
+  learner = make_learner(trained_config(), Panel(1, training.NUM_RATERS))
   with Checkpoints(tmp_path / "w", metric="read_outs.mean_vote.brier", read_only=True) as checkpoints:
     state, _ = checkpoints.restore(learner.template())
   for params in (state.params, state.ema_params):
@@ -100,14 +126,3 @@ def test_run_train_trains_all_but_the_statistics_and_continues_without_the_file(
     for now, before in zip(statistics, given[0], strict=True):
       np.testing.assert_array_equal(now, before)
     assert all(np.abs(now - before).max() > 0 for now, before in zip(others, given[1], strict=True))
-
-  (tmp_path / "encoder.safetensors").unlink()
-  again = run_train(*fields, cwd=tmp_path)
-  assert again.returncode == 0 and "continuing from step 6" in again.stdout, again.stderr
-
-
-def run_train(*fields, cwd):
-  command = [sys.executable, ROOT / "run_train.py", f"--config={ROOT}/configs/quickstart.py", "--workdir=w", *fields]
-  env = {**os.environ, "TFDS_DATA_DIR": str(cwd / "tfds"), "JAX_NUM_CPU_DEVICES": "1"}
-  env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling takes longer than six steps
-  return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)

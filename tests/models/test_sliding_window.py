@@ -105,15 +105,15 @@ def test_only_windows_are_read_and_progress_is_told():
       self.largest = max(self.largest, crop.shape[0])
       return crop
 
-  image, told = Lazy(), []
+  image, reports = Lazy(), []
   prepared = lambda crop: crop * 2  # noqa: E731
   rows = list(
     sliding_window.predict_rows(
-      pixelwise, image, Windows(size=32), prepare=prepared, progress=lambda done, total: told.append((done, total))
+      pixelwise, image, Windows(size=32), prepare=prepared, progress=lambda done, total: reports.append((done, total))
     )
   )
   assert image.largest == 32
-  assert told[-1][0] == told[-1][1] and [d for d, _ in told] == sorted(d for d, _ in told)
+  assert reports[-1][0] == reports[-1][1] and [d for d, _ in reports] == sorted(d for d, _ in reports)
   np.testing.assert_allclose(rows[0][1], pixelwise(image_of(200, 90)[None, rows[0][0]] * 2)[0], atol=1e-5)
 
 

@@ -21,7 +21,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(workdir):
-  return predictor.load([workdir], predictor.How(step="last"))
+  return predictor.load([workdir], predictor.PredictOptions(step="last"))
 
 
 def run_main(capsys, *args):

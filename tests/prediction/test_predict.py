@@ -34,7 +34,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(workdir):
-  return predictor.load([workdir], predictor.How(step="last"))
+  return predictor.load([workdir], predictor.PredictOptions(step="last"))
 
 
 def picture(height=37, width=45, seed=0):
@@ -53,7 +53,9 @@ def quiet(line):
 
 def run_one(loaded, path, tmp_path, **options):
   settings = {"windows": Windows(size=0), "overlay": False} | options
-  rows = prediction.predict_files(loaded, {"x": path}, tmp_path / "out", prediction.Options(**settings), say=quiet)
+  rows = prediction.predict_files(
+    loaded, {"x": path}, tmp_path / "out", prediction.OutputOptions(**settings), say=quiet
+  )
   return rows[0], tmp_path / "out"
 
 
@@ -251,7 +253,7 @@ def test_one_bad_file_does_not_stop_the_others(loaded, tmp_path):
   (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:80])
   tifffile.imwrite(folder / "nan.tif", np.full((8, 8), np.nan, np.float32))
   rows = prediction.predict_files(
-    loaded, prediction.find_inputs(str(folder)), tmp_path / "out", prediction.Options(overlay=False), say=quiet
+    loaded, prediction.find_inputs(str(folder)), tmp_path / "out", prediction.OutputOptions(overlay=False), say=quiet
   )
   status = {pathlib.Path(row["file"]).name: (row["status"], row["message"]) for row in rows}
   assert status["good.png"] == ("ok", "")
@@ -276,7 +278,7 @@ def test_other_types_and_spacings_are_said(loaded, tmp_path):
 def test_an_output_that_is_a_file(loaded, tmp_path):
   (tmp_path / "out").write_text("")
   with pytest.raises(InputError, match="out: cannot be made"):
-    prediction.predict_files(loaded, {}, tmp_path / "out", prediction.Options())
+    prediction.predict_files(loaded, {}, tmp_path / "out", prediction.OutputOptions())
 
 
 def test_a_workdir_of_a_newer_version(workdir, tmp_path):
@@ -284,21 +286,21 @@ def test_a_workdir_of_a_newer_version(workdir, tmp_path):
   info = records.read_json(newer / "config.json")
   records.write_json(newer / "config.json", {**info, "versions": {"ordseg": "9"}})
   with pytest.raises(InputError, match=r"newer was made by ordseg 9.*; this is .*Update it"):
-    predictor.load([newer], predictor.How())
+    predictor.load([newer], predictor.PredictOptions())
 
 
 def test_ways_of_predicting(workdir, loaded):
   images = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
   plain = loaded.predict(images)
-  twice = predictor.load([workdir, workdir], predictor.How(step="last")).predict(images)
+  twice = predictor.load([workdir, workdir], predictor.PredictOptions(step="last")).predict(images)
   np.testing.assert_allclose(twice, plain, atol=1e-6)
-  flipped = predictor.load([workdir], predictor.How(step="last", flips=True)).predict(images)
+  flipped = predictor.load([workdir], predictor.PredictOptions(step="last", flips=True)).predict(images)
   assert not np.allclose(flipped, plain, atol=1e-6)
   np.testing.assert_allclose(flipped.sum(-1), 1, atol=1e-5)
-  sampled = predictor.load([workdir], predictor.How(step="last", dropout_samples=2)).predict(images)
+  sampled = predictor.load([workdir], predictor.PredictOptions(step="last", dropout_samples=2)).predict(images)
   assert not np.allclose(sampled, plain, atol=1e-6)
   np.testing.assert_allclose(sampled.sum(-1), 1, atol=1e-5)
-  assert predictor.How(flips=True, dropout_samples=4).label(3) == "-ensemble3-flips-dropout4"
+  assert predictor.PredictOptions(flips=True, dropout_samples=4).label(3) == "-ensemble3-flips-dropout4"
 
 
 # --- The program
@@ -366,7 +368,7 @@ def test_the_lines_of_the_docs_predict_an_array(workdir):
   assert '"runs/mine"' in code
   names = {"image": picture()}
   exec(code.replace('"runs/mine"', f"{str(workdir)!r}"), names)
-  best = predictor.load([workdir], predictor.How())
+  best = predictor.load([workdir], predictor.PredictOptions())
   np.testing.assert_allclose(names["level_probs"], expected(best, picture()), atol=1e-6)
   np.testing.assert_allclose(names["share"], names["level_probs"] @ (np.arange(RATERS + 1) / RATERS), atol=1e-6)
 

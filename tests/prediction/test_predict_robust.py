@@ -35,7 +35,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(workdir):
-  return predictor.load([workdir], predictor.How(step="last"))
+  return predictor.load([workdir], predictor.PredictOptions(step="last"))
 
 
 def save(path, seed=0, shape=(17, 19)):
@@ -47,7 +47,7 @@ def run(loaded, folder, out, *, said=None, **options):
   settings = {"windows": Windows(size=0), "overlay": False, "maps": "mean_vote"} | options
   lines = said if said is not None else []
   inputs = prediction.find_inputs(str(folder), say=lines.append)
-  rows = prediction.predict_files(loaded, inputs, out, prediction.Options(**settings), say=lines.append)
+  rows = prediction.predict_files(loaded, inputs, out, prediction.OutputOptions(**settings), say=lines.append)
   written = list(csv.DictReader((out / "summary.csv").open()))
   assert [row["status"] for row in written] == [row["status"] for row in rows]
   return dict(zip(inputs, rows, strict=True))

@@ -16,7 +16,7 @@ from ordseg.errors import InputError
 from ordseg.heads import LOG_ZERO
 from ordseg.input_pipeline import preprocess
 from ordseg.prediction import predictor
-from ordseg.prediction.predictor import How
+from ordseg.prediction.predictor import PredictOptions
 from ordseg.reporting import report
 from tests.helpers import training
 
@@ -30,10 +30,10 @@ def workdir(tmp_path_factory):
   return training.small_run(tmp_path_factory.mktemp("run"))
 
 
-def fit(workdirs, method="temperature", how=None, **kwargs):
+def fit(workdirs, method="temperature", options=None, **kwargs):
   settings = {"loss": "nll", "source": SOURCE, "split": "validation", "data_info": INFO, "always": True} | kwargs
   workdirs = workdirs if isinstance(workdirs, list) else [workdirs]
-  return recalibrate.fit_run(workdirs, how or How("last"), method=method, **settings)
+  return recalibrate.fit_run(workdirs, options or PredictOptions("last"), method=method, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def fitted(workdir):
   return {method: fit(workdir, method) for method in ("temperature", "isotonic")}
 
 
-def evaluate(workdir, how, source=TEST):
-  (folder,) = eval_loop.evaluate_run([workdir], how, source=source, split="test", data_info=INFO)
+def evaluate(workdir, options, source=TEST):
+  (folder,) = eval_loop.evaluate_run([workdir], options, source=source, split="test", data_info=INFO)
   return folder
 
 
@@ -65,7 +65,7 @@ def test_the_file_says_how_it_was_fitted(workdir, fitted):
 
 def test_the_fit_is_that_of_the_whole_pipeline(workdir, fitted):
   """The objective, computed anew from the predictions of all images."""
-  fn = predictor.load([workdir], How("last"))
+  fn = predictor.load([workdir], PredictOptions("last"))
   content = fit(workdir, pixels_per_image=10_000)[1]
   total, weight = 0.0, 0
   for example in SOURCE.examples:
@@ -87,17 +87,17 @@ def test_the_fit_is_that_of_the_whole_pipeline(workdir, fitted):
 
 
 def test_predictors_apply_the_map(workdir, fitted):
-  plain = predictor.load([workdir], How("last"))
+  plain = predictor.load([workdir], PredictOptions("last"))
   np.testing.assert_allclose(np.exp(plain.log_predict(images())), plain.predict(images()), atol=1e-6)
   for method in fitted:
     found, _ = recalibration.read(fitted[method][0])
     want = np.exp(found(plain.log_predict(images())))
-    changed = predictor.load([workdir], How("last", recalibration=method))
+    changed = predictor.load([workdir], PredictOptions("last", recalibration=method))
     # One program or two round differently, and isotonic regression is steep.
     np.testing.assert_allclose(changed.predict(images()), want, atol=1e-4)
     assert np.abs(want - plain.predict(images())).max() > 1e-3
     assert changed.recalibration["method"] == method
-  by_path = predictor.load([workdir], How("last", recalibration=str(fitted["isotonic"][0])))
+  by_path = predictor.load([workdir], PredictOptions("last", recalibration=str(fitted["isotonic"][0])))
   np.testing.assert_array_equal(by_path.predict(images()), changed.predict(images()))
 
 
@@ -110,39 +110,42 @@ def test_ensembles_and_views_have_maps_of_their_own(workdir, tmp_path):
   other = training.small_run(tmp_path / "other")
   both = [workdir, other]
   with pytest.raises(InputError, match="no such recalibration map"):
-    predictor.load(both, How("last", recalibration="temperature"))
+    predictor.load(both, PredictOptions("last", recalibration="temperature"))
   with pytest.raises(InputError, match=r"was fitted on step 6 of .*, not on step 6 of .*, step 6 of "):
     fit(workdir)
-    predictor.load(both, How("last", recalibration=str(workdir / "recalibration/temperature.json")))
+    predictor.load(both, PredictOptions("last", recalibration=str(workdir / "recalibration/temperature.json")))
   path, _ = fit(both)
   assert path.name == "temperature-ensemble2.json"
-  flipped, _ = fit(workdir, how=How("last", flips=True))
+  flipped, _ = fit(workdir, options=PredictOptions("last", flips=True))
   assert flipped.name == "temperature-flips.json"
-  average = predictor.load(both, How("last")).predict(images())
+  average = predictor.load(both, PredictOptions("last")).predict(images())
   found, _ = recalibration.read(path)
   want = np.exp(found(predictor.safe_log(average)))
-  got = predictor.load(both, How("last", recalibration="temperature")).predict(images())
+  got = predictor.load(both, PredictOptions("last", recalibration="temperature")).predict(images())
   np.testing.assert_allclose(got, want, atol=2e-6)
-  predictor.load([workdir], How("last", flips=True, recalibration="temperature"))
+  predictor.load([workdir], PredictOptions("last", flips=True, recalibration="temperature"))
   with pytest.raises(InputError, match="with flips, not on step 6"):
-    predictor.load([workdir], How("last", recalibration=str(flipped)))
+    predictor.load([workdir], PredictOptions("last", recalibration=str(flipped)))
 
 
 @pytest.mark.parametrize(
-  ("how", "message"),
+  ("options", "message"),
   [
     (
-      How(4, recalibration="temperature"),
+      PredictOptions(4, recalibration="temperature"),
       r"step 6 of .*, not on step 4 of .*Fit it anew: ordseg recalibrate",
     ),
-    (How("last", recalibration="temprature"), "--recalibration='temprature' is unknown. Did you mean 'temperature'"),
-    (How("last", recalibration="beta"), "no such recalibration map"),
-    (How("last", recalibration="nowhere/map.json"), "nowhere/map.json: there is no such"),
+    (
+      PredictOptions("last", recalibration="temprature"),
+      "--recalibration='temprature' is unknown. Did you mean 'temperature'",
+    ),
+    (PredictOptions("last", recalibration="beta"), "no such recalibration map"),
+    (PredictOptions("last", recalibration="nowhere/map.json"), "nowhere/map.json: there is no such"),
   ],
 )
-def test_maps_that_do_not_fit_are_refused_in_one_line(workdir, fitted, how, message):
+def test_maps_that_do_not_fit_are_refused_in_one_line(workdir, fitted, options, message):
   with pytest.raises(InputError, match=message) as caught:
-    predictor.load([workdir], how)
+    predictor.load([workdir], options)
   assert "\n" not in str(caught.value)
 
 
@@ -151,7 +154,7 @@ def test_a_map_of_another_panel_or_without_a_history_is_refused(workdir, fitted,
   for change, message in (({"num_raters": 5}, "is for 5 raters, .* has 3"), ({"fitted": None}, "lacks 'fitted'")):
     (tmp_path / "map.json").write_text(records.json_text({**content, **change}))
     with pytest.raises(InputError, match=message):
-      predictor.load([workdir], How("last", recalibration=str(tmp_path / "map.json")))
+      predictor.load([workdir], PredictOptions("last", recalibration=str(tmp_path / "map.json")))
 
 
 @pytest.mark.parametrize(
@@ -172,11 +175,11 @@ def test_what_cannot_be_fitted_writes_nothing(workdir, tmp_path, change, message
 
 
 def test_the_report_shows_before_and_after(workdir, fitted, capsys):
-  lone = evaluate(workdir, How("last", recalibration="temperature"))
+  lone = evaluate(workdir, PredictOptions("last", recalibration="temperature"))
   assert lone == workdir / "eval/test-temperature"
   page = (lone / "report.html").read_text()
   assert "no evaluation without the map" in page and "--step=6" in page
-  before = evaluate(workdir, How("last"))
+  before = evaluate(workdir, PredictOptions("last"))
   report.write_report(lone)
   page = (lone / "report.html").read_text()
   assert "Before and after recalibration" in page and "no evaluation without the map" not in page
@@ -203,7 +206,7 @@ def test_exports_hold_the_map(workdir, fitted, tmp_path, capsys, file_format, me
   export_program.main([*args, f"--format={file_format}"])
   about = json.loads((tmp_path / "metadata.json").read_text())["recalibration"]
   assert about["method"] == method and about["fitted"]["split"] == "validation" and str(workdir) not in str(about)
-  want = predictor.load([workdir], How("last", recalibration=method)).predict(images())
+  want = predictor.load([workdir], PredictOptions("last", recalibration=method)).predict(images())
   if file_format == "jax":
     found = jax.export.deserialize(bytearray((tmp_path / "model.jax").read_bytes())).call(images())
   else:
@@ -219,11 +222,11 @@ def test_what_does_not_help_on_images_left_out_is_not_kept(workdir, tmp_path, mo
   path, content = fit(workdir, "vector", always=False)
   assert (content["method"], content["asked"], content["parameters"]) == ("none", "vector", {})
   assert content["fitted"]["after"] == content["fitted"]["before"] and content["fitted"]["check"] is not None
-  told = "\n".join(recalibrate.summary(content))
-  assert "no map is kept of vector" in told and "nothing beat the predictions as they are" in told
-  plain = predictor.load([workdir], How("last")).predict(images())
+  notes = "\n".join(recalibrate.summary(content))
+  assert "no map is kept of vector" in notes and "nothing beat the predictions as they are" in notes
+  plain = predictor.load([workdir], PredictOptions("last")).predict(images())
   np.testing.assert_allclose(
-    predictor.load([workdir], How("last", recalibration="vector")).predict(images()), plain, atol=1e-6
+    predictor.load([workdir], PredictOptions("last", recalibration="vector")).predict(images()), plain, atol=1e-6
   )
   kept = fit(workdir, "vector")[1]
   assert kept["method"] == "vector" and kept["judged"]["kept"] == "none"
@@ -241,7 +244,7 @@ def test_auto_names_a_method_or_none(workdir, monkeypatch):
   scores = content["judged"]["scores"]
   assert path.name == "auto.json" and set(scores) == {"temperature", "isotonic", "none"}
   assert content["method"] == content["judged"]["kept"]
-  predictor.load([workdir], How("last", recalibration="auto"))
+  predictor.load([workdir], PredictOptions("last", recalibration="auto"))
   with pytest.raises(InputError, match="--always keeps the map of one method"):
     fit(workdir, "auto")
 
@@ -275,8 +278,8 @@ def test_warnings_say_what_to_beware_of(fitted):
 def test_a_slip_gets_one_line(args, message, capsys):
   with pytest.raises(SystemExit) as stopped:
     recalibrate.main(args)
-  told = capsys.readouterr().err
-  assert stopped.value.code == 2 and message in told and len(told.strip().splitlines()) == 1
+  notes = capsys.readouterr().err
+  assert stopped.value.code == 2 and message in notes and len(notes.strip().splitlines()) == 1
 
 
 def test_builders_are_those_of_a_clone(monkeypatch, tmp_path):

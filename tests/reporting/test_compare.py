@@ -307,7 +307,7 @@ def test_wrong_metrics_and_baselines(made):
     (["{0}/a", "{0}/nowhere"], "there is no folder"),
     (["{0}/a", "{0}/b", "--split=tset"], "holds no evaluation of split='tset': it was evaluated on test. Did you mean"),
     (["{0}/a", "{0}/a,{0}/b"], "names no method"),
-    (["{0}/a", "=x"], "is no run"),
+    (["{0}/a", "=x"], "names no run"),
     (["{0}/a", "{0}/b", "--confidence=95"], "between 0 and 1"),
     (["{0}/a", "{0}/b", "--group-by=group"], "belong to no groups"),
   ],

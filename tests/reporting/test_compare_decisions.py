@@ -43,7 +43,7 @@ FOUND = {"held_high": -0.0001, "p": 0.001, "p_holm": 0.004}
 
 
 @pytest.mark.parametrize(
-  ("changes", "found", "told"),
+  ("changes", "found", "phrase"),
   [
     ({}, False, "no difference in MR-ECE (mean vote) between b and a is shown after correcting for 4 comparisons"),
     (FOUND, True, "b has lower (better) MR-ECE (mean vote) than a"),
@@ -55,12 +55,12 @@ FOUND = {"held_high": -0.0001, "p": 0.001, "p_holm": 0.004}
     ({**MEAN, "p": 0.01, "p_holm": 0.04, "low": math.nan, "high": math.nan}, True, "b has lower (better) RPS than a"),
   ],
 )
-def test_sentence_marker_and_interval_say_one_thing(results, changes, found, told, monkeypatch):
+def test_sentence_marker_and_interval_say_one_thing(results, changes, found, phrase, monkeypatch):
   d = planted(**changes)
   one = dataclasses.replace(results, differences=(d,) * 4, metrics=(d.metric,))
   assert words.is_found(d, one) == found
   sentence = words.sentences(one)[0]
-  assert told in sentence and (f"Holm p = {words.p_text(d.p_holm)}" in sentence)
+  assert phrase in sentence and (f"Holm p = {words.p_text(d.p_holm)}" in sentence)
   drawn = []
   monkeypatch.setattr(writing.forest, "forest", lambda panels, caption: drawn.append((panels, caption)))
   writing._forest(one, {d.metric: "x"})

@@ -339,9 +339,9 @@ def test_intervals_of_an_evaluation(tmp_path):
 
 
 def test_people_are_told_the_intervals(folder, tmp_path):
-  told = report.text_summary(folder)
-  assert "No intervals: 1 group: too few for an interval that holds what it says; it takes 10." in told
-  assert "bootstrap" not in told and "noise" not in told
+  summary = report.text_summary(folder)
+  assert "No intervals: 1 group: too few for an interval that holds what it says; it takes 10." in summary
+  assert "bootstrap" not in summary and "noise" not in summary
 
   def intervals(m):
     m["intervals"] |= {"num_units": 9, "values": {"read_outs.majority.dice": [0.5, 0.75], "levels.rps": [0.1, 0.12345]}}
@@ -349,8 +349,8 @@ def test_people_are_told_the_intervals(folder, tmp_path):
 
   copy = shutil.copytree(folder, tmp_path / "copy")
   evaluations.change(copy, "metrics.json", intervals)
-  told = "95 % bootstrap interval (9 groups resampled): Dice 0.500 to 0.750, RPS 0.1000 to 0.1235."
-  assert told in report.text_summary(copy)
+  summary = "95 % bootstrap interval (9 groups resampled): Dice 0.500 to 0.750, RPS 0.1000 to 0.1235."
+  assert summary in report.text_summary(copy)
 
 
 def change_arrays(path, **changes):

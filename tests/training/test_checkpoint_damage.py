@@ -63,9 +63,9 @@ def test_other_weights_are_refused_and_the_whole_steps_are_named(workdir):
   for step in ("best", 4):
     with pytest.raises(DamagedCheckpointError) as error:
       params_of(workdir, step)
-    told = str(error.value)
-    assert f"step 4 in {workdir / checkpoint.FOLDER} is damaged" in told and "whole are: 2, 6. " in told
-    assert "ema_params.layer.kernel" in told and "--step" in told and "\n" not in told
+    message = str(error.value)
+    assert f"step 4 in {workdir / checkpoint.FOLDER} is damaged" in message and "whole are: 2, 6. " in message
+    assert "ema_params.layer.kernel" in message and "--step" in message and "\n" not in message
   assert_is(params_of(workdir, "last"), 6)
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_file_of_metrics_neither_blocks_nor_misleads(workdir, change):
 def test_where_the_best_cannot_be_told_none_is_taken(workdir):
   path = workdir / checkpoint.FOLDER / "2" / seals.ITEM / "metadata"
   path.write_text(path.read_text().replace('"dice": 0.5', '"dice": 0.0'))
-  with pytest.raises(DamagedCheckpointError, match=r"best cannot be told.* step 2 .*whole are: 4, 6\. Choose"):
+  with pytest.raises(DamagedCheckpointError, match=r"which checkpoint .* is best.* step 2 .*whole are: 4, 6\. Choose"):
     params_of(workdir, "best")
   assert_is(params_of(workdir, 4), 4)
 
@@ -125,8 +125,8 @@ def test_training_goes_on_from_the_newest_whole_one(workdir):
   for step in (4, 6):
     flip(workdir / checkpoint.FOLDER / str(step) / "state" / "manifest.ocdbt", bit=200)
   with Checkpoints(workdir, metric="dice", keep_last=5) as store:
-    told = store.set_damaged_aside()
-    assert sorted(told) == [4, 6] and all(f"step {s} in " in told[s] for s in told)
+    message = store.set_damaged_aside()
+    assert sorted(message) == [4, 6] and all(f"step {s} in " in message[s] for s in message)
     assert store.steps() == [2] and store.latest_step == 2
     fill(store, {4: 0.3, 6: 0.2})
     assert store.steps() == [2, 4, 6] and store.find("best") == 6

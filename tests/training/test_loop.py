@@ -44,7 +44,7 @@ def assert_same_end(got, want, workdir, want_workdir):
 
 
 class SignallingSource(training.TinySource):
-  """Sends this process a signal when an example is read for the n-th time, all told."""
+  """Sends this process a signal when an example is read for the n-th time in all."""
 
   def __init__(self, number, after):
     super().__init__()
@@ -249,5 +249,5 @@ def test_find_metric():
   assert loop.find_metric(metrics, "levels.num") == 3.0
   assert np.isnan(loop.find_metric(metrics, "none"))
   for path in ("levels.rsp", "levels", "levels.rps.x", "flag", "text", "x"):
-    with pytest.raises(InputError, match="is no metric"):
+    with pytest.raises(InputError, match="is not a metric"):
       loop.find_metric(metrics, path)

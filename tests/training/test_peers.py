@@ -64,8 +64,8 @@ def test_the_loss_of_a_process_ends_the_other_with_a_sentence(lost):
     for process in both:
       process.kill()
       process.wait()
-  (told,) = [line for line in errors.splitlines() if line.startswith("error:")]
-  assert told == peers.lost_line(1 - lost, 2)
+  (lines,) = [line for line in errors.splitlines() if line.startswith("error:")]
+  assert lines == peers.lost_line(1 - lost, 2)
   assert both[1 - lost].returncode in (1, 2) and "Traceback" not in errors
 
 
@@ -91,12 +91,12 @@ def test_it_says_so_again_and_again(monkeypatch, capfd):
   left = []
   with peers.waiting_for("2 processes at here", seconds=0.35, leave=left.append):
     time.sleep(0.6)
-  told = capfd.readouterr().err.splitlines()
-  assert told[0] == "waiting for 2 processes at here" and left == [2]
-  assert [bool(re.fullmatch(r"still waiting for 2 processes at here, \d+ of 0.35 s", line)) for line in told[1:3]] == [
+  lines = capfd.readouterr().err.splitlines()
+  assert lines[0] == "waiting for 2 processes at here" and left == [2]
+  assert [bool(re.fullmatch(r"still waiting for 2 processes at here, \d+ of 0.35 s", line)) for line in lines[1:3]] == [
     *[True] * 2
   ]
-  assert "not all of 2 processes at here came within 0.35 s" in told[-1]
+  assert "not all of 2 processes at here came within 0.35 s" in lines[-1]
   with peers.waiting_for("none", seconds=60):
     pass  # they are there: nothing more is said
   assert capfd.readouterr().err == "waiting for none\n"

@@ -105,7 +105,7 @@ def training(info: Mapping[str, Any], compute: Mapping[str, Any], power_watts: f
   kinds = dict.fromkeys(f"{s['num_devices']} x {s['device']} ({s['platform']})" for s in sessions)
   energy = f"{NOT_RECORDED}; --power_watts adds an estimate from the average power of all devices"
   if power_watts is not None and seconds is None:
-    energy = f"{NOT_RECORDED}: neither is the time, so the power tells nothing"
+    energy = f"{NOT_RECORDED}: neither is the time, so the power says nothing"
   elif power_watts is not None and seconds is not None:
     energy = (
       f"about {seconds * power_watts / 3.6e6:.3g} kWh, an estimate: time x {power_watts:g} W as stated by the user"

@@ -73,7 +73,7 @@ def _split_argument(argument: str) -> tuple[str, list[str]]:
     name, folders = "", argument
   parts = [part.strip() for part in folders.split(",")]
   if (equals and not name.strip()) or not all(parts):
-    raise InputError(f"{argument!r} is no run: expected a folder, or name=folder,folder,... for several seeds.")
+    raise InputError(f"{argument!r} names no run: expected a folder, or name=folder,folder,... for several seeds.")
   if len(parts) > 1 and not name:
     raise InputError(f"{argument!r} names no method: write name={argument}.")
   return name.strip(), parts

@@ -223,7 +223,7 @@ def _about_intervals(results: Results) -> list[str]:
   if not why and units.num < statistics.FEW:
     out.append(f"With {units.num} {units.kind} bootstrap intervals of means are too narrow.")
     out += [
-      f"{units.num} {units.kind}: {label(path)} of {name} is an error of a size that cannot be told from noise."
+      f"{units.num} {units.kind}: {label(path)} of {name} is an error of a size that may be noise."
       for (name, path), v in results.values.items()
       if v.noise_p >= level(results)
     ]

@@ -87,5 +87,5 @@ def sentence(e: Evaluation) -> str:
   if _beyond(e, p):
     return f"The mean vote is miscalibrated beyond noise ({values})."
   units = int(e.number("intervals.num_units") or 0)
-  few = f" With {units} {e.text('intervals.unit', 'images')}, an error this size cannot be told from noise."
+  few = f" With {units} {e.text('intervals.unit', 'images')}, an error of this size may be noise."
   return f"No miscalibration of the mean vote beyond noise is shown ({values}).{few if units < _FEW else ''}"
