@@ -51,13 +51,16 @@ def test_every_number_is_its_oracle_s(oracles):
 
 def test_the_comparison_would_notice(oracles, monkeypatch):
   """A rater mean that weighs by pixels is another number where raters are missing."""
-  from ordseg.metrics import calibration
+  from ordseg.metrics import GapBins, calibration
 
-  def weighted(bins):
+  whole = GapBins.join
+
+  def weighted(self, bins):
     weight = bins.count.sum(-1)
-    return (np.nan_to_num(calibration.ece(bins)) * weight).sum(-1) / weight.sum(-1)
+    rows = self.weighting == "rows"
+    return (np.nan_to_num(calibration.ece(bins)) * weight).sum(-1) / weight.sum(-1) if rows else whole(self, bins)
 
   plain = oracles.evaluated(oracles.programs.panel(7))["read_outs"]["mean_vote"]["mr_ece_rater_mean"]
-  monkeypatch.setattr(calibration, "rater_mean_ece", weighted)
+  monkeypatch.setattr(GapBins, "join", weighted)
   changed = oracles.evaluated(oracles.programs.panel(7))["read_outs"]["mean_vote"]["mr_ece_rater_mean"]
   assert abs(plain - changed) > 10 * oracles.ROWS["read_outs.mr_ece_rater_mean"][2]
