@@ -32,7 +32,7 @@ def rows(metrics: Mapping[str, Any], raters: Sequence[str] = (), own: str = "the
     ("a constant map, the prevalence", [at("constant.dice"), None, 0.0, constant, 0.0 if constant else None]),
     (own, [at(f"read_outs.mean_vote.{key}") for key in _COLUMNS]),
     *((f"{name}, against the others", [_item(each, key, k) for key in _RATER]) for k, name in enumerate(names)),
-    ("each rater, foretold by the others", [at(f"raters.leave_one_out.{key}") if key else None for key in _RATER]),
+    ("each rater, predicted by the others", [at(f"raters.leave_one_out.{key}") if key else None for key in _RATER]),
     ("the share of votes itself", [None if at("constant.dice") is None else 1.0, None, 0.0, floor, best]),
   ]
   return [[name, *(_cell(x, key) for x, key in zip(cells, _COLUMNS, strict=True))] for name, cells in lines]

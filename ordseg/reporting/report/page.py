@@ -311,7 +311,7 @@ def scores(example: reading.Example) -> list[tuple[str, str]]:
 def command(e: Evaluation) -> str:
   """Returns the command that repeats the evaluation; an absolute folder is cut to its name, to keep paths private.
 
-  '' where it is not known, of maps that were scored, or not to be told.
+  '' where it is not known, of maps that were scored, or where names are left out.
   """
   if not e.of_run or e.anonymous:
     return ""
@@ -323,7 +323,7 @@ def command(e: Evaluation) -> str:
 
 
 def config_lines(e: Evaluation) -> list[tuple[str, str]]:
-  """Returns the resolved config as (dotted path, value), folders left out; nothing where it is not to be told."""
+  """Returns the resolved config as (dotted path, value), folders left out; nothing where names are left out."""
   if e.anonymous:
     return []
   config = (e.metrics.get("model") or {}).get("config") or {}
