@@ -3,7 +3,6 @@
 import dataclasses
 import fnmatch
 import pathlib
-import re
 from collections.abc import Sequence
 
 from ordseg import image_io
@@ -111,8 +110,3 @@ def listing(folder: pathlib.Path) -> str:
 def shortened(names: Sequence[object], count: int = 6) -> str:
   """Returns the first names, with commas between."""
   return ", ".join(map(str, names[:count])) + (", ..." if len(names) > count else "") or "nothing"
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-  """A key that sorts 2 before 10."""
-  return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -11,15 +11,6 @@ from ordseg.errors import InputError, did_you_mean
 _BUILDER_ARGS = "config.data.builder_args"
 
 
-def config_path(argv: Sequence[str]) -> str:
-  """Returns the value of ``--config`` on a command line, as ``--config=path`` or ``--config path``; '' without one."""
-  for k, arg in enumerate(argv):
-    name, given, value = arg.partition("=")
-    if name in ("--config", "-config"):
-      return value if given else "".join(argv[k + 1 : k + 2])
-  return ""
-
-
 def split_builder_args(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
   """Takes ``--config.data.builder_args.name=value`` off a command line: only the builder knows its settings' types.
 

@@ -48,7 +48,8 @@ def evaluate_run(
   run = predictor.run
   data_sets.check_same(run, data_info)
   name = _folder(split, options, len(workdirs))
-  out_dirs = [run.workdir / "eval" / f"{name}{_class_suffix(label)}" for label in run.class_names]
+  suffixes = [f"-{one}" if one else "" for one in evaluation_folder.names_of(run.class_names)]
+  out_dirs = [run.workdir / "eval" / f"{name}{suffix}" for suffix in suffixes]
   if parallel.is_first_process():
     errors.check_writable(run.workdir / "eval")
     for out_dir in out_dirs:
@@ -90,16 +91,8 @@ def _write(
     print(f"report: {out_dir / 'report.html'}")
 
 
-def _class_suffix(label: str) -> str:
-  return f"-{_file_name(label)}" if label else ""
-
-
 def _folder(split: str, options: PredictOptions, num_runs: int) -> str:
-  return _file_name(split + options.label(num_runs))
-
-
-def _file_name(text: str) -> str:
-  return "".join(c if c.isalnum() or c in "-." else "_" for c in text)
+  return evaluation_folder.name_of(split + options.label(num_runs))
 
 
 def _describe(

@@ -54,11 +54,12 @@ def score_maps(
   errors.check_writable(out)
   pairs = case_files.pair(map_dirs, masks, images=images, regions=regions, options=options, names=names)
   _say_what_was_found(pairs)
+  folders = evaluation_folder.names_of([one.name for one in pairs.structures])
   scored = maps.score_pairs(pairs, progress=Progress("maps", "cases", len(pairs)), **how)
   data = {"builder": masks.resolve().name, "masks": str(masks), "raters": list(pairs.raters)}
   name = " + ".join(root.resolve().name for root in map_dirs)
   places = {"name": name, "maps": [str(root) for root in map_dirs], "region": None if regions is None else str(regions)}
-  out_dirs = [out / _file_name(one.structure.name) if len(scored) > 1 else out for one in scored]
+  out_dirs = [out / name for name in folders] if len(scored) > 1 else [out]
   _write(scored, out_dirs, {"data": data, "versions": records.versions()}, places)
   for one, out_dir in zip(scored, out_dirs, strict=True):
     _say_numbers(one, pairs.raters, out_dir)
@@ -102,10 +103,6 @@ def _say_numbers(one: Scored, raters: Sequence[str], out_dir: pathlib.Path) -> N
     if "samples" in one.result.metrics:
       say(f"{metric.label} of the maps of a case, as masks: {one.result.number(metric.path):.{metric.decimals}f}")
   say(f"report: {out_dir / 'report.html'}")
-
-
-def _file_name(text: str) -> str:
-  return "".join(c if c.isalnum() or c in "-." else "_" for c in text)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ordseg import files, records
+from ordseg.errors import InputError
 
 NAMES = ("metrics.json", "per_image.csv", "curves.json", "sums.npz", "examples.npz", "report.html")
 FIGURES = "figures"
@@ -20,6 +21,28 @@ def is_ours(name: pathlib.PurePath) -> bool:
   if name.parent.name == FIGURES and len(name.parts) == 2:
     return name.stem in (*_STEMS, "examples") and name.suffix in (".png", ".pdf")
   return str(name) in NAMES
+
+
+def name_of(text: str) -> str:
+  """Returns a split's or a structure's name as that of a folder: what does not belong in one becomes ``_``."""
+  name = "".join(c if c.isalnum() or c in "-." else "_" for c in text)
+  return name if name.strip(".") else "_" * len(name)
+
+
+def names_of(labels: Sequence[str]) -> list[str]:
+  """Returns a folder's name for each structure.
+
+  Raises:
+    InputError: two would share a folder, also where a file system takes capitals for small letters.
+  """
+  taken: dict[str, str] = {}
+  for label in labels:
+    other = taken.setdefault(name_of(label).casefold(), label)
+    if other != label:
+      raise InputError(
+        f"the structures {other!r} and {label!r} would both be written to {name_of(label)}/: rename one of them."
+      )
+  return [name_of(label) for label in labels]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ordseg.errors import InputError
 from ordseg.evaluation import folder
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -34,3 +35,14 @@ def test_what_is_ours():
   theirs = ("notes.md", "figures/mine.png", "sub/metrics.json", "figures", "figures/examples.svg", "metrics.json.bak")
   assert all(folder.is_ours(pathlib.PurePath(name)) for name in ours)
   assert not any(folder.is_ours(pathlib.PurePath(name)) for name in theirs)
+
+
+def test_names_of_folders():
+  assert folder.names_of(["", "test", "Zysten (rechts)", "gtv/ctv"]) == ["", "test", "Zysten__rechts_", "gtv_ctv"]
+  assert folder.names_of([".."]) == ["__"]  # not the folder above
+
+
+@pytest.mark.parametrize("labels", [("tumour (wt)", "tumour [wt]"), ("GTV", "gtv")])
+def test_two_structures_do_not_share_a_folder(labels):
+  with pytest.raises(InputError, match="would both be written to"):
+    folder.names_of(labels)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ordseg import files, run_record
 from ordseg.errors import InputError
+from ordseg.evaluation import folder as evaluation_folder
 from ordseg.reporting import style
 from ordseg.reporting.card import facts
 from ordseg.reporting.report import anonymous, answer, page, reading, terms, text
@@ -131,7 +132,7 @@ def _write(
 
 
 def _evaluation(workdir: pathlib.Path, split: str, info: dict[str, Any]) -> reading.Evaluation:
-  folder = workdir / "eval" / "".join(c if c.isalnum() or c in "-." else "_" for c in split)
+  folder = workdir / "eval" / evaluation_folder.name_of(split)
   if not (folder / "metrics.json").is_file():
     others = [path.parent.name for path in sorted(folder.parent.glob("*/metrics.json"))]
     raise InputError(
