@@ -147,14 +147,3 @@ def check_writable(folder: str | pathlib.Path, *, num_bytes: int = 0, what: str 
       f"{folder}: {what} need about {num_bytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free. Free space there, or"
       " choose a folder on another disk."
     )
-
-
-def one_line(parse: Callable[..., Any], *more: type[Exception]) -> Callable[..., Any]:
-  """Wraps a function such as a flags parser in `one_line_errors`."""
-
-  @functools.wraps(parse)
-  def wrapped(*args: Any, **kwargs: Any) -> Any:
-    with one_line_errors(*more):
-      return parse(*args, **kwargs)
-
-  return wrapped
