@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import functools
 import os
 import pathlib
 import shutil
